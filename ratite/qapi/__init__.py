@@ -1,0 +1,1 @@
+"""The QAPI floor: schema compiler, run-time tables, wire grammar."""
