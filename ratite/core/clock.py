@@ -1,0 +1,131 @@
+"""The machine's virtual clock: nanoseconds that pass only while the machine runs.
+
+    stopped ──start()──> running ──stop()──> stopped          now() is monotonic over both
+
+All of a machine's time is this clock; no device knows another.  Timers are kept in a heap and fired by the
+machine's owner thread under the machine lock, in the order of their deadlines, those of one deadline in the
+order of arming.  `arm`, `cancel` and `fire_due` are called under the machine lock; `now` on any thread.
+
+`source` gives host nanoseconds.  A manual clock has none: it moves by `advance()`, which fires each timer at
+exactly its deadline (tests, and the deterministic kind of time).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+Source = Callable[[], int]
+
+
+class Timer:
+    """One deadline of the virtual clock.  `deadline` in ns, None while it isn't armed."""
+
+    __slots__ = ("_clock", "callback", "deadline")
+
+    def __init__(self, clock: VirtualClock, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self.callback = callback
+        self.deadline: int | None = None
+
+    def arm(self, deadline: int) -> None:
+        """Fire once at `deadline` (virtual ns; one in the past fires at once); replaces what was armed."""
+        self.deadline = deadline
+        self._clock._enter(self, deadline)
+
+    def arm_after(self, delay: int) -> None:
+        """Fire once `delay` ns from now."""
+        self.arm(self._clock.now() + delay)
+
+    def cancel(self) -> None:
+        """Don't fire."""
+        self.deadline = None
+
+
+class VirtualClock:
+    """See the module's head.  `wake` is called when the earliest deadline came nearer or the clock started."""
+
+    def __init__(self, source: Source | None = None, *, manual: bool = False) -> None:
+        self.manual = manual
+        self._source: Source = source or time.monotonic_ns
+        # (virtual ns at the mark, host ns at the mark or None while stopped): one tuple, so that readers need no lock.
+        self._mark: tuple[int, int | None] = (0, None)
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._armed = 0
+        self.wake: Callable[[], None] = _nothing
+
+    @property
+    def running(self) -> bool:
+        """Whether time passes."""
+        return self._mark[1] is not None
+
+    def now(self) -> int:
+        """Virtual nanoseconds."""
+        base, since = self._mark
+        if since is None or self.manual:
+            return base
+        return base + self._source() - since
+
+    def start(self) -> None:
+        """Let time pass."""
+        if not self.running:
+            self._mark = (self._mark[0], 0 if self.manual else self._source())
+            self.wake()
+
+    def stop(self) -> None:
+        """Let time stand still."""
+        self._mark = (self.now(), None)
+
+    def set(self, now: int) -> None:
+        """Put a stopped clock to `now` ns (restoring a machine)."""
+        self._mark = (now, None)
+
+    def timer(self, callback: Callable[[], None]) -> Timer:
+        """A timer, not armed; `callback` runs on the owner thread under the machine lock."""
+        return Timer(self, callback)
+
+    def advance(self, ns: int) -> None:
+        """Move a manual clock by `ns`, firing every timer that falls due, each at its deadline."""
+        target = self.now() + ns
+        while (deadline := self.next_deadline()) is not None and deadline <= target:
+            self._mark = (max(deadline, self._mark[0]), self._mark[1])
+            self.fire_due()
+        self._mark = (target, self._mark[1])
+
+    def next_deadline(self) -> int | None:
+        """Virtual ns of the earliest armed timer, or None."""
+        heap = self._heap
+        while heap and heap[0][2].deadline != heap[0][0]:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def delay(self) -> int | None:
+        """Host ns until the earliest timer (0: due); None when none will come without a change."""
+        if not self.running:
+            return None
+        deadline = self.next_deadline()
+        return None if deadline is None else max(deadline - self.now(), 0)
+
+    def fire_due(self) -> int:
+        """Fire what is due now; gives how many.  A timer that a callback arms for now waits for the next call."""
+        now = self.now()
+        last = self._armed
+        fired = 0
+        while (deadline := self.next_deadline()) is not None and deadline <= now and self._heap[0][1] <= last:
+            timer = heappop(self._heap)[2]
+            timer.deadline = None
+            timer.callback()
+            fired += 1
+        return fired
+
+    def _enter(self, timer: Timer, deadline: int) -> None:
+        self._armed += 1
+        first = self._heap[0][0] if self._heap else None
+        heappush(self._heap, (deadline, self._armed, timer))
+        if first is None or deadline < first:
+            self.wake()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,225 @@
+"""Devices: objects with irq lines, reset and register windows.  They know no bus and no board.
+
+`Device` has lines (INPUTS, OUTPUTS); `MmioDevice` has windows of registers (REGIONS) as well, which
+`map-region` puts into any number of address spaces.  Every hook is called under the machine lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ratite.core import log
+from ratite.core.irq import Input, Output, find_end
+from ratite.core.objects.obj import Obj
+from ratite.core.objects.props import debug
+from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.clock import Timer, VirtualClock
+    from ratite.core.regs import RegisterTable
+
+# An unmodelled access is logged once a site; a guest that scans memory must not fill the set.
+_SITES_MAX = 256
+
+
+class Device(Obj):
+    """An object with irq lines, added by device_add."""
+
+    TYPE = "device"
+    ABSTRACT = True
+    KIND = "device"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.inputs: dict[str, list[Input]] = {}
+        self.outputs: dict[str, list[Output]] = {}
+
+    # -- time
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The machine's virtual clock: the only time a device knows."""
+        return self.machine.clock
+
+    def timer(self, callback: Callable[[], None]) -> Timer:
+        """A timer of the virtual clock; `callback` runs on the owner thread under the machine lock."""
+        return self.machine.clock.timer(callback)
+
+    # -- irq lines
+
+    def line_counts(self, table: Mapping[str, int | str]) -> dict[str, int]:
+        """INPUTS or OUTPUTS with property names replaced by their values."""
+        return {
+            name: count if isinstance(count, int) else self.get_property(count) for name, count in table.items()
+        }
+
+    def make_lines(self) -> None:
+        """Make the line ends, once; wiring calls it, a test without a machine may."""
+        if not self.inputs and not self.outputs:
+            self.inputs = {
+                name: [Input(self, name, i) for i in range(count)]
+                for name, count in self.line_counts(self.INPUTS).items()
+            }
+            self.outputs = {
+                name: [Output(self, name, i) for i in range(count)]
+                for name, count in self.line_counts(self.OUTPUTS).items()
+            }
+
+    def out(self, name: str, index: int | None = None) -> Output:
+        """The output "irq", "irq[3]" or ("irq", 3); GenericError if there is none.  Look it up in realize()."""
+        return find_end(self.outputs, self, name if index is None else f"{name}[{index}]", "output")
+
+    def inp(self, name: str, index: int | None = None) -> Input:
+        """The input "irq", "irq[3]" or ("irq", 3); GenericError when there is none."""
+        return find_end(self.inputs, self, name if index is None else f"{name}[{index}]", "input")
+
+    def all_inputs(self) -> Iterator[Input]:
+        """Every input, in declared order."""
+        for group in self.inputs.values():
+            yield from group
+
+    def all_outputs(self) -> Iterator[Output]:
+        """Every output, in declared order."""
+        for group in self.outputs.values():
+            yield from group
+
+    def input_handler(self, name: str, index: int) -> Callable[[int], None]:
+        """What an input calls with its level; override to save a call."""
+        return partial(self.on_input, name, index)
+
+    def on_input(self, name: str, index: int, level: int) -> None:
+        """An input changed; `level` is 0 or 1."""
+
+    # -- life cycle
+
+    def wire(self) -> None:
+        """Make the lines.  Subclasses call super()."""
+        self.make_lines()
+
+    def unwire(self) -> None:
+        """Drop the lines."""
+        for output in self.all_outputs():
+            output.disconnect()
+        for end in self.all_inputs():
+            if end.driver is not None:
+                end.driver.disconnect()
+        self.inputs = {}
+        self.outputs = {}
+
+
+class Window:
+    """A window of registers: `size` in bytes (or the name of a property), sizes of accesses in bytes.
+
+    `access` is what the bus may ask, `impl` what mmio_read and mmio_write see (None: the same); the
+    memory floor splits and joins.  `endianness` may name a property of the device.
+    """
+
+    __slots__ = ("access", "endianness", "impl", "size")
+
+    def __init__(
+        self,
+        size: int | str,
+        access: tuple[int, int] = (1, 4),
+        impl: tuple[int, int] | None = None,
+        endianness: str = "little",
+    ) -> None:
+        self.size = size
+        self.access = access
+        self.impl = impl or access
+        self.endianness = endianness
+
+
+class MmioDevice(Device):
+    """A device with register windows."""
+
+    TYPE = "mmio-device"
+    ABSTRACT = True
+
+    REGIONS: ClassVar[Mapping[str, Window]] = MappingProxyType({})
+    # The register tables by window, compiled from the Reg declarations of the class (ratite.core.regs).
+    REGISTERS: ClassVar[Mapping[str, RegisterTable]] = MappingProxyType({})
+    # What a read of an unmodelled register answers.
+    UNMODELLED: ClassVar[int] = 0
+
+    unmodelled_accesses = debug("uint64", 0, "accesses to registers that this model does not have")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        from ratite.core.regs import compile_tables
+
+        cls.REGISTERS = compile_tables(cls)
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.regions: dict[str, Any] = {}
+        self._sites: set[tuple[str, int, bool]] = set()
+
+    def windows(self) -> Mapping[str, Window]:
+        """The windows of this instance; override when they depend on properties."""
+        return self.REGIONS
+
+    def wire(self) -> None:
+        """Make lines and regions.  Subclasses call super()."""
+        super().wire()
+        from ratite.core.memory import MmioRegion
+
+        for name, window in self.windows().items():
+            size = window.size if isinstance(window.size, int) else self.get_property(window.size)
+            endianness = window.endianness
+            if endianness not in ("little", "big"):
+                endianness = self.get_property(endianness)
+            self.regions[name] = MmioRegion(
+                f"{self.id}/{name}",
+                size,
+                self,
+                partial(self.mmio_read, name),
+                partial(self.mmio_write, name),
+                endianness=endianness,
+                access=window.access,
+                impl=window.impl,
+            )
+
+    def unwire(self) -> None:
+        """Drop lines and regions."""
+        super().unwire()
+        self.regions = {}
+
+    def region(self, name: str = "") -> Any:
+        """The region of the window `name`; "" when there is only one."""
+        if name in self.regions:
+            return self.regions[name]
+        if not name and len(self.regions) == 1:
+            return next(iter(self.regions.values()))
+        have = ", ".join(sorted(self.regions)) or "none"
+        what = f"no region '{name}'" if name else "more than one region" if self.regions else "no region"
+        raise GenericError(f"'{self.path}' (type '{self.TYPE}') has {what} (it has: {have})")
+
+    def mmio_read(self, region: str, offset: int, size: int, access: Any = None) -> int:
+        """A guest's read: the register table's answer.  Never raises."""
+        table = self.REGISTERS.get(region)
+        value = table.read(self, offset, size) if table is not None else None
+        return self.unmodelled(region, offset, False) if value is None else value
+
+    def mmio_write(self, region: str, offset: int, size: int, value: int, access: Any = None) -> None:
+        """A guest's write, through the register table.  Never raises."""
+        table = self.REGISTERS.get(region)
+        if table is None or not table.write(self, offset, size, value):
+            self.unmodelled(region, offset, True)
+
+    def unmodelled(self, region: str, offset: int, write: bool) -> int:
+        """Count an access to a register that isn't modelled, log it once a site, answer the documented value."""
+        self.unmodelled_accesses += 1
+        site = (region, offset, write)
+        if site not in self._sites and len(self._sites) < _SITES_MAX:
+            self._sites.add(site)
+            op = "write" if write else "read"
+            log.warn("unmodelled register", device=self.path, region=region, offset=hex(offset), op=op)
+        return self.UNMODELLED
+
+    def reset(self) -> None:
+        """Every register to its reset value.  Subclasses call super()."""
+        for table in self.REGISTERS.values():
+            table.reset(self)
