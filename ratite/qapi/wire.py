@@ -124,12 +124,14 @@ def _may_nest_too_deep(text: str, start: int, stop: int) -> bool:
     return text.count("[", start, stop) + text.count("{", start, stop) > NESTING_LIMIT
 
 
-_scan_plain = json.JSONDecoder(
-    object_pairs_hook=_plain_object,
-    parse_int=_plain_int,
-    parse_float=_plain_float,
-    parse_constant=_plain_constant,
-).scan_once
+_scan_plain: Any = vars(
+    json.JSONDecoder(
+        object_pairs_hook=_plain_object,
+        parse_int=_plain_int,
+        parse_float=_plain_float,
+        parse_constant=_plain_constant,
+    )
+)["scan_once"]
 
 
 # ---------------------------------------------------------------- the stream
