@@ -9,11 +9,13 @@ All integer types are `int`.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ratite.qapi.resolved import BUILTIN_JSON_TYPES, EMPTY, INTEGER_RANGES, ResolvedSchema, element_type, holds
 
-Entry = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Entry = dict[str, Any]
 
 
 def introspect(schema: ResolvedSchema, facts: frozenset[str]) -> list[Entry]:

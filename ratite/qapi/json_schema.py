@@ -7,13 +7,16 @@ base's properties plus an if/then a branch, closed by `unevaluatedProperties`; a
 
 from __future__ import annotations
 
-from typing import Any
-
 from ratite.qapi.resolved import BUILTIN_JSON_TYPES, INTEGER_RANGES, ResolvedSchema, element_type, holds
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-Json = dict[str, Any]
+    Json = dict[str, Any]
+
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def arguments_schema(
@@ -98,12 +101,16 @@ class _Maker:
     def _add_branches(self, body: Json, union: Json) -> None:
         tag = union["discriminator"]
         branches = [b for b in union["branches"] if holds(b.get("if"), self._facts)]
-        body["properties"][tag] = {"enum": [branch["name"] for branch in branches]}
+        values = self._enum_values(next(m["type"] for m in self._schema.members(union["name"]) if m["name"] == tag))
+        body["properties"][tag] = {"enum": [branch["name"] for branch in branches if branch["name"] in values]}
         body["allOf"] = [
             {"if": {"properties": {tag: {"const": branch["name"]}}, "required": [tag]}, "then": then}
             for branch in branches
             if len(then := self.object_body(branch["type"])) > 1 and (then["properties"] or "allOf" in then)
         ]
+
+    def _enum_values(self, name: str) -> list[str]:
+        return [v["name"] for v in self._schema.get(name)["members"] if holds(v.get("if"), self._facts)]
 
     def _member(self, member: Json) -> Json:
         schema = self.reference(member["type"])
@@ -115,7 +122,7 @@ class _Maker:
     def _definition(self, name: str) -> Json:
         definition = self._schema.get(name)
         if definition["meta"] == "enum":
-            return {"enum": [v["name"] for v in definition["members"] if holds(v.get("if"), self._facts)]}
+            return {"enum": self._enum_values(name)}
         if definition["meta"] == "alternate":
             branches = [b for b in definition["branches"] if holds(b.get("if"), self._facts)]
             return {"anyOf": [self.reference(branch["type"]) for branch in branches]} if branches else {"not": {}}

@@ -25,11 +25,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Definition = dict[str, Any]
+
 
 VERSION = 1
-
-Definition = dict[str, Any]
 
 BUILTIN_JSON_TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -140,8 +144,8 @@ class ResolvedSchema:
         """An object type's own and inherited members, the base's first; no branches."""
         definition = self._by_name[name]
         base = definition.get("base")
-        inherited = self.members(base) if base else []
-        return inherited + definition.get("members", [])
+        own: list[dict[str, Any]] = definition.get("members", [])
+        return self.members(base) + own if base else own
 
     def with_branches(self, union: str, branches: Mapping[str, str | Sequence[Mapping[str, Any]]]) -> ResolvedSchema:
         """This schema with more branches in a union, for what is only known at run time.

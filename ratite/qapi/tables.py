@@ -7,14 +7,21 @@ swaps a view by swapping the object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-from ratite.qapi.resolved import BUILTIN_JSON_TYPES, Definition, ResolvedSchema, element_type, holds
-from ratite.qapi.visitor import Fault, Visit, Visitors, unexpected
+from ratite.qapi.resolved import BUILTIN_JSON_TYPES, ResolvedSchema, element_type, holds
+from ratite.qapi.visitor import Fault, Visitors, unexpected
 
-Branches = Mapping[str, str | Sequence[Mapping[str, Any]]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ratite.qapi.resolved import Definition
+    from ratite.qapi.visitor import Visit
+
+    Branches = Mapping[str, str | Sequence[Mapping[str, Any]]]
 
 
 class Command:

@@ -10,15 +10,19 @@ Unlike QEMU a negative number for an unsigned type is refused, it does not wrap.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any
 
 from ratite.qapi.errors import GenericError
 from ratite.qapi.resolved import BUILTIN_JSON_TYPES, INTEGER_RANGES, ResolvedSchema, element_type, holds
 
-Visit = Callable[[Any], Any]
-Fill = Callable[[dict[str, Any], dict[str, Any]], None]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Visit = Callable[[Any], Any]
+    Fill = Callable[[dict[str, Any], dict[str, Any]], None]
+
 
 _JSON_KIND: MappingProxyType[type, str] = MappingProxyType(
     {str: "str", int: "num", float: "num", bool: "bool", dict: "dict", list: "list", type(None): "null"}

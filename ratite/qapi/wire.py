@@ -24,9 +24,13 @@ from __future__ import annotations
 import json
 import re
 from types import MappingProxyType
-from typing import Any
 
 from ratite.qapi.errors import QmpError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 NESTING_LIMIT = 1024
 TOKEN_SIZE_LIMIT = 64 << 20
