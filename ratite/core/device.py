@@ -168,16 +168,16 @@ class MmioDevice(Device):
 
         for name, window in self.windows().items():
             size = window.size if isinstance(window.size, int) else self.get_property(window.size)
-            endianness = window.endianness
-            if endianness not in ("little", "big"):
-                endianness = self.get_property(endianness)
+            order = window.endianness
+            if order not in ("little", "big"):
+                order = self.get_property(order)
             self.regions[name] = MmioRegion(
                 f"{self.id}/{name}",
                 size,
                 self,
                 partial(self.mmio_read, name),
                 partial(self.mmio_write, name),
-                endianness=endianness,
+                endianness="big" if order == "big" else "little",
                 access=window.access,
                 impl=window.impl,
             )

@@ -243,7 +243,7 @@ class RegisterTable:
 def _shift(device: MmioDevice, reg: _Decl, byte: int, size: int) -> int:
     """Where the accessed bytes lie in the register, in bits from its lowest."""
     region = device.regions.get(reg.region)
-    if region is not None and region.endianness == "big":
+    if region is not None and region.big:
         return max(8 * (reg.size - size - byte), 0)
     return 8 * byte
 

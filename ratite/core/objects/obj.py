@@ -11,6 +11,7 @@ Life cycle (`phase`), the same for CPUs, devices, memory, backends and address s
     wire()          links are objects now; make          yes; what it made is undone by unwire()
                     lines and regions
     realize()       everything of the machine is wired   yes; the tree stays as it was
+    check_wired()   the whole machine is wired           adds to a list of errors
     unrealize()     before it leaves the machine         no
     unwire()        after unrealize, or wiring failed    no
     reset()         the machine resets, and once after   no
@@ -46,6 +47,8 @@ class Obj:
     HOTPLUG: ClassVar[bool] = True
     BUS: ClassVar[str] = ""
     TARGETS: ClassVar[tuple[str, ...]] = ()
+    # Modules outside ratite that the type needs on this host ("fcntl"); without one it is listed as unavailable.
+    REQUIRES: ClassVar[tuple[str, ...]] = ()
     INPUTS: ClassVar[Mapping[str, int | str]] = MappingProxyType({})
     OUTPUTS: ClassVar[Mapping[str, int | str]] = MappingProxyType({})
     PROPERTIES: ClassVar[Mapping[str, Prop]] = MappingProxyType({})
@@ -85,6 +88,8 @@ class Obj:
         # Properties that only this instance has (a CPU's registers).
         self.instance_properties: Mapping[str, Prop] = MappingProxyType({})
         self.link_texts: dict[str, str] = {}
+        # Names that a client has set; a default that depends on other things looks here.
+        self.given: set[str] = set()
         self.__dict__.update((prop.attr, prop.fresh()) for prop in self.PROPERTIES.values() if not prop.getter)
 
     def __repr__(self) -> str:
@@ -161,14 +166,19 @@ class Obj:
         prop = self.prop(name)
         self._check_settable(prop)
         checked = prop.check(value, self.TYPE)
-        if prop.link:
-            self.link_texts[name] = checked
-        elif prop.setter:
-            getattr(self, prop.setter)(checked)
-        else:
-            setattr(self, prop.attr, checked)
+        self.store_property(prop, checked)
+        self.given.add(name)
         if self.phase in ("wired", "realized"):
             self.property_changed(name)
+
+    def store_property(self, prop: Prop, value: Any) -> None:
+        """Put a checked value where it belongs."""
+        if prop.link:
+            self.link_texts[prop.name] = value
+        elif prop.setter:
+            getattr(self, prop.setter)(value)
+        else:
+            setattr(self, prop.attr, value)
 
     def _check_settable(self, prop: Prop) -> None:
         if prop.kind in ("state", "debug") and not prop.setter:
@@ -214,12 +224,10 @@ class Obj:
                 raise GenericError(f"Property '{self.TYPE}.{name}' is not part of the saved state")
             checked.append((prop, prop.check(value, self.TYPE)))
         for prop, value in checked:
-            if prop.setter:
-                getattr(self, prop.setter)(value)
-            elif isinstance(getattr(self, prop.attr), bytearray):
+            if not prop.setter and isinstance(getattr(self, prop.attr), bytearray):
                 getattr(self, prop.attr)[:] = value
             else:
-                setattr(self, prop.attr, value)
+                self.store_property(prop, value)
         self.post_load()
 
     # -- life cycle hooks
@@ -248,6 +256,9 @@ class Obj:
 
     def unwire(self) -> None:
         """Undo wire()."""
+
+    def check_wired(self, errors: list[str]) -> None:
+        """The whole machine is wired: say what this object lacks (a cluster without a CPU)."""
 
     def realize(self) -> None:
         """Come into use.  QmpError when it can't; then what it took must be given back before raising."""

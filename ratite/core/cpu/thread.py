@@ -1,0 +1,191 @@
+"""The life of a vCPU's thread: start, run, park, wake, unplug.  Knows no accelerator and no object model.
+
+                 ┌────────── resume() ──────────┐
+    start() ──> parked <── request_park() ── running <──wake()── halted
+                 │  └────── hold(True) ────> held ──hold(False)──> running
+            finish() ──> ended
+
+    parked    the machine doesn't run; the CPU's state may be looked at
+    running   inside vcpu.run(), no lock held
+    halted    the guest sleeps; ends when vcpu.has_work() says so
+    held      the machine runs, but a line (halt, reset) or power keeps this CPU from running
+
+The thread's own Condition is a leaf: nothing is taken while it is held, so that `wake`, `request_park`, `hold` and
+`request_reset` may be called with or without the machine lock, on any thread.  What the machine must know goes to
+`listener`, called with no lock held.  A fault inside the engine parks the thread; it never dies of one.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ratite.core.accel.base import Vcpu
+
+PARKED, RUNNING, HALTED, HELD, ENDED = "parked", "running", "halted", "held", "ended"
+
+# A kick that comes just before run() may be lost; it is repeated at this distance until it has worked.
+KICK_AGAIN_S = 0.01
+END_S = 2.0
+PARK_S = 5.0
+
+
+class Listener(Protocol):
+    """What the thread tells; called on the vCPU's thread with no lock held."""
+
+    def vcpu_parked(self) -> None:
+        """The thread has just parked."""
+
+    def vcpu_panicked(self, detail: str) -> None:
+        """The guest can do nothing more on this CPU; the thread parks."""
+
+    def vcpu_failed(self, error: BaseException) -> None:
+        """The engine raised; the thread parks."""
+
+
+class CpuThread:
+    """See the module's head."""
+
+    def __init__(self, name: str, vcpu: Vcpu, listener: Listener) -> None:
+        self._vcpu = vcpu
+        self._listener = listener
+        self._cond = threading.Condition()
+        self._want = PARKED
+        self._state = PARKED
+        self._held = False
+        self._asleep = False
+        self._reset_pc: int | None = None
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+
+    # -- any thread
+
+    @property
+    def state(self) -> str:
+        """One of the states drawn above."""
+        return self._state
+
+    @property
+    def parked(self) -> bool:
+        """Whether the vCPU's state may be looked at."""
+        return self._state in (PARKED, ENDED)
+
+    @property
+    def native_id(self) -> int:
+        """The host's thread id; 0 before start()."""
+        return self._thread.native_id or 0
+
+    def start(self) -> None:
+        """Start the thread, parked."""
+        self._thread.start()
+
+    def resume(self) -> None:
+        """Run, unless the thread was told to end."""
+        self._tell(RUNNING)
+
+    def request_park(self) -> None:
+        """Leave the guest soon; doesn't wait.  vcpu_parked() follows unless the thread is parked already."""
+        self._tell(PARKED)
+        self.kick()
+
+    def kick(self) -> None:
+        """Make run() return soon."""
+        if self._state == RUNNING:
+            self._vcpu.kick()
+
+    def wake(self) -> None:
+        """A line changed: look whether a halted guest has work."""
+        with self._cond:
+            self._cond.notify_all()
+
+    def hold(self, held: bool) -> None:
+        """Keep the CPU from running while the machine runs, or let it go."""
+        with self._cond:
+            self._held = held
+            self._cond.notify_all()
+        if held:
+            self.kick()
+
+    def request_reset(self, pc: int) -> None:
+        """Reset the CPU to `pc` before it executes anything more; at once when it isn't running."""
+        with self._cond:
+            self._reset_pc = pc
+            if self._state in (PARKED, HELD):
+                self._reset_now()
+            self._cond.notify_all()
+        self.kick()
+
+    def finish(self) -> None:
+        """End the thread soon; doesn't wait.  A parked one doesn't touch the vCPU any more."""
+        with self._cond:
+            self._reset_pc = None
+        self._tell(ENDED)
+        self.kick()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread has left the vCPU for good."""
+        return self._state == ENDED or not self._thread.is_alive()
+
+    def _tell(self, want: str) -> None:
+        with self._cond:
+            if self._want != ENDED:
+                self._want = want
+                self._cond.notify_all()
+
+    # -- the thread itself
+
+    def _main(self) -> None:
+        while self._wait_to_run():
+            try:
+                exit = self._vcpu.run()
+            except BaseException as exc:
+                self._park_itself()
+                self._listener.vcpu_failed(exc)
+                continue
+            if exit.kind == "halt":
+                self._asleep = True
+            elif exit.kind == "panic":
+                self._park_itself()
+                self._listener.vcpu_panicked(exit.detail)
+
+    def _park_itself(self) -> None:
+        with self._cond:
+            if self._want == RUNNING:
+                self._want = PARKED
+
+    def _wait_to_run(self) -> bool:
+        """Wait until the guest may run; False when the thread is to end."""
+        while True:
+            with self._cond:
+                if self._reset_pc is not None:
+                    self._reset_now()
+                if self._want == ENDED:
+                    self._state = ENDED
+                    return False
+                if self._want == PARKED:
+                    fresh = self._state != PARKED
+                    self._state = PARKED
+                    if not fresh:
+                        self._cond.wait()
+                        continue
+                elif self._held:
+                    self._state = HELD
+                    self._cond.wait()
+                    continue
+                elif self._asleep and not self._vcpu.has_work():
+                    self._state = HALTED
+                    self._cond.wait()
+                    continue
+                else:
+                    self._asleep = False
+                    self._state = RUNNING
+                    return True
+            # Newly parked; told with no lock held.
+            self._listener.vcpu_parked()
+
+    def _reset_now(self) -> None:
+        pc, self._reset_pc = self._reset_pc, None
+        if pc is not None:
+            self._asleep = False
+            self._vcpu.reset(pc)

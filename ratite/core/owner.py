@@ -1,0 +1,127 @@
+"""The machine's one owner thread: does everything that clients ask of the machine, in order, and fires its timers.
+
+    any thread ──post(fn)──> queue ──> owner: with machine.lock: fn()  ──> Future
+    clock.wake ────────────────────────> owner: with machine.lock: clock.fire_due()
+
+A Future's result is set without the lock held.  A fault in a timer's callback is logged and goes no further.  With
+`inline` there is no thread: work is done where it is posted, and timers fire by `clock.advance()` (tests of devices).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ratite.core import log
+
+if TYPE_CHECKING:
+    from ratite.core.clock import VirtualClock
+
+_T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., Any])
+_Work = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
+
+
+def on_owner(function: _F) -> _F:
+    """Marks a function that only the owner thread calls, under the machine lock."""
+    return function
+
+
+def on_vcpu(function: _F) -> _F:
+    """Marks a function that vCPU threads call."""
+    return function
+
+
+class Owner:
+    """See the module's head."""
+
+    def __init__(self, name: str, lock: threading.RLock, clock: VirtualClock, inline: bool = False) -> None:  # type: ignore[valid-type]
+        self.inline = inline
+        self._lock: Any = lock
+        self._clock = clock
+        self._queue: deque[_Work] = deque()
+        # Leaf lock: nothing is taken while it is held.
+        self._cond = threading.Condition()
+        self._woken = False
+        self._ending = False
+        self._thread = threading.Thread(target=self._main, name=f"ratite-{name}", daemon=True)
+        clock.wake = self.wake
+        if not inline:
+            self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is the owner."""
+        return self.inline or threading.current_thread() is self._thread
+
+    def post(self, fn: Callable[..., _T], *args: Any) -> Future[_T]:
+        """Have `fn(*args)` done on the owner thread after what was posted before; never blocks."""
+        future: Future[_T] = Future()
+        with self._cond:
+            refused = self._ending
+            if not refused and not self.inline:
+                self._queue.append((future, fn, args))
+                self._cond.notify()
+        if refused:
+            future.set_exception(RuntimeError("the machine has ended"))
+        elif self.inline:
+            self._do((future, fn, args))
+        return future
+
+    def call(self, fn: Callable[..., _T], *args: Any) -> _T:
+        """`post` and wait for the result; called on the owner thread it is done at once.  Not for the loop thread."""
+        if self.is_current:
+            with self._lock:
+                return fn(*args)
+        return self.post(fn, *args).result()
+
+    def wake(self) -> None:
+        """The clock's earliest deadline changed."""
+        with self._cond:
+            self._woken = True
+            self._cond.notify()
+
+    def end(self) -> None:
+        """Do what is queued, then end; waits for it unless the owner itself asks."""
+        with self._cond:
+            self._ending = True
+            self._cond.notify()
+        if not self.inline and threading.current_thread() is not self._thread:
+            self._thread.join(5)
+
+    def _main(self) -> None:
+        while True:
+            with self._lock:
+                self._fire()
+                delay = self._clock.delay()
+            with self._cond:
+                if not self._queue and not self._woken and not self._ending:
+                    self._cond.wait(None if delay is None else delay / 1e9)
+                self._woken = False
+                work = self._queue.popleft() if self._queue else None
+                if work is None and self._ending:
+                    return
+            if work is not None:
+                self._do(work)
+
+    def _fire(self) -> None:
+        if self._clock.running:
+            try:
+                self._clock.fire_due()
+            except Exception as exc:
+                log.error("timer callback failed", error=f"{type(exc).__name__}: {exc}", exc_info=True)
+
+    def _do(self, work: _Work) -> None:
+        future, fn, args = work
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            with self._lock:
+                result = fn(*args)
+        except BaseException as exc:
+            future.set_exception(exc)
+        else:
+            future.set_result(result)

@@ -1,0 +1,124 @@
+"""The composition tree: paths, links, listings, dumps.
+
+    /                       container
+    /machine                what the machine itself has
+    /machine/peripheral     devices and CPUs, by id (device_add)
+    /machine/peripheral-anon   the QEMU personality's devices without an id
+    /objects                backends, clusters, spaces, by id (object-add)
+    /chardevs               character backends, by id (chardev-add)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ratite.core.objects.obj import Container, Obj
+from ratite.qapi.errors import DeviceNotFound, GenericError
+
+# Where an id without a path is looked for.
+_ID_PLACES = ("/objects", "/machine/peripheral", "/chardevs", "/machine/peripheral-anon")
+
+
+class Tree:
+    """The tree of one machine; `node` is the object at /machine."""
+
+    def __init__(self, node: Obj) -> None:
+        self.root = Container("/")
+        self.node = node
+        self.objects = Container("objects")
+        self.peripheral = Container("peripheral")
+        self.anonymous = Container("peripheral-anon")
+        self.chardevs = Container("chardevs")
+        for child in (node, self.objects, self.chardevs):
+            self.root.add_child(child)
+        for child in (self.peripheral, self.anonymous):
+            node.add_child(child)
+
+    def find(self, path: str) -> Obj | None:
+        """The object at an absolute path, or the only one with this id; None."""
+        if not path.startswith("/"):
+            found = self.by_id(path)
+            return found[0] if len(found) == 1 else None
+        at: Obj | None = self.root
+        for name in path.split("/"):
+            if name and at is not None:
+                at = at.children.get(name)
+        return at
+
+    def resolve(self, path: str) -> Obj:
+        """As find; DeviceNotFound in QEMU's words."""
+        found = self.find(path)
+        if found is None:
+            raise DeviceNotFound(f"Device '{path}' not found")
+        return found
+
+    def by_id(self, id: str) -> list[Obj]:
+        """Everything that a client gave this id; the same id may stand in different places."""
+        places = (self.find(place) for place in _ID_PLACES)
+        return [place.children[id] for place in places if place is not None and id in place.children]
+
+    def link_target(self, text: str, type_name: str) -> Obj:
+        """What a link of this type to `text` (path or id) means; DeviceNotFound, GenericError when ill-typed."""
+        if text.startswith("/"):
+            found = [self.resolve(text)]
+        else:
+            found = self.by_id(text)
+            fitting = [obj for obj in found if obj.is_a(type_name)]
+            found = fitting or found
+        if not found:
+            raise DeviceNotFound(f"Device '{text}' not found")
+        if not found[0].is_a(type_name):
+            raise GenericError(f"'{found[0].path}' must be of type '{type_name}', not '{found[0].TYPE}'")
+        if len(found) > 1:
+            raise GenericError(f"'{text}' may mean {' or '.join(obj.path for obj in found)}: give the path")
+        return found[0]
+
+    def members(self) -> Iterator[Obj]:
+        """Every object that a client made, by path."""
+        for place in (self.chardevs, self.anonymous, self.peripheral, self.objects):
+            for name in sorted(place.children):
+                yield from place.children[name].walk()
+
+    def users_of(self, target: Obj) -> list[tuple[Obj, str]]:
+        """(object, property) of every link to `target`, also of links that are only texts yet."""
+        users = []
+        for obj in self.members():
+            for name, text in obj.link_texts.items():
+                linked = obj.raw_property(obj.prop(name))
+                if linked is None and text:
+                    linked = self._meant(text, obj.prop(name).link)
+                if linked is target:
+                    users.append((obj, name))
+        return users
+
+    def _meant(self, text: str, type_name: str) -> Obj | None:
+        try:
+            return self.link_target(text, type_name)
+        except (DeviceNotFound, GenericError):
+            return None
+
+    def listing(self, path: str) -> list[dict[str, str]]:
+        """qom-list: [{"name", "type"}]; types of children and links as "child<ns16550>", "link<chardev>"."""
+        obj = self.resolve(path)
+        rows = [{"name": "type", "type": "string"}]
+        rows += [{"name": prop.name, "type": prop.type_name} for prop in obj.properties()]
+        rows += [{"name": name, "type": f"child<{child.TYPE}>"} for name, child in sorted(obj.children.items())]
+        return rows
+
+    def get(self, path: str, name: str) -> Any:
+        """qom-get: a property's value, "type", or a child's path."""
+        obj = self.resolve(path)
+        if name == "type":
+            return obj.TYPE
+        if name in obj.children:
+            return obj.children[name].path
+        return obj.get_property(name)
+
+    def dump(self, kinds: tuple[str, ...] = ("config", "tunable", "state", "debug")) -> dict[str, Any]:
+        """{path: {"type", "phase", "properties": {name: value}}}, paths and names sorted."""
+        rows: dict[str, Any] = {}
+        for obj in self.root.walk():
+            values = {prop.name: obj.get_property(prop.name) for prop in obj.properties() if prop.kind in kinds}
+            rows[obj.path] = {"type": obj.TYPE, "phase": obj.phase, "properties": dict(sorted(values.items()))}
+        return rows
