@@ -1,0 +1,76 @@
+"""The CPU block: one piece of host memory that generated code reaches through one pointer.
+
+The pointer stands ``BASE`` bytes into the block. Below it lie the engine's own words, hottest nearest; from offset 0 the
+ISA's registers (``StateLayout``), then the TLB, the code TLB and the scratch records. Offsets are signed distances from
+the pointer. Words are 8 bytes unless said.
+"""
+
+from __future__ import annotations
+
+from ratite.core.isa.isa import Isa
+
+BASE = 0x100
+
+EXIT_REQUEST = -8  # 4 bytes: [0] leave, [1] look at interrupts, [2] service; each set by others, cleared by its reader
+IRQ_LINES = -16  # a bit per input line
+TRAPS = -24  # traps taken
+LIMIT = -32  # executed = LIMIT - budget - TRAPS
+EXC = -40  # kind of a memory fault under way, else 0
+EXC_ADDR = -48
+PC = -56
+BUDGET = -64
+REASON = -72
+ARGS = -104  # four words: arguments of a routine
+CTX = -112  # number of the execution context at PC
+RESERVED_ADDR = -120
+RESERVED_VALUE = -128
+RESERVED_SIZE = -136  # 0: no reservation
+TRAP_MARK = -144  # budget at the last trap entry
+TRAP_PC = -152  # where it went
+MEMMAP = -160  # address of the memory map table
+MEMMAP_COUNT = -168
+ON_LOAD = -176  # u64 (block, addr, size)
+ON_STORE = -184  # void (block, addr, size, value)
+ON_CODE_MISS = -192  # u64 (block, pc): address of the page's records, 0: nothing to fetch
+ON_CODE_WRITE = -200  # void (block, addr, size): a store hit a page that holds decoded code
+
+LEAVE, LOOK, SERVICE = 0, 1, 2  # bytes of EXIT_REQUEST
+
+# reasons
+KICKED, HALTED, OUT_OF_BUDGET, PANICKED, FLUSH, SERVED = 1, 2, 3, 4, 5, 6
+
+# memory map rows: start, last, addend (host - guest), address of the page flags for the row's first page, flags
+MAP_ROW = 40
+MAP_READONLY = 1
+
+TLB_ENTRIES = 256
+TLB_ENTRY = 32  # tag for reads, tag for writes, addend, -
+CODE_TLB_ENTRIES = 256
+CODE_TLB_ENTRY = 16  # page address, its records
+
+RECORD = 16  # handler, imm (4), a, b, c, d (1 each)
+PAGE_HEADER = 64  # before a page's records: [0] host address of the page's bytes
+
+
+class Shape:
+    """Distances that depend on the ISA: ``shift`` (record address >> shift advances as pc does), record arrays of a page
+    (one per context, each with edge records behind it), places of the tables in the block, sizes in bytes."""
+
+    def __init__(self, isa: Isa) -> None:
+        per_parcel = RECORD // isa.parcel
+        self.shift = per_parcel.bit_length() - 1
+        self.page = 1 << isa.page_bits
+        longest = max([isa.default_length, *(n for _, _, n in isa.lengths)])
+        self.slots = self.page // isa.parcel
+        self.edges = longest // isa.parcel
+        self.array = (self.slots + self.edges) * RECORD
+        self.records = self.array * len(isa.contexts)
+        self.tlb = isa.layout.size
+        self.code_tlb = self.tlb + TLB_ENTRIES * TLB_ENTRY
+        self.scratch = self.code_tlb + CODE_TLB_ENTRIES * CODE_TLB_ENTRY
+        self.scratch_records = 1 + self.edges
+        self.size = BASE + self.scratch + self.scratch_records * len(isa.contexts) * RECORD
+
+    def context_offset(self, index: int) -> int:
+        """Bytes from a page's records in the normal context to those in context ``index``."""
+        return self.array * index

@@ -1,0 +1,312 @@
+"""Semantics written down as LLVM text: the emitter that the native tiers share. Knows values, state, memory and inner
+control flow; how an instruction ends is a tier's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ratite.core.engine import block as B
+from ratite.core.isa.emitter import AMO, Emitter
+from ratite.core.isa.isa import Isa
+from ratite.core.isa.value import V
+
+#: calling conventions: threaded code keeps everything in registers; slow paths spare the caller's
+THREADED = "preserve_nonecc"
+SLOW = "preserve_mostcc"
+
+#: RAM accesses and CPU state never overlap: two alias scopes tell LLVM. !10: a branch that nearly always goes left.
+METADATA = """
+!10 = !{!"branch_weights", i32 2000, i32 1}
+!13 = !{!13}
+!14 = !{!14, !13}
+!15 = !{!15, !13}
+!11 = !{!14}
+!12 = !{!15}
+"""
+RAM_SCOPE = ", !alias.scope !11, !noalias !12"
+CPU_SCOPE = ", !alias.scope !12, !noalias !11"
+
+_INTRINSIC = {"clz": "ctlz", "ctz": "cttz", "popcount": "ctpop", "bswap": "bswap"}
+
+
+class IrEmitter(Emitter):
+    """Lines of one LLVM function go to ``out``. ``dead``: the current path has ended."""
+
+    def __init__(self, isa: Isa, shape: B.Shape, ctx: str = "", ilen: int = 0) -> None:
+        self.isa = isa
+        self.word = isa.word
+        self.shape = shape
+        self.ctx = ctx
+        self.ilen = ilen
+        self.out: list[str] = []
+        self.dead = False
+        self.here = "entry"
+        self._count = 0
+        self.intrinsics: set[str] = set()
+
+    # -- text
+    def name(self) -> str:
+        self._count += 1
+        return f"%t{self._count}"
+
+    def new_label(self) -> str:
+        self._count += 1
+        return f"L{self._count}"
+
+    def put(self, line: str) -> None:
+        if self.dead:  # unreachable code still has to be well formed
+            self.label(self.new_label())
+        self.out.append(line)
+
+    def let(self, text: str) -> str:
+        r = self.name()
+        self.put(f"{r} = {text}")
+        return r
+
+    def label(self, label: str) -> None:
+        if not self.dead and self.out:
+            self.out.append(f"br label %{label}")
+        self.out.append(f"{label}:")
+        self.here = label
+        self.dead = False
+
+    def end(self, line: str) -> None:
+        self.put(line)
+        self.dead = True
+
+    def goto(self, label: str) -> None:
+        self.end(f"br label %{label}")
+
+    def fork(self, c: str, yes: str, no: str, likely: bool = False) -> None:
+        self.end(f"br i1 {c}, label %{yes}, label %{no}" + (", !prof !10" if likely else ""))
+
+    # -- values
+    def v(self, ref: int | str, width: int) -> V:
+        return V(self, ref, width)
+
+    def emit_binary(self, op: str, a: int | str, b: int | str, width: int) -> V:
+        return self.v(self.let(f"{op} i{width} {a}, {b}"), width)
+
+    def emit_compare(self, pred: str, a: int | str, b: int | str, width: int) -> V:
+        return self.v(self.let(f"icmp {pred} i{width} {a}, {b}"), 1)
+
+    def emit_cast(self, op: str, a: str, source: int, width: int) -> V:
+        return self.v(self.let(f"{op} i{source} {a} to i{width}"), width)
+
+    def emit_unary(self, op: str, a: str, width: int) -> V:
+        name = f"llvm.{_INTRINSIC[op]}.i{width}"
+        extra = ", i1 false" if op in ("clz", "ctz") else ""
+        self.intrinsics.add(f"declare i{width} @{name}(i{width}{', i1' if extra else ''})")
+        return self.v(self.let(f"call i{width} @{name}(i{width} {a}{extra})"), width)
+
+    def emit_select(self, c: str, a: V, b: V) -> V:
+        if a.width != b.width:
+            raise TypeError(f"select needs one width, not i{a.width} and i{b.width}")
+        return self.v(self.let(f"select i1 {c}, i{a.width} {a.ref}, i{a.width} {b.ref}"), a.width)
+
+    def at(self, base: str, offset: int | str) -> str:
+        """Pointer ``offset`` bytes behind ``base``."""
+        if offset == 0:
+            return base
+        return self.let(f"getelementptr i8, ptr {base}, i64 {offset}")
+
+    def read(self, offset: int, width: int = 64) -> V:
+        """A word of the CPU block."""
+        return self.v(self.let(f"load i{width}, ptr {self.at('%cpu', offset)}{CPU_SCOPE}"), width)
+
+    def write(self, offset: int, value: V | int | str, width: int = 64) -> None:
+        ref = value.ref if isinstance(value, V) else value
+        self.put(f"store i{width} {ref}, ptr {self.at('%cpu', offset)}{CPU_SCOPE}")
+
+    # -- state
+    def _slot(self, file: str, index: V | int) -> tuple[str, int]:
+        field = self.isa.layout[file]
+        ref = index if isinstance(index, int) else index.ref
+        if isinstance(ref, int):
+            return self.at("%cpu", field.offset + ref * field.size), field.size
+        wide = self.let(f"zext i{32} {ref} to i64")
+        base = self.at("%cpu", field.offset)
+        return self.let(f"getelementptr i{8 * field.size}, ptr {base}, i64 {wide}"), field.size
+
+    def reg(self, file: str, index: V | int) -> V:
+        field = self.isa.layout[file]
+        known = index if isinstance(index, int) else index.ref
+        if field.zero and known == 0:
+            return self.const(0, field.width)
+        p, size = self._slot(file, index)
+        value = self.v(self.let(f"load i{8 * size}, ptr {p}{CPU_SCOPE}"), 8 * size)
+        return value.trunc(field.width)
+
+    def set_reg(self, file: str, index: V | int, value: V) -> None:
+        field = self.isa.layout[file]
+        if value.width != field.width:
+            raise TypeError(f"{file} takes i{field.width}, not i{value.width}")
+        known = index if isinstance(index, int) else index.ref
+        if field.zero and known == 0:
+            return
+        p, size = self._slot(file, index)
+        self.put(f"store i{8 * size} {value.zext(8 * size).ref}, ptr {p}{CPU_SCOPE}")
+
+    def get(self, name: str) -> V:
+        if name == "irq_lines":
+            return self.v(self.let(f"load volatile i64, ptr {self.at('%cpu', B.IRQ_LINES)}"), 64)
+        field = self.isa.layout[name]
+        return self.read(field.offset, 8 * field.size).trunc(field.width)
+
+    def set(self, name: str, value: V | int) -> None:
+        field = self.isa.layout[name]
+        v = self.const(value, field.width) if isinstance(value, int) else value
+        if v.width != field.width:
+            raise TypeError(f"{name} takes i{field.width}, not i{v.width}")
+        self.write(field.offset, v.zext(8 * field.size), 8 * field.size)
+
+    # -- memory
+    def _probe(self, addr: V, size: int, for_write: bool) -> tuple[V, str, V]:
+        """(address as i64, TLB entry, hit)."""
+        a = addr.zext(64)
+        index = (a >> (self.isa.page_bits - 5)) & ((B.TLB_ENTRIES - 1) * B.TLB_ENTRY)
+        base = self.at("%cpu", self.shape.tlb)
+        entry = self.at(base, index.ref)
+        tag = self.v(self.let(f"load i64, ptr {self.at(entry, 8 if for_write else 0)}{CPU_SCOPE}"), 64)
+        return a, entry, tag.eq(a & ~(self.shape.page - 1) | (a & (size - 1)) if size > 1 else a & -self.shape.page)
+
+    def _host(self, entry: str, a: V) -> str:
+        addend = self.v(self.let(f"load i64, ptr {self.at(entry, 16)}{CPU_SCOPE}"), 64)
+        return self.let(f"inttoptr i64 {(a + addend).ref} to ptr")
+
+    def _swap(self, value: V) -> V:
+        return value.bswap() if self.isa.big_endian and value.width > 8 else value
+
+    def _slow(self, call: str, returns: bool) -> str:
+        """Calls a slow path and leaves for the fault routine if it failed."""
+        result = ""
+        if returns:
+            result = self.let(f"call {SLOW} i64 {call}")
+        else:
+            self.put(f"call {SLOW} void {call}")
+        bad = self.read(B.EXC).ne(0)
+        fault, fine = self.new_label(), self.new_label()
+        self.fork(str(bad.ref), fault, fine)
+        self.label(fault)
+        self.leave_for_fault()
+        self.label(fine)
+        return result
+
+    def leave_for_fault(self) -> None:
+        """Terminator: the fault routine takes over at the current pc."""
+        raise NotImplementedError(type(self).__name__)
+
+    def load(self, addr: V, size: int) -> V:
+        return self._load(addr, size, size)
+
+    def _load(self, addr: V, size: int, code: int) -> V:
+        width = 8 * size
+        a, entry, hit = self._probe(addr, size, False)
+        fast, slow, join = self.new_label(), self.new_label(), self.new_label()
+        self.fork(str(hit.ref), fast, slow, likely=True)
+        self.label(slow)
+        r = self.v(self._slow(f"@{self.isa.name}_load(ptr %cpu, i64 {a.ref}, i64 {code})", True), 64).trunc(width)
+        slow_end = self.here
+        self.goto(join)
+        self.label(fast)
+        raw = self.v(self.let(f"load i{width}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}"), width)
+        f = self._swap(raw)
+        fast_end = self.here
+        self.goto(join)
+        self.label(join)
+        return self.v(self.let(f"phi i{width} [{r.ref}, %{slow_end}], [{f.ref}, %{fast_end}]"), width)
+
+    def store(self, addr: V, value: V) -> None:
+        width = value.width
+        a, entry, hit = self._probe(addr, width // 8, True)
+        fast, slow, join = self.new_label(), self.new_label(), self.new_label()
+        self.fork(str(hit.ref), fast, slow, likely=True)
+        self.label(slow)
+        v = value.zext(64)
+        self._slow(f"@{self.isa.name}_store(ptr %cpu, i64 {a.ref}, i64 {width // 8}, i64 {v.ref})", False)
+        self.goto(join)
+        self.label(fast)
+        self.put(f"store i{width} {self._swap(value).ref}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}")
+        self.label(join)
+
+    def load_reserved(self, addr: V, size: int) -> V:
+        value = self._load(addr, size, size | 0x100)
+        self.write(B.RESERVED_ADDR, addr.zext(64))
+        self.write(B.RESERVED_VALUE, value.zext(64))
+        self.write(B.RESERVED_SIZE, size)
+        return value
+
+    def store_conditional(self, addr: V, value: V) -> V:
+        call = f"@{self.isa.name}_conditional(ptr %cpu, i64 {addr.zext(64).ref}, i64 {value.width // 8}, " \
+               f"i64 {value.zext(64).ref})"
+        return self.v(self._slow(call, True), 64).trunc(1)
+
+    def clear_reservation(self) -> None:
+        self.write(B.RESERVED_SIZE, 0)
+
+    def amo(self, op: str, addr: V, value: V) -> V:
+        width = value.width
+        if op not in AMO:
+            raise ValueError(f"{op!r} is no atomic operation")
+        if self.isa.big_endian:
+            raise ValueError("atomic read-modify-write is not made for a big-endian ISA")
+        a, entry, hit = self._probe(addr, width // 8, True)
+        fast, slow, join = self.new_label(), self.new_label(), self.new_label()
+        self.fork(str(hit.ref), fast, slow, likely=True)
+        self.label(slow)  # gives the addend or fails; the operation itself is the same afterwards
+        filled = self._slow(f"@{self.isa.name}_atomic(ptr %cpu, i64 {a.ref}, i64 {width // 8})", True)
+        slow_end = self.here
+        self.goto(join)
+        self.label(fast)
+        addend = self.let(f"load i64, ptr {self.at(entry, 16)}{CPU_SCOPE}")
+        self.goto(join)
+        self.label(join)
+        both = self.let(f"phi i64 [{filled}, %{slow_end}], [{addend}, %{fast}]")
+        p = self.let(f"inttoptr i64 {(a + self.v(both, 64)).ref} to ptr")
+        return self.v(self.let(f"atomicrmw {op} ptr {p}, i{width} {value.ref} seq_cst, align {width // 8}"), width)
+
+    def fence(self) -> None:
+        self.put("fence seq_cst")
+
+    # -- inner control flow
+    def if_(self, c: V, then: Callable[[], object], other: Callable[[], object] | None = None) -> None:
+        if isinstance(c.ref, int):
+            if c.ref:
+                then()
+            elif other is not None:
+                other()
+            return
+        yes, join = self.new_label(), self.new_label()
+        no = self.new_label() if other is not None else join
+        self.fork(c.ref, yes, no)
+        self.label(yes)
+        then()
+        reached = not self.dead or other is None
+        if not self.dead:
+            self.goto(join)
+        if other is not None:
+            self.label(no)
+            other()
+            reached = reached or not self.dead
+            if not self.dead:
+                self.goto(join)
+        if reached:
+            self.label(join)
+
+    def switch(self, value: V, cases: Mapping[int, Callable[[], object]], default: Callable[[], object]) -> None:
+        if isinstance(value.ref, int):
+            cases.get(value.ref, default)()
+            return
+        labels = {k: self.new_label() for k in cases}
+        other, join = self.new_label(), self.new_label()
+        table = " ".join(f"i{value.width} {k}, label %{lb}" for k, lb in labels.items())
+        self.end(f"switch i{value.width} {value.ref}, label %{other} [{table}]")
+        reached = False
+        for lb, body in [(other, default), *((labels[k], f) for k, f in cases.items())]:
+            self.label(lb)
+            body()
+            if not self.dead:
+                reached = True
+                self.goto(join)
+        if reached:
+            self.label(join)

@@ -1,0 +1,175 @@
+"""What an instruction's semantics may do: the vocabulary that every executor of semantics implements.
+
+The evaluator does what it is told at once; the native tiers write code that will. A *terminator* ends the instruction:
+nothing may follow it on its path. Semantics are called once per handler by a tier and once per execution by the
+evaluator, so they must not branch in Python on a value that isn't ``known``: use ``if_``, ``select`` and ``switch``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ratite.core.isa.value import V, signed
+
+if TYPE_CHECKING:
+    from ratite.core.isa.isa import Isa
+    from ratite.core.isa.operands import Operands
+
+#: kinds of fault that a memory access or a fetch can meet, as the ISA's ``fault`` routine gets them
+LOAD_FAULT, STORE_FAULT, FETCH_FAULT, LOAD_MISALIGNED, STORE_MISALIGNED = 1, 2, 3, 4, 5
+
+#: atomic read-modify-write operations: (old, operand, width) -> new
+AMO: Mapping[str, Callable[[int, int, int], int]] = MappingProxyType({
+    "xchg": lambda a, b, w: b,
+    "add": lambda a, b, w: a + b,
+    "and": lambda a, b, w: a & b,
+    "or": lambda a, b, w: a | b,
+    "xor": lambda a, b, w: a ^ b,
+    "min": lambda a, b, w: a if signed(a, w) < signed(b, w) else b,
+    "max": lambda a, b, w: a if signed(a, w) > signed(b, w) else b,
+    "umin": min,
+    "umax": max,
+})
+
+
+class Emitter(ABC):
+    """Executes or writes down the semantics of one instruction."""
+
+    isa: Isa
+    word: int  # bits of a CPU word
+    ilen: int  # bytes of the current instruction
+    ctx: str  # execution context of the current instruction ("" is the normal one); known to every executor
+
+    # -- what V hands over; the evaluator never gets here
+    @abstractmethod
+    def emit_binary(self, op: str, a: int | str, b: int | str, width: int) -> V: ...
+
+    @abstractmethod
+    def emit_compare(self, pred: str, a: int | str, b: int | str, width: int) -> V: ...
+
+    @abstractmethod
+    def emit_cast(self, op: str, a: str, source: int, width: int) -> V: ...
+
+    @abstractmethod
+    def emit_unary(self, op: str, a: str, width: int) -> V: ...
+
+    @abstractmethod
+    def emit_select(self, c: str, a: V, b: V) -> V: ...
+
+    # -- values
+    def const(self, value: int, width: int | None = None) -> V:
+        """A known value, of the word's width unless told."""
+        w = width or self.word
+        return V(self, value & ((1 << w) - 1), w)
+
+    def select(self, c: V, a: V | int, b: V | int) -> V:
+        """``a`` where ``c`` (width 1) is set, else ``b``; at least one of them must be a V."""
+        width = a.width if isinstance(a, V) else b.width if isinstance(b, V) else self.word
+        va = a if isinstance(a, V) else self.const(a, width)
+        vb = b if isinstance(b, V) else self.const(b, width)
+        if type(c.ref) is int:
+            return va if c.ref else vb
+        return self.emit_select(c.ref, va, vb)
+
+    # -- state
+    @abstractmethod
+    def pc(self) -> V:
+        """Address of the current instruction."""
+
+    def next_pc(self) -> V:
+        """Address behind the current instruction."""
+        return self.pc() + self.ilen
+
+    @abstractmethod
+    def reg(self, file: str, index: V | int) -> V:
+        """An element of a state field with a count (a register file)."""
+
+    @abstractmethod
+    def set_reg(self, file: str, index: V | int, value: V) -> None: ...
+
+    @abstractmethod
+    def get(self, name: str) -> V:
+        """A state field; also ``irq_lines`` (64 bits, a bit per input line)."""
+
+    @abstractmethod
+    def set(self, name: str, value: V | int) -> None: ...
+
+    @abstractmethod
+    def instructions(self) -> V:
+        """Instructions executed before this one (64 bits)."""
+
+    # -- memory; the CPU's byte order; a fault ends the instruction in the ISA's ``fault`` routine
+    @abstractmethod
+    def load(self, addr: V, size: int) -> V:
+        """``size`` bytes at ``addr`` as a value of 8 * size bits."""
+
+    @abstractmethod
+    def store(self, addr: V, value: V) -> None:
+        """Stores ``value`` (8, 16, 32 or 64 bits)."""
+
+    @abstractmethod
+    def load_reserved(self, addr: V, size: int) -> V:
+        """A load that takes a reservation; 4 or 8 bytes, must be aligned."""
+
+    @abstractmethod
+    def store_conditional(self, addr: V, value: V) -> V:
+        """Stores if the reservation still holds; width 1: whether it did. The reservation is gone afterwards."""
+
+    @abstractmethod
+    def clear_reservation(self) -> None: ...
+
+    @abstractmethod
+    def amo(self, op: str, addr: V, value: V) -> V:
+        """Atomic read-modify-write of an aligned word (an operation of AMO); the old value."""
+
+    def fence(self) -> None:
+        """Orders all earlier memory accesses before all later ones."""
+
+    # -- control
+    @abstractmethod
+    def if_(self, c: V, then: Callable[[], object], other: Callable[[], object] | None = None) -> None: ...
+
+    @abstractmethod
+    def switch(self, value: V, cases: Mapping[int, Callable[[], object]], default: Callable[[], object]) -> None:
+        """Runs the case of ``value``; every path may end the instruction or come back."""
+
+    @abstractmethod
+    def branch(self, c: V, i: Operands, name: str = "imm") -> None:
+        """Terminator: to pc + operand ``name`` where ``c``, else to the next instruction."""
+
+    @abstractmethod
+    def jump_rel(self, i: Operands, name: str = "imm") -> None:
+        """Terminator: to pc + operand ``name``."""
+
+    @abstractmethod
+    def jump(self, target: V, *, poll: bool = False) -> None:
+        """Terminator: to ``target``; ``poll``: interrupts may have become deliverable by this instruction."""
+
+    @abstractmethod
+    def trap_jump(self, target: V) -> None:
+        """Terminator: enters a trap handler. The instruction does not count as executed. If nothing can be fetched at
+        ``target`` the CPU has nothing left to do and the machine panics."""
+
+    @abstractmethod
+    def next_in(self, ctx: str) -> None:
+        """Terminator: the next instruction runs in context ``ctx`` (a delay slot, behind a prefix); no interrupt is
+        taken in between."""
+
+    @abstractmethod
+    def poll(self) -> None:
+        """Terminator: goes on with the next instruction after a look at interrupts."""
+
+    @abstractmethod
+    def halt(self) -> None:
+        """Terminator: the CPU sleeps behind this instruction until its wake predicate holds."""
+
+    @abstractmethod
+    def flush_code(self) -> None:
+        """Terminator: goes on with the next instruction, fetched anew, whoever wrote it."""
+
+    @abstractmethod
+    def routine(self, name: str, *args: V | int) -> None:
+        """Terminator: goes on in a routine of the ISA (a trap entry, say), at most four arguments of the word's width."""

@@ -1,0 +1,314 @@
+"""The reference executor: semantics evaluated at once, in Python. Slow and plain; the judge of every native tier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NoReturn, Protocol
+
+from ratite.core.isa.emitter import (
+    AMO,
+    FETCH_FAULT,
+    LOAD_FAULT,
+    LOAD_MISALIGNED,
+    STORE_FAULT,
+    STORE_MISALIGNED,
+    Emitter,
+)
+from ratite.core.isa.isa import Insn, Isa
+from ratite.core.isa.operands import Operands
+from ratite.core.isa.state import StateField
+from ratite.core.isa.value import V
+
+
+class MemoryFault(Exception):
+    """An access that nothing answers; raised by an ``EvalMemory``."""
+
+
+class EvalMemory(Protocol):
+    """The evaluator's memory. Addresses are physical; byte order is the CPU's. Each raises MemoryFault."""
+
+    def load(self, addr: int, size: int) -> int: ...
+    def store(self, addr: int, size: int, value: int) -> None: ...
+    def fetch(self, addr: int, size: int) -> bytes: ...
+
+
+class _End(Exception):
+    """The instruction is over (a terminator ran)."""
+
+
+_END = _End()
+
+
+class Evaluator(Emitter):
+    """One CPU of ``isa``. ``step`` executes one instruction or takes one trap. State fields are in ``state`` (lists of ints,
+    unsigned); ``pc_value``, ``context``, ``executed`` (instructions), ``traps`` and ``irq_lines`` beside them."""
+
+    #: outcomes of a step
+    RAN, HALTED, PANIC = "ran", "halt", "panic"
+
+    def __init__(self, isa: Isa, memory: EvalMemory) -> None:
+        self.isa = isa
+        self.word = isa.word
+        self.memory = memory
+        self.mask = (1 << isa.word) - 1
+        self.fields: dict[str, StateField] = {f.name: f for f in isa.layout}
+        self.state: dict[str, list[int]] = {f.name: [f.reset] * f.count for f in isa.layout}
+        self.pc_value = 0
+        self.ctx = ""
+        self.ilen = 0
+        self.executed = 0
+        self.traps = 0
+        self.irq_lines = 0
+        self.reservation: tuple[int, int, int] | None = None  # address, size, value
+        self.panic_info: tuple[int, int] = (0, 0)  # kind, address of the fetch that had no way on
+        self._next = 0
+        self._next_ctx = ""
+        self._retired = True
+        self._halted = False
+        self._trapped = False
+
+    # -- running
+    def step(self) -> str:
+        """One instruction, trap or interrupt; RAN, HALTED or PANIC."""
+        self._halted = False
+        self._next_ctx = ""
+        try:
+            if not self.ctx and self._interrupted():
+                return self.RAN
+            fetched = self._fetch()
+            if fetched is None:
+                return self.PANIC
+            insn, word, length, operands = fetched
+            self.ilen = length
+            self._next = (self.pc_value + length) & self.mask
+            self._retired = True
+            if insn is None:
+                self.isa.routines["illegal"](self, V(self, word, self.word))
+            else:
+                mem = {name: V(self, v, self.word if self.isa.slot(name) == "imm" else 32) for name, v in operands.items()}
+                insn.semantics(self, Operands(mem.__getitem__))
+        except _End:
+            pass
+        return self._finish()
+
+    def _interrupted(self) -> bool:
+        self._next = self.pc_value
+        try:
+            self.isa.routines["interrupt"](self)
+        except _End:
+            self._finish()
+            return True
+        return False
+
+    def _fetch(self) -> tuple[Insn | None, int, int, Mapping[str, int]] | None:
+        """(instruction, word, length, operands); raises _End when the fetch trapped; None is a panic."""
+        pc, n = self.pc_value, self.isa.parcel
+        try:
+            addr = pc
+            raw = self.memory.fetch(pc, n)
+            length = self.isa.length_of(int.from_bytes(raw, "big" if self.isa.big_endian else "little"))
+            while len(raw) < length:
+                addr = (pc + len(raw)) & self.mask
+                raw += self.memory.fetch(addr, n)
+        except MemoryFault:
+            if self._trapped:
+                self.panic_info = (FETCH_FAULT, addr)
+                return None
+            self._fault(FETCH_FAULT, addr)
+        word, _ = self.isa.word_at(raw)
+        found = self.isa.decode(word, length, self.ctx)
+        if found is None:
+            return None, word, length, {}
+        return found[0], word, length, found[1]
+
+    def _finish(self) -> str:
+        self.pc_value = self._next
+        self.ctx = self._next_ctx
+        if self._retired:
+            self.executed += 1
+            self._trapped = False
+        return self.HALTED if self._halted else self.RAN
+
+    def _end(self) -> NoReturn:
+        raise _END
+
+    def wakes(self) -> bool:
+        """The ISA's wake predicate."""
+        value = self.isa.routines["wake"](self)
+        assert isinstance(value, V)
+        return bool(value.ref)
+
+    # -- V: everything is known here
+    def emit_binary(self, op: str, a: int | str, b: int | str, width: int) -> V:
+        raise AssertionError("a value is not known to the evaluator")
+
+    def emit_compare(self, pred: str, a: int | str, b: int | str, width: int) -> V:
+        raise AssertionError("a value is not known to the evaluator")
+
+    def emit_cast(self, op: str, a: str, source: int, width: int) -> V:
+        raise AssertionError("a value is not known to the evaluator")
+
+    def emit_unary(self, op: str, a: str, width: int) -> V:
+        raise AssertionError("a value is not known to the evaluator")
+
+    def emit_select(self, c: str, a: V, b: V) -> V:
+        raise AssertionError("a value is not known to the evaluator")
+
+    # -- state
+    def pc(self) -> V:
+        return V(self, self.pc_value, self.word)
+
+    def next_pc(self) -> V:
+        return V(self, (self.pc_value + self.ilen) & self.mask, self.word)
+
+    def reg(self, file: str, index: V | int) -> V:
+        at = index if isinstance(index, int) else int(index.ref)
+        return V(self, self.state[file][at], self.fields[file].width)
+
+    def set_reg(self, file: str, index: V | int, value: V) -> None:
+        at = index if isinstance(index, int) else int(index.ref)
+        field = self.fields[file]
+        if value.width != field.width:
+            raise TypeError(f"{file} takes i{field.width}, not i{value.width}")
+        if at or not field.zero:
+            self.state[file][at] = int(value.ref)
+
+    def get(self, name: str) -> V:
+        if name == "irq_lines":
+            return V(self, self.irq_lines, 64)
+        return V(self, self.state[name][0], self.fields[name].width)
+
+    def set(self, name: str, value: V | int) -> None:
+        field = self.fields[name]
+        if isinstance(value, int):
+            value &= (1 << field.width) - 1
+        elif value.width != field.width:
+            raise TypeError(f"{name} takes i{field.width}, not i{value.width}")
+        self.state[name][0] = value if isinstance(value, int) else int(value.ref)
+
+    def instructions(self) -> V:
+        return V(self, self.executed & (1 << 64) - 1, 64)
+
+    # -- memory
+    def _fault(self, kind: int, addr: int) -> NoReturn:
+        self._retired = False
+        self.isa.routines["fault"](self, self.const(kind), self.const(addr))
+        raise AssertionError("the routine 'fault' must end in a terminator")
+
+    def _misaligned(self, addr: int, size: int, kind: int, atomic: bool = False) -> None:
+        if addr & (size - 1) and (atomic or self.isa.misaligned == "fault"):
+            self._fault(kind, addr)
+
+    def _read(self, addr: int, size: int, kind: int = LOAD_FAULT) -> int:
+        try:
+            return self.memory.load(addr, size)
+        except MemoryFault:
+            self._fault(kind, addr)
+
+    def load(self, addr: V, size: int) -> V:
+        at = int(addr.ref)
+        self._misaligned(at, size, LOAD_MISALIGNED)
+        return V(self, self._read(at, size), 8 * size)
+
+    def _write(self, addr: int, size: int, value: int) -> None:
+        try:
+            self.memory.store(addr, size, value)
+        except MemoryFault:
+            self._fault(STORE_FAULT, addr)
+
+    def store(self, addr: V, value: V) -> None:
+        at, size = int(addr.ref), value.width // 8
+        self._misaligned(at, size, STORE_MISALIGNED)
+        self._write(at, size, int(value.ref))
+
+    def load_reserved(self, addr: V, size: int) -> V:
+        at = int(addr.ref)
+        self._misaligned(at, size, LOAD_MISALIGNED, atomic=True)
+        value = self._read(at, size)
+        self.reservation = (at, size, value)
+        return V(self, value, 8 * size)
+
+    def store_conditional(self, addr: V, value: V) -> V:
+        at, size = int(addr.ref), value.width // 8
+        self._misaligned(at, size, STORE_MISALIGNED, atomic=True)
+        held, self.reservation = self.reservation, None
+        if held is None or held[:2] != (at, size) or self._read(at, size, STORE_FAULT) != held[2]:
+            return V(self, 0, 1)
+        self._write(at, size, int(value.ref))
+        return V(self, 1, 1)
+
+    def clear_reservation(self) -> None:
+        self.reservation = None
+
+    def amo(self, op: str, addr: V, value: V) -> V:
+        at, width = int(addr.ref), value.width
+        self._misaligned(at, width // 8, STORE_MISALIGNED, atomic=True)
+        old = self._read(at, width // 8, STORE_FAULT)
+        self._write(at, width // 8, AMO[op](old, int(value.ref), width) & ((1 << width) - 1))
+        return V(self, old, width)
+
+    # -- control
+    def if_(self, c: V, then: Callable[[], object], other: Callable[[], object] | None = None) -> None:
+        if c.ref:
+            then()
+        elif other is not None:
+            other()
+
+    def switch(self, value: V, cases: Mapping[int, Callable[[], object]], default: Callable[[], object]) -> None:
+        cases.get(int(value.ref), default)()
+
+    def branch(self, c: V, i: Operands, name: str = "imm") -> None:
+        if c.ref:
+            self.jump_rel(i, name)
+        self._end()
+
+    def jump_rel(self, i: Operands, name: str = "imm") -> None:
+        self._next = (self.pc_value + int(getattr(i, name).ref)) & self.mask
+        self._end()
+
+    def jump(self, target: V, *, poll: bool = False) -> None:
+        self._next = int(target.ref)
+        self._end()
+
+    def trap_jump(self, target: V) -> None:
+        self._next = int(target.ref)
+        self._retired = False
+        self._trapped = True
+        self.traps += 1
+        self._end()
+
+    def next_in(self, ctx: str) -> None:
+        self._next_ctx = ctx
+        self._end()
+
+    def poll(self) -> None:
+        self._end()
+
+    def halt(self) -> None:
+        self._halted = True
+        self._end()
+
+    def flush_code(self) -> None:
+        self._end()
+
+    def routine(self, name: str, *args: V | int) -> None:
+        self.isa.routines[name](self, *(self.const(a) if isinstance(a, int) else a for a in args))
+        raise AssertionError(f"the routine {name!r} must end in a terminator")
+
+
+
+
+class _NoMemory:
+    def load(self, addr: int, size: int) -> int:
+        raise MemoryFault
+
+    def store(self, addr: int, size: int, value: int) -> None:
+        raise MemoryFault
+
+    def fetch(self, addr: int, size: int) -> bytes:
+        raise MemoryFault
+
+
+def folder(isa: Isa) -> Evaluator:
+    """An evaluator that serves to compute on known values only (decoding)."""
+    return Evaluator(isa, _NoMemory())
