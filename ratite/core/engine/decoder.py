@@ -15,9 +15,6 @@ from ratite.core.isa.isa import Insn, Isa
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 Near = set[tuple[str, int, int]]
 
 

@@ -70,7 +70,7 @@ class Emitter(ABC):
         width = a.width if isinstance(a, V) else b.width if isinstance(b, V) else self.word
         va = a if isinstance(a, V) else self.const(a, width)
         vb = b if isinstance(b, V) else self.const(b, width)
-        if type(c.ref) is int:
+        if isinstance(c.ref, int):
             return va if c.ref else vb
         return self.emit_select(c.ref, va, vb)
 
@@ -125,6 +125,7 @@ class Emitter(ABC):
     def amo(self, op: str, addr: V, value: V) -> V:
         """Atomic read-modify-write of an aligned word (an operation of AMO); the old value."""
 
+    @abstractmethod
     def fence(self) -> None:
         """Orders all earlier memory accesses before all later ones."""
 

@@ -247,6 +247,9 @@ class Evaluator(Emitter):
         self._write(at, width // 8, AMO[op](old, int(value.ref), width) & ((1 << width) - 1))
         return V(self, old, width)
 
+    def fence(self) -> None:
+        """One access at a time is in order already."""
+
     # -- control
     def if_(self, c: V, then: Callable[[], object], other: Callable[[], object] | None = None) -> None:
         if c.ref:

@@ -44,7 +44,7 @@ class StateLayout:
     """Offsets of the fields, from 0, each aligned to its size; the widest files first come nearest to the pointer."""
 
     def __init__(self, fields: Sequence[StateField]) -> None:
-        self._fields = {}
+        self._fields: dict[str, StateField] = {}
         offset = 0
         for field in fields:
             if field.name in self._fields:

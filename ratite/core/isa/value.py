@@ -97,7 +97,7 @@ class V:
     @property
     def known(self) -> bool:
         """Whether the value is a constant here and now."""
-        return type(self.ref) is int
+        return isinstance(self.ref, int)
 
     def _other(self, other: V | int) -> int | str:
         if isinstance(other, V):
@@ -202,7 +202,7 @@ class V:
         """Zero-extended to ``width`` bits (the same width is fine)."""
         if width == self.width:
             return self
-        if type(self.ref) is int:
+        if isinstance(self.ref, int):
             return V(self.e, self.ref, width)
         return self.e.emit_cast("zext", self.ref, self.width, width)
 
@@ -210,7 +210,7 @@ class V:
         """Sign-extended to ``width`` bits."""
         if width == self.width:
             return self
-        if type(self.ref) is int:
+        if isinstance(self.ref, int):
             return V(self.e, signed(self.ref, self.width) & ((1 << width) - 1), width)
         return self.e.emit_cast("sext", self.ref, self.width, width)
 
@@ -218,7 +218,7 @@ class V:
         """The low ``width`` bits."""
         if width == self.width:
             return self
-        if type(self.ref) is int:
+        if isinstance(self.ref, int):
             return V(self.e, self.ref & ((1 << width) - 1), width)
         return self.e.emit_cast("trunc", self.ref, self.width, width)
 
@@ -231,7 +231,7 @@ class V:
         return (self >> low) & ((1 << (high - low + 1)) - 1)
 
     def _unary(self, op: str) -> V:
-        if type(self.ref) is int:
+        if isinstance(self.ref, int):
             return V(self.e, UNARY[op](self.ref, self.width), self.width)
         return self.e.emit_unary(op, self.ref, self.width)
 
