@@ -180,9 +180,7 @@ class ResolvedSchema:
         }
         return ResolvedSchema(added + [changed.get(old["name"], old) for old in self.definitions])
 
-    def _branch_struct(
-        self, union: str, name: str, members: Sequence[Mapping[str, Any]], taken: frozenset[str]
-    ) -> Definition:
+    def _branch_struct(self, union: str, name: str, members: Sequence[Mapping[str, Any]], taken: frozenset[str]) -> Definition:
         where = f"branch {name!r} of union {union!r}"
         seen = set(taken)
         for member in members:
