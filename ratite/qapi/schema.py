@@ -58,15 +58,12 @@ class Schema:
     def _check_names(self) -> None:
         self._by_name["QType"] = Definition("enum", "QType", Place("built-in"), None)
         self._by_name["QType"].members = [Member(value) for value in QTYPE_VALUES]
-        seen: dict[str, Definition] = {"QType": self._by_name["QType"]}
         for definition in self._definitions:
-            name = definition.name
-            other = seen.get(c_name(name))
+            other = self._by_name.get(definition.name)
             if other is not None:
-                verb = "is already defined" if other.name == name else f"collides with '{other.name}'"
                 notes = (other.place.note("previous definition"),) if other.place.line else ()
-                raise definition.place.error(f"'{name}' {verb}", notes=notes)
-            seen[c_name(name)] = self._by_name[name] = definition
+                raise definition.place.error(f"'{definition.name}' is already defined", notes=notes)
+            self._by_name[definition.name] = definition
 
     def _type(self, name: str) -> Definition | None:
         """The definition of a defined type; None for built-ins and arrays of what exists."""
