@@ -38,9 +38,9 @@ def on_vcpu(function: _F) -> _F:
 class Owner:
     """See the module's head."""
 
-    def __init__(self, name: str, lock: threading.RLock, clock: VirtualClock, inline: bool = False) -> None:  # type: ignore[valid-type]
+    def __init__(self, name: str, lock: Any, clock: VirtualClock, inline: bool = False) -> None:
         self.inline = inline
-        self._lock: Any = lock
+        self._lock = lock
         self._clock = clock
         self._queue: deque[_Work] = deque()
         # Leaf lock: nothing is taken while it is held.

@@ -21,16 +21,16 @@ _ID_PLACES = ("/objects", "/machine/peripheral", "/chardevs", "/machine/peripher
 
 
 class Tree:
-    """The tree of one machine; `node` is the object at /machine."""
+    """The tree of one machine; `node` is the object at /machine, `chardevs` the one at /chardevs."""
 
-    def __init__(self, node: Obj) -> None:
+    def __init__(self, node: Obj, chardevs: Obj) -> None:
         self.root = Container("/")
         self.node = node
         self.objects = Container("objects")
         self.peripheral = Container("peripheral")
         self.anonymous = Container("peripheral-anon")
-        self.chardevs = Container("chardevs")
-        for child in (node, self.objects, self.chardevs):
+        self.chardevs = chardevs
+        for child in (node, self.objects, chardevs):
             self.root.add_child(child)
         for child in (self.peripheral, self.anonymous):
             node.add_child(child)
@@ -75,8 +75,8 @@ class Tree:
         return found[0]
 
     def members(self) -> Iterator[Obj]:
-        """Every object that a client made, by path."""
-        for place in (self.chardevs, self.anonymous, self.peripheral, self.objects):
+        """Every object made by object-add and device_add (a chardev has a life of its own)."""
+        for place in (self.anonymous, self.peripheral, self.objects):
             for name in sorted(place.children):
                 yield from place.children[name].walk()
 

@@ -1,0 +1,388 @@
+"""How a machine is put together: the life cycle of its objects, irq wires and memory maps, all or nothing.
+
+    phase created        add: created, configured only.  Wires and maps are kept as data; what they name needn't exist
+    wire()               links, objects, wires, maps, checks: every error at once, or none and the phase is initialized
+    phase initialized    add: goes on to wired.  Wires and maps take effect at once
+    realize()            every object, or none and the phase stays
+    phase ready          add: the whole life cycle of the object (hot plug), with the vCPUs parked
+
+Every function runs on the owner thread under the machine lock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ratite.core import log
+from ratite.core.device import Device
+from ratite.core.irq import Input, Output, parse_end
+from ratite.core.objects.obj import Obj
+from ratite.core.reset import in_order
+from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
+
+if TYPE_CHECKING:
+    from ratite.core.machine import Machine
+
+CREATED, INITIALIZED, READY = "created", "initialized", "ready"
+
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+_ADDRESS_MAX = (1 << 64) - 1
+
+
+class Wire(NamedTuple):
+    """An irq wire as the client gave it: paths or ids, and the spelling of the ends."""
+
+    source: str
+    output: str
+    target: str
+    input: str
+
+
+class Map(NamedTuple):
+    """A region in an address space as the client gave it; `region` is "ID", "ID/NAME" or a path."""
+
+    space: str
+    region: str
+    offset: int
+    priority: int
+
+
+def check_id(id: object) -> str:
+    """An id as QEMU allows it; GenericError in QEMU's words."""
+    if not isinstance(id, str) or _ID.fullmatch(id) is None:
+        raise GenericError("Parameter 'id' expects an identifier")
+    return id
+
+
+class Assembly:
+    """See the module's head."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._tree = machine.tree
+        self.wires: list[Wire] = []
+        self.maps: list[Map] = []
+
+    # -- adding and removing objects
+
+    def add(self, obj: Obj, place: Obj, props: Mapping[str, Any]) -> None:
+        """Configure `obj`, put it under `place` and take it as far as the machine is; QmpError: nothing changed."""
+        machine = self._machine
+        obj.machine = machine
+        obj.configure(props)
+        place.add_child(obj)
+        try:
+            if machine.phase == INITIALIZED:
+                self._wire_one(obj)
+            elif machine.phase == READY:
+                with machine.quiesced():
+                    self._plug(obj)
+        except QmpError:
+            place.remove_child(obj)
+            raise
+
+    def remove(self, obj: Obj) -> None:
+        """Take `obj` out; its wires, and the maps of its regions or in it, go with it.  The caller checked its users."""
+        machine = self._machine
+        with machine.quiesced():
+            if isinstance(obj, Device):
+                for line in obj.all_inputs():
+                    line.disable()
+            for spec in [w for w in self.wires if obj in (self._tree.find(w.source), self._tree.find(w.target))]:
+                self.remove_wire(spec)
+            for placed in [m for m in self.maps if obj in (self._tree.find(m.space), self._owner(m.region))]:
+                self.remove_map(placed)
+            if obj.phase == "realized":
+                _quietly(obj.unrealize)
+                obj.phase = "wired"
+            self._unwire_one(obj)
+            obj.phase = "unrealized"
+            if obj.parent is not None:
+                obj.parent.remove_child(obj)
+
+    def _wire_one(self, obj: Obj) -> None:
+        errors: list[str] = []
+        obj.resolve(errors)
+        try:
+            _raise_all(errors, f"'{obj.path}' can't be wired")
+            _guard(obj, obj.wire)
+            obj.phase = "wired"
+            obj.check_wired(errors)
+            _raise_all(errors, f"'{obj.path}' can't be wired")
+        except QmpError:
+            self._unwire_one(obj)
+            raise
+
+    def _unwire_one(self, obj: Obj) -> None:
+        _quietly(obj.unwire)
+        obj.unresolve()
+        obj.phase = "configured"
+
+    def _plug(self, obj: Obj) -> None:
+        self._wire_one(obj)
+        try:
+            _guard(obj, obj.realize)
+        except QmpError:
+            self._unwire_one(obj)
+            raise
+        obj.phase = "realized"
+        _enable(obj)
+        self._machine.reset_one(obj)
+
+    # -- the whole machine
+
+    def wire(self) -> None:
+        """Phase created → wired, or one GenericError that lists everything that is wrong, and nothing changed."""
+        errors: list[str] = []
+        members = list(self._tree.members())
+        broken: set[int] = set()
+        for obj in members:
+            before = len(errors)
+            obj.resolve(errors)
+            if len(errors) > before:
+                broken.add(id(obj))
+        for obj in in_order(members):
+            if id(obj) not in broken:
+                try:
+                    _guard(obj, obj.wire)
+                    obj.phase = "wired"
+                    continue
+                except QmpError as exc:
+                    errors.append(f"{obj.path}: {exc.desc}")
+                    broken.add(id(obj))
+            # Its lines can be checked all the same, so that dangling wires are in the same error.
+            if isinstance(obj, Device):
+                _quietly(obj.make_lines)
+        for wire in sorted(self.wires):
+            self._collect(errors, f"irq wire {_text(wire)}", lambda wire=wire: self._connect(wire))  # type: ignore[misc]
+        self._map_all(errors, broken)
+        if not broken:
+            for obj in members:
+                obj.check_wired(errors)
+        if errors:
+            self.unwire()
+            _raise_all(errors, "machine can't be wired")
+
+    def unwire(self) -> None:
+        """Back to phase created: no link, wire or map is in effect any more; all are kept as data."""
+        members = in_order(self._tree.members())
+        for spec in self.maps:
+            self._unmap(spec)
+        for obj in reversed(members):
+            self._unwire_one(obj)
+
+    def realize(self) -> None:
+        """Realize everything, what is linked to first; QmpError: everything is wired as before."""
+        done: list[Obj] = []
+        try:
+            for obj in in_order(self._tree.members()):
+                try:
+                    _guard(obj, obj.realize)
+                except QmpError as exc:
+                    raise GenericError(f"{obj.path}: {exc.desc}") from exc
+                obj.phase = "realized"
+                done.append(obj)
+        except QmpError:
+            for obj in reversed(done):
+                _quietly(obj.unrealize)
+                obj.phase = "wired"
+            raise
+        for obj in done:
+            _enable(obj)
+
+    # -- irq wires
+
+    def add_wire(self, spec: Wire) -> None:
+        """Keep the wire, and connect it if the machine is wired; GenericError for an end that has a wire."""
+        key_out, key_in = self._ends(spec)
+        for other in self.wires:
+            other_out, other_in = self._ends(other)
+            if key_out == other_out:
+                raise GenericError(f"irq output '{spec.output}' of '{spec.source}' is already wired ({_text(other)})")
+            if key_in == other_in:
+                raise GenericError(f"irq input '{spec.input}' of '{spec.target}' is already wired ({_text(other)})")
+        if self._machine.phase != CREATED:
+            self._connect(spec)
+        self.wires.append(spec)
+
+    def find_wire(self, spec: Wire) -> Wire:
+        """The wire between these ends, however they are spelt; GenericError."""
+        ends = self._ends(spec)
+        for wire in self.wires:
+            if self._ends(wire) == ends:
+                return wire
+        raise GenericError(f"irq wire {_text(spec)} not found")
+
+    def remove_wire(self, spec: Wire) -> None:
+        """Take a wire out; the input falls to 0."""
+        self.wires.remove(spec)
+        owner = self._tree.find(spec.source)
+        if isinstance(owner, Device) and owner.outputs:
+            owner.out(spec.output).disconnect()
+
+    def _connect(self, spec: Wire) -> None:
+        source, target = self._device(spec.source), self._device(spec.target)
+        source.out(spec.output).connect(target.inp(spec.input))
+
+    def _device(self, text: str) -> Device:
+        obj = self._tree.resolve(text)
+        if not isinstance(obj, Device):
+            raise GenericError(f"'{obj.path}' (type '{obj.TYPE}') has no irq lines")
+        return obj
+
+    def _ends(self, spec: Wire) -> tuple[tuple[str, str, int], tuple[str, str, int]]:
+        return (
+            (self._canonical(spec.source), *parse_end(spec.output)),
+            (self._canonical(spec.target), *parse_end(spec.input)),
+        )
+
+    def _canonical(self, text: str) -> str:
+        found = self._tree.find(text)
+        return text if found is None else found.path
+
+    # -- memory maps
+
+    def add_map(self, spec: Map) -> None:
+        """Keep the map, and make it if the machine is wired; GenericError also when RAM would overlap something."""
+        if not 0 <= spec.offset <= _ADDRESS_MAX:
+            raise GenericError("Parameter 'offset' expects uint64")
+        key = self._place(spec)
+        if any(self._place(other) == key for other in self.maps):
+            raise GenericError(f"'{spec.region}' is already mapped at {spec.offset:#x} of '{spec.space}'")
+        if self._machine.phase != CREATED:
+            with self._machine.quiesced():
+                space = self._space(spec.space)
+                before = {str(clash) for clash in space.clashes()}
+                self._map(spec)
+                fresh = [clash for clash in map(str, space.clashes()) if clash not in before]
+                if fresh:
+                    self._unmap(spec)
+                    raise GenericError(fresh[0])
+        self.maps.append(spec)
+
+    def find_map(self, space: str, region: str, offset: int) -> Map:
+        """The map, however its ends are spelt; GenericError."""
+        key = self._place(Map(space, region, offset, 0))
+        for spec in self.maps:
+            if self._place(spec) == key:
+                return spec
+        raise GenericError(f"'{region}' is not mapped at {offset:#x} of '{space}'")
+
+    def remove_map(self, spec: Map) -> None:
+        """Take a map out."""
+        with self._machine.quiesced():
+            self.maps.remove(spec)
+            self._unmap(spec)
+
+    def mapped_in(self, obj: Obj) -> list[Map]:
+        """The maps of the object's regions."""
+        return [spec for spec in self.maps if self._owner(spec.region) is obj]
+
+    def _map_all(self, errors: list[str], broken: set[int]) -> None:
+        spaces = {}
+        for spec in sorted(self.maps):
+            place = f"map of '{spec.region}' at {spec.offset:#x} of '{spec.space}'"
+            owner, space = self._owner(spec.region), self._tree.find(spec.space)
+            if id(owner) in broken or id(space) in broken:
+                continue
+            self._collect(errors, place, lambda spec=spec: self._map(spec))  # type: ignore[misc]
+            if space is not None and space.is_a("address-space"):
+                spaces[space.path] = space
+        for _, space in sorted(spaces.items()):
+            errors.extend(f"{space.path}: {clash}" for clash in space.clashes())  # type: ignore[attr-defined]
+
+    def _map(self, spec: Map) -> None:
+        self._space(spec.space).map(self._region(spec.region), spec.offset, spec.priority)
+
+    def _unmap(self, spec: Map) -> None:
+        space = self._tree.find(spec.space)
+        owner = self._owner(spec.region)
+        if space is not None and owner is not None and owner.phase in ("wired", "realized"):
+            space.unmap(self._region(spec.region), spec.offset)  # type: ignore[attr-defined]
+
+    def _space(self, text: str) -> Any:
+        return self._tree.link_target(text, "address-space")
+
+    def _region(self, text: str) -> Any:
+        owner, name = self._split(text)
+        if owner is None:
+            raise DeviceNotFound(f"Device '{text}' not found")
+        return owner.region(name)
+
+    def _owner(self, text: str) -> Obj | None:
+        return self._split(text)[0]
+
+    def _split(self, text: str) -> tuple[Obj | None, str]:
+        """"uart0/regs" → (uart0, "regs"), "uart0" → (uart0, "")."""
+        whole = self._tree.find(text)
+        if whole is not None or "/" not in text.lstrip("/"):
+            return whole, ""
+        owner, _, name = text.rpartition("/")
+        return self._tree.find(owner), name
+
+    def _place(self, spec: Map) -> tuple[str, str, str, int]:
+        owner, name = self._split(spec.region)
+        return (self._canonical(spec.space), spec.region if owner is None else owner.path, name, spec.offset)
+
+    # -- for dumps
+
+    def describe(self) -> dict[str, list[dict[str, Any]]]:
+        """{"wires": [{from, output, to, input}], "maps": [{space, region, offset, priority}]}: canonical, sorted."""
+        wires = []
+        for (source, output, i), (target, input, j) in sorted(self._ends(wire) for wire in self.wires):
+            wires.append({"from": source, "output": f"{output}[{i}]", "to": target, "input": f"{input}[{j}]"})
+        maps = []
+        for (space, owner, name, offset), priority in sorted((self._place(m), m.priority) for m in self.maps):
+            region = f"{owner}/{name}" if name else owner
+            maps.append({"space": space, "region": region, "offset": offset, "priority": priority})
+        return {"wires": wires, "maps": maps}
+
+    @staticmethod
+    def _collect(errors: list[str], place: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except QmpError as exc:
+            errors.append(f"{place}: {exc.desc}")
+
+
+def ends_of(device: Device) -> tuple[list[Output], list[Input]]:
+    """Every line of a device, for inspection."""
+    return list(device.all_outputs()), list(device.all_inputs())
+
+
+def _enable(obj: Obj) -> None:
+    if isinstance(obj, Device):
+        for line in obj.all_inputs():
+            line.enable()
+
+
+def _text(wire: Wire) -> str:
+    return f"'{wire.source}' {wire.output} -> '{wire.target}' {wire.input}"
+
+
+def _raise_all(errors: Sequence[str], head: str) -> None:
+    if len(errors) == 1:
+        raise GenericError(errors[0])
+    if errors:
+        raise GenericError(f"{head}, {len(errors)} errors: {'; '.join(errors)}")
+
+
+def _guard(obj: Obj, step: Callable[[], None]) -> None:
+    """A hook of an object: a fault of its author becomes an error for the client, with a log line."""
+    try:
+        step()
+    except QmpError:
+        raise
+    except Exception as exc:
+        log.error("object failed", path=obj.path, type=obj.TYPE, hook=step.__name__, exc_info=True)
+        raise GenericError(f"'{obj.path}' (type '{obj.TYPE}') failed: {type(exc).__name__}: {exc}") from exc
+
+
+def _quietly(step: Callable[[], None]) -> None:
+    """A hook on the way out: a fault is logged and goes no further."""
+    try:
+        step()
+    except Exception:
+        log.error("object failed", hook=getattr(step, "__qualname__", ""), exc_info=True)

@@ -1,0 +1,286 @@
+"""`Cpu`: what every CPU type derives from; a target adds its ISA, its lines and its properties.
+
+    class Rv64RiscvCpu(Cpu):
+        TYPE = "rv64-riscv-cpu"
+        TARGETS = ("riscv64",)
+        ISA = "ratite.targets.riscv.isa:build"
+        ELF_MACHINE = 243
+        LINES = {"msip": 3, "mtip": 7, "meip": 11}        # name → bit of the state's irq_lines word
+
+Input lines: those of LINES, `reset` (the CPU stands while it is 1 and starts anew when it falls) and `halt` (it stands
+while it is 1).  A CPU that starts powered off starts when either falls from 1 to 0.
+
+Every state field of the ISA is a property of kind state of the instance, from realized to unrealized: "pc", "x5".
+Images are parsed and checked in realize() and written by the machine's reset, after everything is mapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ratite.core.cpu.thread import CpuThread
+from ratite.core.device import Device
+from ratite.core.objects.props import Prop, config, debug, link
+from ratite.core.owner import on_vcpu
+from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.accel.base import RamRange, Vcpu
+    from ratite.core.cpu.cluster import CpuCluster
+    from ratite.core.loader import Image
+    from ratite.core.memory.access import Access
+
+
+class RegisterProp(Prop):
+    """A register of one CPU: element `index` of the state field `field`."""
+
+    __slots__ = ("field", "index")
+
+    def __init__(self, name: str, width: int, text: str, field: str, index: int) -> None:
+        size = next(n for n in (8, 16, 32, 64) if width <= n)
+        super().__init__("state", f"uint{size}", 0, text, name=name, setter="register")
+        self.field = field
+        self.index = index
+
+
+class Cpu(Device):
+    """A CPU: executes its program in the view of memory of its cluster."""
+
+    TYPE = "cpu"
+    ABSTRACT = True
+    KIND = "cpu"
+
+    ISA: str = ""
+    ELF_MACHINE: ClassVar[int] = 0
+    LINES: ClassVar[Mapping[str, int]] = MappingProxyType({})
+    # Where the CPU starts when neither reset-pc nor an image says it.
+    RESET_PC: ClassVar[int] = 0
+    PC: ClassVar[str] = "pc"
+
+    cluster = link("cpu-cluster", "the cluster that the CPU belongs to")
+    cpu_index = config("uint16", 0, "number of the CPU in its cluster; unique there")
+    image = config("str", "", "program: path of an ELF file")
+    image_raw = config("str", "", "program: path of a raw binary, loaded at image-addr")
+    image_addr = config("uint64", 0, "physical address of the raw binary")
+    reset_pc = config("uint64", 0, "where execution starts (default: the image's entry, else the CPU's own)")
+    start_powered_off = config("bool", False, "stand until the line reset or halt falls")
+    instructions = debug("uint64", text="instructions executed", getter="_instructions")
+    activity = debug("str", text="parked, running, halted or held", getter="_activity")
+    panic = debug("str", "", "why the CPU can't go on")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "LINES" in cls.__dict__:
+            cls.INPUTS = MappingProxyType({**dict.fromkeys(cls.LINES, 1), "reset": 1, "halt": 1})
+        super().__init_subclass__(**kwargs)
+
+    INPUTS = MappingProxyType({"reset": 1, "halt": 1})
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.vcpu: Vcpu | None = None
+        self.thread: CpuThread | None = None
+        self.access: Access | None = None
+        self._images: list[Image] = []
+        self._in_reset = False
+        self._halted = False
+        self._powered = True
+
+    # -- what an accelerator sees (CpuPort)
+
+    def isa_config(self) -> Mapping[str, object]:
+        """What the ISA description depends on; targets add extensions to word size and byte order."""
+        return {"word-size": self.cluster.bits, "big-endian": self.cluster.big_endian}
+
+    def ram_ranges(self) -> Sequence[RamRange]:
+        """Directly accessible memory of the view."""
+        from ratite.core.accel.base import RamRange
+
+        table = self.cluster.space.view.ram_table()
+        return [RamRange(start, size, host, ram, offset, ro) for start, size, host, ram, offset, ro in table]
+
+    @on_vcpu
+    def mmio_load(self, addr: int, size: int) -> int:
+        """One bus read of 1, 2, 4 or 8 bytes as the CPU's byte order sees it; raises BusError."""
+        with self.machine.lock:
+            value: int = self.cluster.space.load(addr, size, self.access)
+            return value
+
+    @on_vcpu
+    def mmio_store(self, addr: int, size: int, value: int) -> None:
+        """One bus write; raises BusError."""
+        with self.machine.lock:
+            self.cluster.space.store(addr, size, value, self.access)
+
+    # -- life cycle
+
+    def wire(self) -> None:
+        """Join the cluster."""
+        super().wire()
+        self.cluster.add_cpu(self)
+
+    def unwire(self) -> None:
+        """Leave the cluster."""
+        if self.cluster is not None:
+            self.cluster.remove_cpu(self)
+        super().unwire()
+
+    def realize(self) -> None:
+        """Check the images, make the vCPU, start its thread (parked)."""
+        from ratite.core.memory.access import Access
+
+        cluster: CpuCluster = self.cluster
+        self._images = self._read_images()
+        self.access = Access(self, cluster.big_endian)
+        if cluster.accelerator is None:
+            raise GenericError(f"cluster '{cluster.path}' has no accelerator")
+        self.vcpu = cluster.accelerator.create_vcpu(self, int(self.cpu_index))
+        self.instance_properties = MappingProxyType(self._register_props())
+        self._in_reset = self._halted = False
+        self._powered = not self.start_powered_off
+        self.thread = CpuThread(f"{self.machine.name}:{self.id}", self.vcpu, _Listener(self))
+        self.machine.state.add_thread(self, self.thread)
+        self._hold()
+
+    def unrealize(self) -> None:
+        """End the thread and free the vCPU; one that is wedged keeps it."""
+        free = self.machine.state.remove_thread(self)
+        if self.vcpu is not None and (free or (self.thread is not None and self.thread.ended)):
+            self.vcpu.close()
+        self.instance_properties = MappingProxyType({})
+        self.vcpu = None
+        self.thread = None
+        self._images = []
+
+    def load_image(self) -> None:
+        """Write the images into memory (they were checked); every reset of the machine does."""
+        for image in self._images:
+            image.write(self.cluster.space)
+
+    def reset(self) -> None:
+        """Start anew at `reset-pc`; nothing executes."""
+        self.panic = ""
+        self._powered = not self.start_powered_off
+        if self.vcpu is not None:
+            self._hold()
+            self.restart()
+
+    def restart(self) -> None:
+        """The architectural reset alone, on whatever thread; the CPU's own thread does it if it runs."""
+        if self.thread is not None:
+            self.thread.request_reset(int(self.reset_pc))
+
+    def _read_images(self) -> list[Image]:
+        """Parse and check, write nothing; settles `reset-pc`."""
+        from ratite.core import loader
+
+        cluster: CpuCluster = self.cluster
+        images = []
+        if self.image:
+            images.append(loader.read_elf(self.image, self.ELF_MACHINE, cluster.bits, cluster.big_endian))
+        if self.image_raw:
+            images.append(loader.read_raw(self.image_raw, int(self.image_addr)))
+        for image in images:
+            image.fetch(cluster.space)
+        if "reset-pc" not in self.given:
+            self.reset_pc = images[0].entry if images else self.RESET_PC
+        return images
+
+    # -- lines
+
+    def input_handler(self, name: str, index: int) -> Callable[[int], None]:
+        """Irq lines go straight to the vCPU."""
+        if name == "reset":
+            return self._on_reset_line
+        if name == "halt":
+            return self._on_halt_line
+        assert self.vcpu is not None and self.thread is not None, "lines are enabled after realize"
+        bit, set_line, wake = self.LINES[name], self.vcpu.set_line, self.thread.wake
+
+        def deliver(level: int) -> None:
+            set_line(bit, level != 0)
+            wake()
+
+        return deliver
+
+    def _on_reset_line(self, level: int) -> None:
+        self._in_reset = bool(level)
+        if not level:
+            self._powered = True
+        self._hold()
+        self.restart()
+
+    def _on_halt_line(self, level: int) -> None:
+        self._halted = bool(level)
+        if not level:
+            self._powered = True
+        self._hold()
+
+    def _hold(self) -> None:
+        if self.thread is not None:
+            self.thread.hold(self._in_reset or self._halted or not self._powered)
+
+    # -- registers as properties
+
+    def pc(self) -> int:
+        """The program counter; the vCPU is parked."""
+        return 0 if self.vcpu is None else self.vcpu.get(self.PC)
+
+    def _register_props(self) -> dict[str, Prop]:
+        assert self.vcpu is not None, "realize() made it"
+        props: dict[str, Prop] = {}
+        for field in self.vcpu.fields():
+            for index, name in enumerate(field.names):
+                props[name] = RegisterProp(name, field.width, field.text or "register", field.name, index)
+        return props
+
+    def raw_property(self, prop: Prop) -> Any:
+        """As Obj's, with registers out of the vCPU."""
+        if isinstance(prop, RegisterProp):
+            return self._parked_vcpu().get(prop.field, prop.index)
+        return super().raw_property(prop)
+
+    def store_property(self, prop: Prop, value: Any) -> None:
+        """As Obj's, with registers into the vCPU."""
+        if isinstance(prop, RegisterProp):
+            self._parked_vcpu().set(prop.field, value, prop.index)
+        else:
+            super().store_property(prop, value)
+
+    def _parked_vcpu(self) -> Vcpu:
+        if self.vcpu is None or not self.machine.state.quiet:
+            raise GenericError(f"registers of '{self.path}' need a CPU that is realized and parked")
+        return self.vcpu
+
+    def _instructions(self) -> int:
+        return 0 if self.vcpu is None else self.vcpu.instructions
+
+    @property
+    def thread_id(self) -> int:
+        """The host's id of the vCPU thread; no property of the tree, since equal machines have equal trees."""
+        return 0 if self.thread is None else self.thread.native_id
+
+    def _activity(self) -> str:
+        return "" if self.thread is None else self.thread.state
+
+
+class _Listener:
+    """What a CPU's thread tells, handed on to the owner thread."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self._machine = cpu.machine
+
+    @on_vcpu
+    def vcpu_parked(self) -> None:
+        with self._machine.lock:
+            self._machine.state.changed.notify_all()
+
+    @on_vcpu
+    def vcpu_panicked(self, detail: str) -> None:
+        self._machine.owner.post(self._machine.state.cpu_panicked, self._cpu, detail)
+
+    @on_vcpu
+    def vcpu_failed(self, error: BaseException) -> None:
+        self._machine.owner.post(self._machine.state.cpu_failed, self._cpu, error)

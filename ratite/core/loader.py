@@ -1,0 +1,174 @@
+"""Program images: ELF files (by pyelftools) and raw binaries, in three steps so that nothing is written by halves.
+
+    read_elf, read_raw   the file's head: is it an image for this CPU, and where do its pieces go
+    Image.fetch          every piece lies in RAM of the view; only then are its bytes read
+    Image.write          into memory; at every reset of the machine
+
+Every length is checked against the file's and the RAM's before anything of that length is allocated.  Pieces of an ELF
+file go to their physical address (p_paddr).  Left out: relocation, dynamic linking, symbols, compressed images.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING
+
+from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.memory.space import Space
+
+_CHUNK = 1 << 20
+_CLASS_BITS = MappingProxyType({1: 32, 2: 64})
+_SEGMENTS_MAX = 1024
+_PT_LOAD = "PT_LOAD"
+
+
+class Segment:
+    """A piece of an image: `filesz` bytes at `offset` of the file go to `paddr`, zeros follow up to `memsz`."""
+
+    __slots__ = ("data", "filesz", "memsz", "name", "offset", "paddr")
+
+    def __init__(self, name: str, paddr: int, memsz: int, offset: int, filesz: int) -> None:
+        self.name = name
+        self.paddr = paddr
+        self.memsz = memsz
+        self.offset = offset
+        self.filesz = filesz
+        self.data = b""
+
+
+class Image:
+    """A program: its pieces and where it is entered."""
+
+    __slots__ = ("entry", "path", "segments")
+
+    def __init__(self, path: str, segments: list[Segment], entry: int) -> None:
+        self.path = path
+        self.segments = segments
+        self.entry = entry
+
+    def fetch(self, space: Space) -> None:
+        """Check that every piece lies in RAM of `space`, then read their bytes; GenericError naming file and piece."""
+        for segment in self.segments:
+            self._check(segment, space)
+        with _opened(self.path) as file:
+            for segment in self.segments:
+                file.seek(segment.offset)
+                segment.data = file.read(segment.filesz)
+                if len(segment.data) != segment.filesz:
+                    raise _bad(self.path, f"{segment.name} is truncated")
+
+    def write(self, space: Space) -> None:
+        """Put every piece into memory, ROM included."""
+        for segment in self.segments:
+            space.write(segment.paddr, segment.data)
+            at, end = segment.paddr + segment.filesz, segment.paddr + segment.memsz
+            while at < end:
+                count = min(_CHUNK, end - at)
+                space.write(at, bytes(count))
+                at += count
+
+    def _check(self, segment: Segment, space: Space) -> None:
+        at, end = segment.paddr, segment.paddr + segment.memsz
+        while at < end:
+            found = space.view.find(at)
+            if found is None or not found.region.IS_RAM:
+                where = f"{segment.name} ({segment.memsz:#x} bytes at {segment.paddr:#x})"
+                raise _bad(self.path, f"{where} doesn't fit in RAM: no RAM at {at:#x} of '{space.root.name}'")
+            at = found.end
+
+
+def read_raw(path: str, addr: int) -> Image:
+    """A raw binary as one piece at `addr`, which is its entry; GenericError."""
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    if not size:
+        raise _bad(path, "it is empty")
+    return Image(path, [Segment("the binary", addr, size, 0, size)], addr)
+
+
+def read_elf(path: str, machine: int, bits: int, big_endian: bool) -> Image:
+    """An ELF executable for this e_machine, word size and byte order; GenericError that says what doesn't fit."""
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        _check_head(path, file.read(20), machine, bits, big_endian)
+        file.seek(0)
+        try:
+            entry, headers = _program_headers(file)
+        except Exception as exc:
+            raise _bad(path, f"not a valid ELF file, maybe truncated ({type(exc).__name__}: {exc})") from exc
+    segments = []
+    for number, (paddr, memsz, offset, filesz) in headers:
+        name = f"segment {number}"
+        if offset + filesz > size:
+            raise _bad(path, f"{name} ends at byte {offset + filesz} of a file of {size}: the file is truncated")
+        if filesz > memsz:
+            raise _bad(path, f"{name} has {filesz} bytes in the file but {memsz} in memory")
+        if paddr + memsz > 1 << bits:
+            raise _bad(path, f"{name} ({memsz:#x} bytes at {paddr:#x}) reaches beyond the {bits}-bit address space")
+        if memsz:
+            segments.append(Segment(name, paddr, memsz, offset, filesz))
+    if not segments:
+        raise _bad(path, "it has no segment to load")
+    return Image(path, segments, entry)
+
+
+def _check_head(path: str, head: bytes, machine: int, bits: int, big_endian: bool) -> None:
+    if head[:4] != b"\x7fELF":
+        raise _bad(path, "not an ELF file")
+    if len(head) < 20:
+        raise _bad(path, "the ELF header is truncated")
+    file_bits = _CLASS_BITS.get(head[4])
+    if file_bits != bits:
+        raise _bad(path, f"it is a {file_bits or '?'}-bit ELF, the CPU is {bits}-bit")
+    if head[5] not in (1, 2):
+        raise _bad(path, f"unknown ELF byte order {head[5]}")
+    file_big = head[5] == 2
+    if file_big != big_endian:
+        raise _bad(path, f"it is {_order(file_big)}-endian, the CPU is {_order(big_endian)}-endian")
+    (file_machine,) = struct.unpack(">H" if file_big else "<H", head[18:20])
+    if file_machine != machine:
+        raise _bad(path, f"it is for ELF machine {file_machine}, the CPU is machine {machine}")
+
+
+def _program_headers(file: IO[bytes]) -> tuple[int, list[tuple[int, tuple[int, int, int, int]]]]:
+    """(entry, [(number, (paddr, memsz, offset, filesz)) of every PT_LOAD])."""
+    from elftools.elf.elffile import ELFFile
+
+    elf = ELFFile(file)
+    count = elf.num_segments()
+    if count > _SEGMENTS_MAX:
+        raise ValueError(f"{count} program headers, at most {_SEGMENTS_MAX} are taken")
+    loads = []
+    for number in range(count):
+        # The table may not lie in the file; only its PT_LOADs matter, so other types are not looked into.
+        header = elf._get_segment_header(number)
+        if header["p_type"] == _PT_LOAD:
+            loads.append((number, (header["p_paddr"], header["p_memsz"], header["p_offset"], header["p_filesz"])))
+    return elf.header["e_entry"], loads
+
+
+def _opened(path: str) -> IO[bytes]:
+    """A regular file, open for reading; GenericError as QEMU's "Could not open"."""
+    try:
+        # A FIFO must not block the machine.
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+        raise GenericError(f"Could not open '{path}': {reason}") from exc
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise GenericError(f"Could not open '{path}': not a regular file")
+    return os.fdopen(fd, "rb")
+
+
+def _bad(path: str, why: str) -> GenericError:
+    return GenericError(f"Could not load image '{path}': {why}")
+
+
+def _order(big: bool) -> str:
+    return "big" if big else "little"

@@ -1,0 +1,361 @@
+"""`Machine`: one machine from its first object to its end; everything a client can ask of it.
+
+    created ──wire()──> initialized ──exit_preconfig()──> ready ──cont()/stop()──> running / paused …
+       └───────────────exit_preconfig()────────────────────┘         (status: runstate.py)
+
+Threads: one owner (owner.py) does what clients ask, one thread per vCPU, one for the backends' bytes.  Methods without
+another note are called on the owner thread: `machine.owner.post(machine.stop)`.
+
+Lock order, the only one:  machine.lock  →  { a vCPU thread's Condition, the owner's queue, a chardev's mutex } (leaves).
+No lock is held across a wait: waiting under machine.lock is done on its Condition (`RunState.changed`) alone.
+
+Events go to `on_event(name, data)` on whatever thread they happen, with the lock held: it must not block.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ratite.core.assembly import CREATED, INITIALIZED, READY, Assembly, Map, Wire, check_id
+from ratite.core.clock import VirtualClock
+from ratite.core.objects.obj import Obj
+from ratite.core.objects.props import debug, tunable
+from ratite.core.owner import Owner
+from ratite.core.reset import in_order, reset_all
+from ratite.core.runstate import Panic, RunState, Snapshot
+from ratite.core.tree import Tree
+from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
+
+if TYPE_CHECKING:
+    from ratite.core.cpu.base import Cpu
+    from ratite.core.objects.registry import TypeRegistry
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class MachineNode(Obj):
+    """The object at /machine."""
+
+    TYPE = "hetero-machine"
+
+    primary_target = tunable("str", "", "target meant where a command names none (default: the first cluster's)")
+    status = debug("str", text="run state, as query-status shows it", getter="_status")
+    machine_phase = debug("str", text="created, initialized or ready", getter="_phase")
+
+    def _status(self) -> str:
+        return self.machine.state.status
+
+    def _phase(self) -> str:
+        return self.machine.phase
+
+
+class Machine:
+    """See the module's head.  `inline`: no owner thread (tests of devices, with a manual clock)."""
+
+    def __init__(
+        self,
+        registry: TypeRegistry,
+        name: str = "machine",
+        *,
+        autostart: bool = True,
+        clock: VirtualClock | None = None,
+        inline: bool = False,
+    ) -> None:
+        from ratite.core.backends.set import ChardevSet
+
+        self.registry = registry
+        self.name = name
+        self.autostart = autostart
+        # Whether a guest's power-off leaves the machine to be looked at (status shutdown) instead of ending it.
+        self.no_shutdown = False
+        self.phase = CREATED
+        self.lock: Any = threading.RLock()
+        self.clock = clock or VirtualClock()
+        self.owner = Owner(name, self.lock, self.clock, inline)
+        self.on_event: Callable[[str, dict[str, Any]], None] = _ignore
+        # Called after SHUTDOWN by a guest: (cause, exit code).
+        self.on_shutdown: Callable[[str, int], None] | None = None
+        self.chardevs = ChardevSet(self.lock, "chardevs")
+        node = MachineNode("machine")
+        node.machine = self
+        self.tree = Tree(node, self.chardevs)
+        self.assembly = Assembly(self)
+        self.state = RunState(self, self.lock)
+        self.snapshot = Snapshot(self.state.status, False, self.phase)
+        self._ended = False
+
+    # -- what other threads may read
+
+    @property
+    def status(self) -> str:
+        """QMP's RunState.  Any thread."""
+        return self.snapshot.status
+
+    @property
+    def running(self) -> bool:
+        """Whether guests run.  Any thread."""
+        return self.snapshot.running
+
+    @property
+    def panic(self) -> Panic | None:
+        """Why the guest panicked, until it is continued or reset.  Any thread."""
+        return self.state.panic
+
+    # -- assembling
+
+    def create_object(self, qom_type: str, id: str, props: Mapping[str, Any] = _NONE) -> Obj:
+        """object-add: the object at /objects/ID, as far in its life cycle as the machine is."""
+        row = self.registry.find(qom_type)
+        if row is None or row.abstract or row.kind != "object":
+            raise GenericError(f"Parameter 'qom-type' does not accept value '{qom_type}'")
+        check_id(id)
+        place = self.tree.objects
+        if id in place.children:
+            raise GenericError(f"attempt to add duplicate property '{id}' to object (type 'container')")
+        obj = self.registry.create(qom_type, id)
+        self.assembly.add(obj, place, props)
+        return obj
+
+    def delete_object(self, id: str) -> None:
+        """object-del; refused while something uses the object."""
+        obj = self.tree.objects.children.get(id)
+        if obj is None:
+            raise GenericError(f"object '{id}' not found")
+        user = self._user_of(obj)
+        if user:
+            raise GenericError(f"object '{id}' is in use, can not be deleted ({user})")
+        self.assembly.remove(obj)
+
+    def device_add(self, driver: str, id: str, props: Mapping[str, Any] = _NONE) -> Obj:
+        """device_add: the device or CPU at /machine/peripheral/ID; after `ready` a hot plug."""
+        row = self.registry.find(driver)
+        if row is None:
+            raise GenericError(f"'{driver}' is not a valid device model name")
+        if row.abstract or row.kind not in ("device", "cpu"):
+            raise GenericError("Parameter 'driver' expects a pluggable device type")
+        check_id(id)
+        place = self.tree.peripheral
+        if id in place.children:
+            raise GenericError(f"Duplicate device ID '{id}'")
+        if self.phase == READY and not row.data["hotplug"]:
+            raise GenericError(f"Device '{driver}' does not support hotplugging")
+        obj = self.registry.create(driver, id)
+        self.assembly.add(obj, place, props)
+        return obj
+
+    def device_del(self, id: str) -> None:
+        """device_del by id or path; refused while something links to the device.  DEVICE_DELETED follows at once."""
+        obj = self.tree.find(id) if id.startswith("/") else self.tree.peripheral.children.get(id)
+        if obj is None or obj.KIND not in ("device", "cpu"):
+            raise DeviceNotFound(f"Device '{id}' not found")
+        if self.phase == READY and not obj.HOTPLUG:
+            raise GenericError(f"Device '{obj.TYPE}' does not support hotplugging")
+        user = self._link_user(obj)
+        if user:
+            raise GenericError(f"Device '{id}' is in use, can not be deleted ({user})")
+        path = obj.path
+        self.assembly.remove(obj)
+        self.emit("DEVICE_DELETED", device=obj.id, path=path)
+
+    def chardev_add(
+        self,
+        id: str,
+        kind: str,
+        options: Mapping[str, Any] = _NONE,
+        fd_of: Callable[[str], int] | None = None,
+    ) -> dict[str, str]:
+        """chardev-add: see ChardevSet.add."""
+        return self.chardevs.add(id, kind, options, fd_of)
+
+    def chardev_remove(self, id: str) -> None:
+        """chardev-remove; refused while a device uses it or means to."""
+        user = self._link_user(self.chardevs.find(id))
+        if user:
+            raise GenericError(f"Chardev '{id}' is busy ({user})")
+        self.chardevs.remove(id)
+
+    def wire_irq(self, from_: str, output: str, to: str, input: str) -> None:
+        """wire-irq: one output drives one input.  Before wiring, what is named needn't exist."""
+        self.assembly.add_wire(Wire(from_, output, to, input))
+
+    def unwire_irq(self, from_: str, output: str, to: str, input: str) -> None:
+        """Take a wire out again."""
+        self.assembly.remove_wire(self.assembly.find_wire(Wire(from_, output, to, input)))
+
+    def map_region(self, space: str, region: str, offset: int, priority: int = 0) -> None:
+        """map-region: `region` is a device's or memory's id or path, with "/NAME" where it has several."""
+        self.assembly.add_map(Map(space, region, offset, priority))
+
+    def unmap_region(self, space: str, region: str, offset: int) -> None:
+        """Take a map out again."""
+        self.assembly.remove_map(self.assembly.find_map(space, region, offset))
+
+    def wire(self) -> None:
+        """machine-wire: check and connect everything; one error lists all that is wrong, and nothing has changed."""
+        if self.phase != CREATED:
+            raise GenericError(f"machine-wire needs the machine in phase '{CREATED}', it is in phase '{self.phase}'")
+        self.assembly.wire()
+        self._enter(INITIALIZED)
+
+    def exit_preconfig(self) -> None:
+        """x-exit-preconfig: wire if that isn't done, realize, reset, and run if `autostart`; all or nothing."""
+        if self.phase == READY:
+            raise GenericError("The command is permitted only before machine initialization")
+        was = self.phase
+        if was == CREATED:
+            self.wire()
+        try:
+            self.assembly.realize()
+        except QmpError:
+            if was == CREATED:
+                self.assembly.unwire()
+                self._enter(CREATED)
+            raise
+        self._enter(READY)
+        self.reset_members()
+        if self.autostart:
+            self.state.cont()
+
+    # -- running
+
+    def cont(self) -> None:
+        """cont; RESUME follows."""
+        self._need_ready("cont")
+        self.state.cont()
+
+    def stop(self) -> None:
+        """stop; STOP follows when every vCPU is parked."""
+        self._need_ready("stop")
+        self.state.stop()
+
+    def reset(self) -> None:
+        """system_reset; RESET follows."""
+        self._need_ready("system_reset")
+        self.state.reset()
+
+    def request_shutdown(self, cause: str = "guest-shutdown", exit_code: int = 0) -> None:
+        """A guest powers off through a device.  Under the machine lock, any thread; never blocks."""
+        self.state.request_shutdown(cause, exit_code)
+
+    def request_reset(self, reason: str = "guest-reset") -> None:
+        """A guest resets the machine through a device.  Under the machine lock, any thread; never blocks."""
+        self.state.request_reset(reason)
+
+    def shutdown(self, reason: str = "host-qmp-quit") -> None:
+        """quit: SHUTDOWN, then the machine ends; the threads of `close` are ended by `close`, on another thread."""
+        self.emit("SHUTDOWN", guest=False, reason=reason)
+
+    def close(self) -> None:
+        """End the machine and give everything back: any thread but the owner and vCPU threads; at most some seconds."""
+        if not self._ended:
+            self._ended = True
+            self.owner.call(self._teardown)
+            self.chardevs.close()
+            self.owner.end()
+
+    def quiesced(self) -> AbstractContextManager[None]:
+        """No vCPU executes inside the `with`."""
+        return self.state.quiesced()
+
+    # -- looking
+
+    def resolve(self, path: str) -> Obj:
+        """The object at a path, or the only one with this id; DeviceNotFound."""
+        return self.tree.resolve(path)
+
+    def resolve_link(self, text: str, type_name: str) -> Obj:
+        """What a link means; it must be as far in its life cycle as its user is about to be."""
+        found = self.tree.link_target(text, type_name)
+        if self.phase == READY and found.phase != "realized":
+            raise GenericError(f"'{found.path}' isn't realized")
+        return found
+
+    def list_properties(self, path: str) -> list[dict[str, str]]:
+        """qom-list: [{"name", "type"}]."""
+        return self.tree.listing(path)
+
+    def get_property(self, path: str, name: str) -> Any:
+        """qom-get; a running CPU's registers are read while nothing executes."""
+        if name in self.resolve(path).instance_properties:
+            with self.quiesced():
+                return self.tree.get(path, name)
+        return self.tree.get(path, name)
+
+    def set_property(self, path: str, name: str, value: Any) -> None:
+        """qom-set."""
+        obj = self.resolve(path)
+        if name in obj.instance_properties:
+            with self.quiesced():
+                obj.set_property(name, value)
+        else:
+            obj.set_property(name, value)
+
+    def cpus(self) -> list[Cpu]:
+        """Every CPU, by path."""
+        return [obj for obj in self.tree.members() if obj.KIND == "cpu"]  # type: ignore[misc]  # what KIND "cpu" means
+
+    def tree_dump(self, kinds: tuple[str, ...] = ("config", "tunable", "state", "debug")) -> str:
+        """The whole machine as text: objects by path with every property, wires, maps.  Equal machines, equal bytes."""
+        with self.quiesced():
+            lines = []
+            for path, row in self.tree.dump(kinds).items():
+                lines.append(f"{path} {row['type']} {row['phase']}")
+                lines += [f"  {name} = {value!r}" for name, value in row["properties"].items()]
+            made = self.assembly.describe()
+        lines += ["wire {from} {output} -> {to} {input}".format(**wire) for wire in made["wires"]]
+        lines += [f"map {m['space']} {m['offset']:#x} {m['region']} priority {m['priority']}" for m in made["maps"]]
+        return "\n".join(lines) + "\n"
+
+    # -- for the files of this floor
+
+    def emit(self, name: str, **data: Any) -> None:
+        """Send an event."""
+        self.on_event(name, data)
+
+    def publish(self) -> None:
+        """Show the present state to other threads."""
+        self.snapshot = Snapshot(self.state.status, self.state.running, self.phase)
+
+    def reset_members(self) -> None:
+        """Reset every object; nothing executes."""
+        reset_all(in_order(self.tree.members()))
+
+    def reset_one(self, obj: Obj) -> None:
+        """The first reset of a hot-plugged object."""
+        reset_all([obj])
+
+    def _user_of(self, obj: Obj) -> str:
+        maps = self.assembly.mapped_in(obj)
+        if maps:
+            return f"mapped at {maps[0].offset:#x} of '{maps[0].space}'"
+        return self._link_user(obj)
+
+    def _link_user(self, obj: Obj) -> str:
+        for user, name in self.tree.users_of(obj):
+            return f"used by '{user.path}', property '{name}'"
+        return ""
+
+    def _need_ready(self, command: str) -> None:
+        if self.phase != READY:
+            raise GenericError(f"The command '{command}' is permitted only after machine initialization has completed")
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        self.publish()
+
+    def _teardown(self) -> None:
+        self.clock.stop()
+        wedged = self.state.end_threads()
+        self.state.status = "shutdown"
+        self.publish()
+        for obj in reversed(in_order(self.tree.members())):
+            if obj.path not in wedged:
+                self.assembly.remove(obj)
+
+
+def _ignore(name: str, data: dict[str, Any]) -> None:
+    pass

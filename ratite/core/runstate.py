@@ -1,0 +1,241 @@
+"""Running, pausing and ending a machine: the vCPU threads, the virtual clock, the status, the events.
+
+                             cont()
+    prelaunch ──────────────────────────────> running
+       ^                                      │  ^
+       │ reset() while not running     stop() │  │ cont()
+       │                                      v  │
+       └──────────────────────────────────── paused
+       │                                       (guest-panicked: a CPU can't fetch its trap handler; cont() tries again)
+       └── shutdown, internal-error: only reset() leads out
+
+Everything runs on the owner thread under the machine lock, except what is marked @on_vcpu.  Nothing waits with the
+lock held: parking waits on `changed`, a Condition of the machine lock, which lets vCPU threads finish the MMIO access
+they are in.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ratite.core import log
+from ratite.core.cpu.thread import END_S, KICK_AGAIN_S, PARK_S, CpuThread
+from ratite.core.owner import on_vcpu
+from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.cpu.base import Cpu
+    from ratite.core.machine import Machine
+
+PRELAUNCH, RUNNING, PAUSED = "prelaunch", "running", "paused"
+PANICKED, SHUTDOWN, INTERNAL_ERROR = "guest-panicked", "shutdown", "internal-error"
+
+
+class Snapshot(NamedTuple):
+    """What other threads may read at any time without a lock."""
+
+    status: str
+    running: bool
+    phase: str
+
+
+class Panic(NamedTuple):
+    """Why the machine stopped: the CPU's path, its pc, the cause in words."""
+
+    cpu: str
+    pc: int
+    cause: str
+
+
+class RunState:
+    """See the module's head.  `threads` holds the vCPU threads by their CPU."""
+
+    def __init__(self, machine: Machine, lock: Any) -> None:
+        self._machine = machine
+        self._clock = machine.clock
+        self._quiet = 0
+        self.changed = threading.Condition(lock)
+        self.status = PRELAUNCH
+        self.threads: dict[Cpu, CpuThread] = {}
+        self.panic: Panic | None = None
+        self._asked_shutdown = False
+        self._asked_reset = False
+
+    @property
+    def running(self) -> bool:
+        """Whether guests run."""
+        return self.status == RUNNING
+
+    # -- from clients
+
+    def cont(self) -> None:
+        """Let the guests run; nothing when they do.  GenericError when only a reset helps."""
+        if self.running:
+            return
+        if self.status in (SHUTDOWN, INTERNAL_ERROR):
+            raise GenericError("Resetting the Virtual Machine is required")
+        self.panic = None
+        self._set(RUNNING)
+        self._machine.emit("RESUME")
+        self._clock.start()
+        self._resume_all()
+
+    def stop(self, status: str = PAUSED, event: bool = True) -> None:
+        """Park every vCPU and stop the clock; nothing when they are.  GenericError naming a CPU that doesn't park."""
+        if not self.running:
+            return
+        wedged = self._park_all()
+        self._clock.stop()
+        self._set(status)
+        if event:
+            self._machine.emit("STOP")
+        if wedged:
+            raise GenericError(f"CPU {', '.join(wedged)} did not stop within {PARK_S:g} seconds")
+
+    def reset(self, guest: bool = False, reason: str = "") -> None:
+        """Everything to its state after power-on; guests go on running if they did."""
+        self._asked_reset = False
+        with self.quiesced():
+            self._machine.reset_members()
+        self._asked_shutdown = False
+        self.panic = None
+        if not self.running:
+            self._set(PRELAUNCH)
+        self._machine.emit("RESET", guest=guest, reason=reason or ("guest-reset" if guest else "host-qmp-system-reset"))
+
+    @contextmanager
+    def quiesced(self) -> Iterator[None]:
+        """Inside, no vCPU executes: a map may change, registers may be looked at.  The clock goes on.  May be nested."""
+        if not self._quiet and self.running:
+            wedged = self._park_all()
+            if wedged:
+                self._resume_all()
+                raise GenericError(f"CPU {', '.join(wedged)} did not stop within {PARK_S:g} seconds")
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
+            if not self._quiet and self.running:
+                self._resume_all()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no vCPU executes."""
+        return self._quiet > 0 or not self.running
+
+    # -- from guests
+
+    @on_vcpu
+    def request_shutdown(self, cause: str, exit_code: int) -> None:
+        """A device was told to power off; never blocks.  Under the machine lock."""
+        if not self._asked_shutdown:
+            self._asked_shutdown = True
+            for thread in self.threads.values():
+                thread.request_park()
+            self._machine.owner.post(self._guest_shutdown, cause, exit_code)
+
+    @on_vcpu
+    def request_reset(self, reason: str) -> None:
+        """A device was told to reset the machine; never blocks.  Under the machine lock."""
+        if not self._asked_reset:
+            self._asked_reset = True
+            for thread in self.threads.values():
+                thread.request_park()
+            self._machine.owner.post(self._guest_reset, reason)
+
+    def _guest_shutdown(self, cause: str, exit_code: int) -> None:
+        machine = self._machine
+        machine.emit("SHUTDOWN", guest=True, reason=cause)
+        self._try_stop(SHUTDOWN, event=machine.no_shutdown)
+        if machine.on_shutdown is not None:
+            machine.on_shutdown(cause, exit_code)
+
+    def _guest_reset(self, reason: str) -> None:
+        try:
+            self.reset(True, reason)
+        except GenericError as exc:
+            log.error("guest reset failed", reason=exc.desc)
+            self._try_stop(INTERNAL_ERROR)
+
+    def cpu_panicked(self, cpu: Cpu, cause: str) -> None:
+        """A CPU can do nothing more: pause, keep the cause, tell."""
+        if cpu not in self.threads:
+            return
+        self.panic = Panic(cpu.path, cpu.pc(), cause)
+        cpu.panic = f"{cause} at pc {self.panic.pc:#x}"
+        log.warn("guest panicked", cpu=cpu.path, pc=hex(self.panic.pc), cause=cause)
+        self._machine.emit("GUEST_PANICKED", action="pause")
+        if not self.running:
+            # Another CPU panicked or a client stopped the machine first.
+            if self.status == PAUSED:
+                self._set(PANICKED)
+            return
+        self._try_stop(PANICKED)
+
+    def cpu_failed(self, cpu: Cpu, error: BaseException) -> None:
+        """The engine raised: our fault, so the machine stops with `internal-error`."""
+        log.error("engine failed", cpu=cpu.path, error=f"{type(error).__name__}: {error}", exc_info=error)
+        cpu.panic = f"engine: {type(error).__name__}: {error}"
+        if self.running:
+            self._try_stop(INTERNAL_ERROR)
+        elif self.status == PAUSED:
+            self._set(INTERNAL_ERROR)
+
+    def _try_stop(self, status: str, event: bool = True) -> None:
+        try:
+            self.stop(status, event)
+        except GenericError as exc:
+            log.error("machine did not stop cleanly", reason=exc.desc)
+
+    # -- vCPU threads
+
+    def add_thread(self, cpu: Cpu, thread: CpuThread) -> None:
+        """A CPU was realized: its thread starts, parked."""
+        self.threads[cpu] = thread
+        thread.start()
+
+    def remove_thread(self, cpu: Cpu) -> bool:
+        """A CPU goes; the machine is quiet.  False when its thread still holds the vCPU."""
+        thread = self.threads.pop(cpu, None)
+        if thread is None:
+            return True
+        parked = thread.parked
+        thread.finish()
+        return parked
+
+    def end_threads(self) -> list[str]:
+        """End every thread, busy or not, within END_S; gives the paths of those that didn't."""
+        for thread in self.threads.values():
+            thread.finish()
+        deadline = time.monotonic() + END_S
+        while (left := [c for c, t in self.threads.items() if not t.ended]) and time.monotonic() < deadline:
+            self.changed.wait(KICK_AGAIN_S)
+            for cpu in left:
+                self.threads[cpu].kick()
+        return [cpu.path for cpu in left]
+
+    def _park_all(self) -> list[str]:
+        """Park every thread; gives the paths of the CPUs that didn't within PARK_S."""
+        for thread in self.threads.values():
+            thread.request_park()
+        deadline = time.monotonic() + PARK_S
+        while (busy := [c for c, t in self.threads.items() if not t.parked]) and time.monotonic() < deadline:
+            self.changed.wait(KICK_AGAIN_S)
+            for cpu in busy:
+                self.threads[cpu].kick()
+        for cpu in busy:
+            log.error("vCPU did not stop", cpu=cpu.path, seconds=PARK_S)
+        return [f"'{cpu.path}'" for cpu in busy]
+
+    def _resume_all(self) -> None:
+        for thread in self.threads.values():
+            thread.resume()
+
+    def _set(self, status: str) -> None:
+        self.status = status
+        self._machine.publish()
