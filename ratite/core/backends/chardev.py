@@ -1,0 +1,153 @@
+"""Character devices: byte streams between a device's serial line (the frontend) and the host (the backend).
+
+    frontend ──write()──> out buffer (64 KiB) ──io thread──> peer
+    frontend <─chr_receive()── in buffer (64 KiB) <─io thread── peer
+
+`write` never blocks: it takes what fits and says how much; when it took less, `chr_writable` is called once there is
+room again.  With nobody connected everything is taken and dropped.  Input is handed over as far as `chr_can_receive`
+allows; a frontend that made room calls `accept_input`.  Frontends are called under the machine's lock only.
+
+Lock order: machine's lock, then a chardev's own mutex, which is held for copying bytes and nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from ratite.core.objects.obj import Obj
+from ratite.core.objects.props import debug
+from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.backends.set import ChardevSet
+
+BUFFER = 1 << 16  # bytes, each direction
+
+OPENED, CLOSED, BREAK = "opened", "closed", "break"
+
+
+class Frontend(Protocol):
+    """What a device gives to `Chardev.attach`."""
+
+    def chr_can_receive(self) -> int:
+        """How many bytes it takes now."""
+
+    def chr_receive(self, data: bytes) -> None:
+        """Takes `data`, at most as long as it said."""
+
+    def chr_event(self, name: str) -> None:
+        """"opened", "closed" (the peer) or "break"."""
+
+    def chr_writable(self) -> None:
+        """`write` had refused bytes; now there is room."""
+
+
+class Chardev(Obj):
+    """A character device backend: the part that all kinds have, and the whole of `null`."""
+
+    TYPE: ClassVar[str] = "chardev"
+    KIND: ClassVar[str] = ""
+    ABSTRACT: ClassVar[bool] = True
+    # Members of the options that the kind understands; others are refused by name.
+    OPTIONS: ClassVar[frozenset[str]] = frozenset()
+
+    bytes_in = debug("uint64", 0, "bytes handed to the frontend")
+    bytes_out = debug("uint64", 0, "bytes taken from the frontend")
+
+    def __init__(self, id: str, owner: ChardevSet, options: Mapping[str, Any]) -> None:
+        super().__init__(id)
+        self.owner = owner
+        self.frontend: Frontend | None = None
+        self.mutex = threading.Lock()
+        self.connected_event = threading.Event()
+        for name, value in options.items():
+            if name not in self.OPTIONS and value not in (False, None):
+                raise GenericError(f"Chardev '{id}': option '{name}' of backend '{self.kind}' is not supported")
+
+    @property
+    def kind(self) -> str:
+        """The backend's name in chardev-add: "socket", "pty", …"""
+        return self.TYPE.removeprefix("chardev-")
+
+    @property
+    def filename(self) -> str:
+        """As query-chardev shows it."""
+        return self.kind
+
+    @property
+    def connected(self) -> bool:
+        """Whether somebody is at the other end."""
+        return self.connected_event.is_set()
+
+    def open(self) -> None:
+        """Takes what the host must give; GenericError when it doesn't."""
+        self.connected_event.set()
+
+    def close(self) -> None:
+        """Gives it back.  Any thread; nothing is called afterwards."""
+
+    def wait_connected(self, timeout: float | None = None) -> bool:
+        """Waits for a peer (option `wait`); never under the machine's lock.  False when `timeout` seconds passed."""
+        return self.connected_event.wait(timeout)
+
+    # -- the frontend's side, all under the machine's lock
+
+    def attach(self, frontend: Frontend) -> None:
+        """Makes `frontend` the device at this end; GenericError when there is one already."""
+        if self.frontend is not None:
+            raise GenericError(f"Device '{self.id}' is in use")
+        self.frontend = frontend
+        if self.connected:
+            frontend.chr_event(OPENED)
+        self.accept_input()
+
+    def detach(self) -> None:
+        """The device goes; nothing of it is called any more."""
+        self.frontend = None
+
+    def write(self, data: bytes) -> int:
+        """Sends `data`: how many bytes were taken, from none to all."""
+        self.bytes_out += len(data)
+        return len(data)
+
+    def accept_input(self) -> None:
+        """The frontend has room again."""
+
+    def send_break(self) -> None:
+        """The line is held low for longer than a character."""
+        if self.frontend is not None:
+            self.frontend.chr_event(BREAK)
+
+
+class NullChardev(Chardev):
+    """Takes everything, says nothing."""
+
+    TYPE: ClassVar[str] = "chardev-null"
+
+
+def bool_option(options: Mapping[str, Any], name: str, default: bool) -> bool:
+    """A boolean option; GenericError when it is something else."""
+    value = options.get(name, default)
+    if not isinstance(value, bool):
+        raise GenericError(f"Invalid parameter type for '{name}', expected: boolean")
+    return value
+
+
+def int_option(options: Mapping[str, Any], name: str, default: int) -> int:
+    """An integer option; GenericError when it is something else."""
+    value = options.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise GenericError(f"Invalid parameter type for '{name}', expected: integer")
+    return value
+
+
+def str_option(options: Mapping[str, Any], name: str) -> str:
+    """A string option that must be there."""
+    if name not in options:
+        raise GenericError(f"Parameter '{name}' is missing")
+    value = options[name]
+    if not isinstance(value, str):
+        raise GenericError(f"Invalid parameter type for '{name}', expected: string")
+    return value

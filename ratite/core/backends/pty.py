@@ -1,0 +1,75 @@
+"""The chardev `pty`: a pseudo terminal, whose slave somebody may open.
+
+    nobody ──(the slave is opened)──> connected ──(its last holder closes it)──> nobody
+
+The kernel tells the second step (hang-up) but not the first, so while nobody is there the master is looked at now and
+then.  What a guest sends meanwhile is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ratite.core.backends.stream import StreamChardev
+from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.backends.set import ChardevSet
+
+
+class PtyChardev(StreamChardev):
+    """A pseudo terminal; `slave` is the path to open."""
+
+    TYPE: ClassVar[str] = "chardev-pty"
+
+    def __init__(self, id: str, owner: ChardevSet, options: Mapping[str, Any]) -> None:
+        super().__init__(id, owner, options)
+        self._init_stream()
+        self.slave = ""
+        self.look_after = 0.25  # host seconds between looks
+        self._master = -1
+
+    @property
+    def filename(self) -> str:
+        return f"pty:{self.slave}"
+
+    def open(self) -> None:
+        if sys.platform == "win32":
+            raise GenericError("chardev 'pty' needs a POSIX host")
+        import tty
+
+        try:
+            master, slave = os.openpty()
+        except OSError as error:
+            raise GenericError(f"Failed to create PTY: {error.strerror}") from None
+        self.slave = os.ttyname(slave)
+        tty.setraw(slave)
+        os.set_blocking(master, False)
+        os.close(slave)
+        self._master = master
+        self.owner.io.add(self)
+
+    def close_fd(self, fd: int) -> None:
+        """The master stays open: it is the same one for the next who comes."""
+
+    def poll_after(self) -> float | None:
+        return self.look_after if self._read_fd < 0 else None
+
+    def poll(self) -> None:
+        """Looks whether somebody opened the slave."""
+        if sys.platform == "win32" or self._read_fd >= 0 or self._master < 0:
+            return
+        poller = select.poll()
+        poller.register(self._master, select.POLLIN)
+        if not any(events & select.POLLHUP for _, events in poller.poll(0)):
+            self.peer_came(self._master, self._master)
+
+    def _shut(self) -> None:
+        super()._shut()
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1

@@ -1,0 +1,139 @@
+"""The chardevs of a machine: `/chardevs/ID`, made and removed by chardev-add and chardev-remove."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from ratite.core.backends.chardev import Chardev
+from ratite.core.backends.io import IoThread
+from ratite.core.objects.obj import Obj
+from ratite.qapi.errors import GenericError
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "file": "ratite.core.backends.file:FileChardev",
+        "memory": "ratite.core.backends.ringbuf:RingbufChardev",
+        "null": "ratite.core.backends.chardev:NullChardev",
+        "pty": "ratite.core.backends.pty:PtyChardev",
+        "ringbuf": "ratite.core.backends.ringbuf:RingbufChardev",
+        "socket": "ratite.core.backends.socket:SocketChardev",
+        "stdio": "ratite.core.backends.file:StdioChardev",
+    }
+)
+
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+
+
+class ChardevSet(Obj):
+    """Holds the chardevs as its children; `lock` is the machine's, under which frontends are called."""
+
+    TYPE: ClassVar[str] = "chardev-set"
+
+    def __init__(self, lock: threading.RLock | None = None, id: str = "/chardevs") -> None:
+        super().__init__(id)
+        self.lock: Any = lock or threading.RLock()
+        self.io = IoThread()
+
+    def add(
+        self,
+        id: str,
+        kind: str,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        fd_of: Callable[[str], int] | None = None,
+    ) -> dict[str, str]:
+        """Makes a chardev; `options` is the `data` member of QMP's ChardevBackend.
+
+        `fd_of` turns the name of a descriptor that a client passed into its number, which then is the chardev's.
+        The answer is chardev-add's: {"pty": path} for a pty, else empty.  GenericError when it can't be made.
+        """
+        if not _ID.fullmatch(id):
+            raise GenericError("Parameter 'id' expects an identifier")
+        if id in self.children:
+            raise GenericError(f"Chardev with id '{id}' already exists")
+        if kind not in KINDS:
+            raise GenericError(f"'{kind}' is not a valid char driver")
+        module, _, name = KINDS[kind].partition(":")
+        made: Chardev = getattr(import_module(module), name)(id, self, _with_fd(options, fd_of))
+        made.open()
+        self.add_child(made)
+        made.phase = "realized"
+        slave = getattr(made, "slave", "")
+        return {"pty": slave} if slave else {}
+
+    def find(self, id: str) -> Chardev:
+        """The chardev; GenericError when there is none."""
+        found = self.children.get(id)
+        if not isinstance(found, Chardev):
+            raise GenericError(f"Chardev '{id}' not found")
+        return found
+
+    def remove(self, id: str) -> None:
+        """Takes a chardev away; refused while a device uses it."""
+        found = self.find(id)
+        with self.lock:
+            if found.frontend is not None:
+                raise GenericError(f"Chardev '{id}' is busy")
+            self.remove_child(found)
+        found.close()
+
+    def send_break(self, id: str) -> None:
+        """A break on the line, as the device sees it."""
+        found = self.find(id)
+        with self.lock:
+            found.send_break()
+
+    def list(self) -> list[dict[str, str | bool]]:
+        """query-chardev's answer, by label: label, filename, frontend-open."""
+        found = sorted(self.children.items())
+        return [
+            {"label": id, "filename": child.filename, "frontend-open": child.frontend is not None}
+            for id, child in found
+            if isinstance(child, Chardev)
+        ]
+
+    def ringbuf_read(self, id: str, size: int) -> bytes:
+        """ringbuf-read's bytes; GenericError in QEMU's words."""
+        if size <= 0:
+            raise GenericError("size must be greater than zero")
+        data: bytes = self._ringbuf(id).read(size)  # type: ignore[attr-defined]
+        return data
+
+    def ringbuf_write(self, id: str, data: bytes) -> None:
+        """ringbuf-write."""
+        self._ringbuf(id).write(data)
+
+    def _ringbuf(self, id: str) -> Chardev:
+        found = self.children.get(id)
+        if not isinstance(found, Chardev):
+            raise GenericError(f"Device '{id}' not found")
+        if found.kind != "ringbuf":
+            raise GenericError(f"{id} is not a ringbuf device")
+        return found
+
+    def close(self) -> None:
+        """Closes every chardev and ends the IO thread.  Never under the machine's lock."""
+        with self.lock:
+            gone = [child for child in self.children.values() if isinstance(child, Chardev)]
+            for chardev in gone:
+                chardev.detach()
+                self.remove_child(chardev)
+        for chardev in gone:
+            chardev.close()
+        self.io.stop()
+
+
+def _with_fd(options: Mapping[str, Any], fd_of: Callable[[str], int] | None) -> Mapping[str, Any]:
+    """The options with the name of a passed descriptor replaced by its number."""
+    addr = options.get("addr")
+    if fd_of is None or not isinstance(addr, Mapping) or addr.get("type") != "fd":
+        return options
+    data = addr.get("data", addr)
+    name = data.get("str") if isinstance(data, Mapping) else None
+    if not isinstance(name, str):
+        return options
+    return {**options, "addr": {"type": "fd", "data": {"str": str(fd_of(name))}}}
