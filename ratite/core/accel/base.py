@@ -8,7 +8,7 @@ tested with a memory and nothing else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -34,13 +34,21 @@ class Exit:
         return f"Exit({self.kind!r}, {self.detail!r})"
 
 
+class CodeHook(Protocol):
+    """Called when Python code or another CPU wrote [offset, offset + size) of a RAM's code pages; ``owner``: the vCPU."""
+
+    @property
+    def owner(self) -> object: ...
+
+    def __call__(self, offset: int, size: int, /) -> None: ...
+
+
 class RamBlock(Protocol):
     """The piece of RAM behind a range; see ``core.memory``."""
 
-    @property
-    def code_pages(self) -> bytearray: ...
-    @property
-    def on_code_write(self) -> list[object]: ...
+    code_pages: bytearray
+    on_code_write: list[CodeHook]
+    on_code_made: list[Callable[[int], None]]
 
 
 class RamRange:

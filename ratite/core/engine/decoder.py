@@ -90,13 +90,13 @@ def _cross_handler(isa: Isa, shape: B.Shape, number: int, ctx: str) -> DirectEmi
     pc = e.pc64()
     callback = e.let(f"load ptr, ptr {e.at('%cpu', B.ON_CODE_MISS)}")
     parts = []
-    fault = e.new_label()
     for k in (0, isa.parcel):
         at = (pc + k).trunc(isa.word).zext(64)
         base = e.v(e.let(f"call i64 {callback}(ptr %cpu, i64 {at.ref})"), 64)
-        on = e.new_label()
-        e.write(B.EXC_ADDR, at)
-        e.fork(str(base.eq(0).ref), fault, on)
+        none, on = e.new_label(), e.new_label()
+        e.fork(str(base.eq(0).ref), none, on)
+        e.label(none)
+        e.no_code(pc, at)
         e.label(on)
         header = e.let(f"inttoptr i64 {(base - B.PAGE_HEADER).ref} to ptr")
         host = e.let(f"load ptr, ptr {header}")
@@ -106,9 +106,6 @@ def _cross_handler(isa: Isa, shape: B.Shape, number: int, ctx: str) -> DirectEmi
     e.put(f"call void @{isa.name}_place_{number}(ptr {scratch}, i{8 * length} {word.ref}, i64 {pc.ref})")
     at = e.v(e.let(f"ptrtoint ptr {scratch} to i64"), 64)
     e.go(scratch, str((pc - (at >> shape.shift)).ref), "%bud")
-    e.label(fault)
-    e.write(B.EXC, 3)
-    e.tail(f"@{isa.name}_fault_{number}", "null", str(pc.ref), "%bud")
     e.finish()
     tree = DirectEmitter(isa, shape, ctx)
     tree.out = e.out  # one after the other: the second function belongs to the first

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ratite.core.engine import block as B
 from ratite.core.engine.ir import THREADED, IrEmitter
+from ratite.core.isa.emitter import FETCH_FAULT
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V
@@ -66,6 +67,18 @@ class DirectEmitter(IrEmitter):
 
     def leave_for_fault(self) -> None:
         self.tail(f"@{self.isa.name}_fault_{self.number}", "null", str(self.pc64().ref), "%bud")
+
+    def no_code(self, pc: V, addr: V) -> None:
+        """Terminator: nothing can be fetched at ``addr``. Straight behind a trap entry that is the end."""
+        mark, where = self.read(B.TRAP_MARK), self.read(B.TRAP_PC)
+        panic, fault = self.new_label(), self.new_label()
+        self.write(B.EXC_ADDR, addr)
+        self.fork(str((mark.eq(self.v("%bud", 64)) & where.eq(pc)).ref), panic, fault)
+        self.label(panic)
+        self.exit(B.PANICKED, pc, "%bud")
+        self.label(fault)
+        self.write(B.EXC, FETCH_FAULT)
+        self.tail(f"@{self.isa.name}_fault_{self.number}", "null", str(pc.ref), "%bud")
 
     def jump(self, target: V, *, poll: bool = False) -> None:
         self.tail(f"@{self.isa.name}_{'poll' if poll else 'interp_at'}", "null", str(target.zext(64).ref), self.left())

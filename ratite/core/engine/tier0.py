@@ -19,7 +19,6 @@ from ratite.core.engine.decoder import decode_functions
 from ratite.core.engine.ir import CPU_SCOPE, METADATA, THREADED
 from ratite.core.engine.slowpath import slow_paths
 from ratite.core.engine.threaded import SIGNATURE, DirectEmitter, HandlerEmitter, handler_name
-from ratite.core.isa.emitter import FETCH_FAULT
 from ratite.core.isa.isa import Insn, Isa
 from ratite.core.isa.value import V
 
@@ -122,7 +121,7 @@ class Tier0:
         made = e.let(f"call i64 {callback}(ptr %cpu, i64 {pc.ref})")
         e.fork(e.let(f"icmp eq i64 {made}, 0"), none, f"{join}m")
         e.label(none)
-        self._no_code(e, pc, pc)
+        e.no_code(pc, pc)
         e.label(f"{join}m")
         e.goto(join)
         e.label(hit)
@@ -130,18 +129,6 @@ class Tier0:
         e.goto(join)
         e.label(join)
         return e.let(f"phi i64 [{made}, %{join}m], [{known}, %{hit}]")
-
-    def _no_code(self, e: DirectEmitter, pc: V, addr: V) -> None:
-        """Terminator: nothing can be fetched at ``addr``. Straight behind a trap entry that is the end."""
-        mark, where = e.read(B.TRAP_MARK), e.read(B.TRAP_PC)
-        panic, fault = e.new_label(), e.new_label()
-        e.write(B.EXC_ADDR, addr)
-        e.fork(str((mark.eq(e.v("%bud", 64)) & where.eq(pc)).ref), panic, fault)
-        e.label(panic)
-        e.exit(B.PANICKED, pc, "%bud")
-        e.label(fault)
-        e.write(B.EXC, FETCH_FAULT)
-        e.tail(f"@{self.isa.name}_fault_{e.number}", "null", str(pc.ref), "%bud")
 
     def masked_pc(self, e: DirectEmitter) -> V:
         return e.v("%delta", 64) & ((1 << self.isa.word) - self.isa.parcel)

@@ -30,6 +30,7 @@ class EvalMemory(Protocol):
     def load(self, addr: int, size: int) -> int: ...
     def store(self, addr: int, size: int, value: int) -> None: ...
     def fetch(self, addr: int, size: int) -> bytes: ...
+    def is_ram(self, addr: int, size: int, for_write: bool) -> bool: ...
 
 
 class _End(Exception):
@@ -122,7 +123,7 @@ class Evaluator(Emitter):
         return found[0], word, length, found[1]
 
     def _finish(self) -> str:
-        self.pc_value = self._next
+        self.pc_value = self._next & -self.isa.parcel
         self.ctx = self._next_ctx
         if self._retired:
             self.executed += 1
@@ -224,6 +225,8 @@ class Evaluator(Emitter):
     def load_reserved(self, addr: V, size: int) -> V:
         at = int(addr.ref)
         self._misaligned(at, size, LOAD_MISALIGNED, atomic=True)
+        if not self.memory.is_ram(at, size, False):
+            self._fault(LOAD_FAULT, at)
         value = self._read(at, size)
         self.reservation = (at, size, value)
         return V(self, value, 8 * size)
@@ -232,7 +235,11 @@ class Evaluator(Emitter):
         at, size = int(addr.ref), value.width // 8
         self._misaligned(at, size, STORE_MISALIGNED, atomic=True)
         held, self.reservation = self.reservation, None
-        if held is None or held[:2] != (at, size) or self._read(at, size, STORE_FAULT) != held[2]:
+        if held is None or held[:2] != (at, size):
+            return V(self, 0, 1)
+        if not self.memory.is_ram(at, size, True):
+            self._fault(STORE_FAULT, at)
+        if self._read(at, size, STORE_FAULT) != held[2]:
             return V(self, 0, 1)
         self._write(at, size, int(value.ref))
         return V(self, 1, 1)
@@ -243,6 +250,8 @@ class Evaluator(Emitter):
     def amo(self, op: str, addr: V, value: V) -> V:
         at, width = int(addr.ref), value.width
         self._misaligned(at, width // 8, STORE_MISALIGNED, atomic=True)
+        if not self.memory.is_ram(at, width // 8, True):
+            self._fault(STORE_FAULT, at)
         old = self._read(at, width // 8, STORE_FAULT)
         self._write(at, width // 8, AMO[op](old, int(value.ref), width) & ((1 << width) - 1))
         return V(self, old, width)
@@ -310,6 +319,9 @@ class _NoMemory:
 
     def fetch(self, addr: int, size: int) -> bytes:
         raise MemoryFault
+
+    def is_ram(self, addr: int, size: int, for_write: bool) -> bool:
+        return False
 
 
 def folder(isa: Isa) -> Evaluator:

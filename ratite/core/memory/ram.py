@@ -2,7 +2,8 @@
 
 Two side tables go with the bytes, one entry for each 4 KiB page:
 
-    code_pages   not 0: some engine holds translations of this page; a write calls `on_code_write`
+    code_pages   not 0: some engine holds translations of this page; a write calls `on_code_write`. Who sets it calls
+                 `on_code_made` with the page's number, so that everyone gives up writing past the check
     dirty        one bit a client of dirty tracking; a write sets them all
 
 Whatever Python writes goes through `RamRegion.write` (or `store`), which honours both.  Native code that writes RAM
@@ -39,6 +40,7 @@ class RamRegion(LeafRegion):
         "_pin",
         "buf",
         "code_pages",
+        "on_code_made",
         "on_code_write",
         "readonly",
     )
@@ -51,6 +53,7 @@ class RamRegion(LeafRegion):
         self.readonly = readonly
         self.code_pages = bytearray(self.size + (1 << PAGE_BITS) - 1 >> PAGE_BITS)
         self.on_code_write: list[CodeWriteHook] = []
+        self.on_code_made: list[Callable[[int], None]] = []
         self._address = 0
         self._pin: object = None
         self._dirty: bytearray | None = None
@@ -153,6 +156,7 @@ class RamRegion(LeafRegion):
         self._pin = self._dirty_pin = self._dirty = None
         self._address = 0
         self.on_code_write.clear()
+        self.on_code_made.clear()
         self.buf.close()
 
 

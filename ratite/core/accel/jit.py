@@ -1,0 +1,47 @@
+"""Accelerator ``jit``: native code made by LLVM from the ISA's description. Linux on x86-64."""
+
+from __future__ import annotations
+
+from ratite.core.accel.base import Accelerator, CpuPort, Vcpu
+
+_CODE_LIMIT = 256 << 20  # bytes of decoded records a vCPU may hold
+
+
+class JitAccelerator(Accelerator):
+    """Native interpretation (tier 0). Objects are compiled once by a process of their own and kept on disk."""
+
+    NAME = "jit"
+
+    def __init__(self) -> None:
+        self._library: object = None
+
+    @classmethod
+    def probe(cls) -> str | None:
+        import platform
+        import sys
+        from importlib.util import find_spec
+
+        if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
+            return f"needs Linux on x86-64, not {sys.platform} on {platform.machine()}"
+        if find_spec("llvmlite") is None:
+            return "llvmlite is not installed (pip install 'ratite[jit]')"
+        return None
+
+    def create_vcpu(self, cpu: CpuPort, index: int) -> Vcpu:
+        from ratite.core.engine.compiler import CompileFailed
+        from ratite.core.engine.elf import BadObject
+        from ratite.core.engine.native import NativeLibrary
+        from ratite.core.engine.vcpu import NativeVcpu
+        from ratite.core.memory import BusError
+        from ratite.qapi.errors import GenericError
+
+        reason = self.probe()
+        if reason is not None:
+            raise GenericError(f"Accelerator 'jit' is not usable: {reason}")
+        if not isinstance(self._library, NativeLibrary):
+            self._library = NativeLibrary()
+        try:
+            native = self._library.get(cpu.ISA, cpu.isa_config())
+        except (CompileFailed, BadObject) as error:
+            raise GenericError(f"Accelerator 'jit' could not make native code for {cpu.ISA}: {error}") from error
+        return NativeVcpu(native, cpu, BusError, _CODE_LIMIT)

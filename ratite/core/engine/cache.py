@@ -1,0 +1,117 @@
+"""Compiled objects kept on disk, so that a daemon that finds its code there needs no compiler.
+
+Two places are asked in turn: the system's, owned by root (``/var/cache/ratite``), and the user's
+(``$XDG_CACHE_HOME/ratite`` or ``~/.cache/ratite``, mode 0700), where new objects go. A file counts only if it and its
+directory belong to root or to us and nobody else may write them, and if its checksum holds; anything else is ignored,
+never executed. A file: ``ratite-object 1\\n``, key, newline, SHA-256 of the rest, newline, the object.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+_MAGIC = b"ratite-object 1\n"
+_HEAD = len(_MAGIC) + 65 + 65
+_LIMIT = 64 << 20
+SYSTEM = "/var/cache/ratite"
+
+
+def key_of(*parts: bytes) -> str:
+    """SHA-256 (hex) over all that an object depends on."""
+    from hashlib import sha256
+
+    digest = sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def source_digest(*packages: str) -> bytes:
+    """What the code generators' sources say: a digest over every .py file of the packages' folders."""
+    from hashlib import sha256
+    from importlib.util import find_spec
+
+    digest = sha256()
+    for package in packages:
+        spec = find_spec(package)
+        for place in (spec.submodule_search_locations or []) if spec else []:
+            for path in sorted(Path(place).rglob("*.py")):
+                digest.update(str(path.relative_to(place)).encode())
+                digest.update(path.read_bytes())
+    return digest.digest()
+
+
+class ObjectCache:
+    """``load`` and ``store`` by key. Neither raises for what the file system does: no cache is slow, not wrong."""
+
+    def __init__(self, system: str = SYSTEM, user: str | None = None) -> None:
+        self._system = system
+        self._user = user if user is not None else self._default_user()
+
+    @staticmethod
+    def _default_user() -> str:
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        if not os.path.isabs(base):
+            home = os.path.expanduser("~")
+            base = os.path.join(home, ".cache") if os.path.isabs(home) else ""
+        return os.path.join(base, "ratite") if base else ""
+
+    def load(self, key: str) -> bytes | None:
+        """The object under ``key``, or None."""
+        for place in (self._system, self._user):
+            found = self._read(place, key) if place else None
+            if found is not None:
+                return found
+        return None
+
+    @staticmethod
+    def _trusted(info: os.stat_result) -> bool:
+        return info.st_uid in (0, os.geteuid()) and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+    def _read(self, place: str, key: str) -> bytes | None:
+        from hashlib import sha256
+
+        try:
+            folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            if not self._trusted(os.fstat(folder)):
+                return None
+            fd = os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        except OSError:
+            return None
+        finally:
+            os.close(folder)
+        with open(fd, "rb") as file:
+            info = os.fstat(fd)
+            if not self._trusted(info) or not stat.S_ISREG(info.st_mode) or not _HEAD < info.st_size < _LIMIT:
+                return None
+            data = file.read(_LIMIT)
+        body = data[_HEAD:]
+        head = _MAGIC + key.encode() + b"\n" + sha256(body).hexdigest().encode() + b"\n"
+        return body if data[:_HEAD] == head else None
+
+    def store(self, key: str, body: bytes) -> None:
+        """Keeps ``body``; readers see it whole or not at all."""
+        from hashlib import sha256
+        from tempfile import mkstemp
+
+        if not self._user:
+            return
+        try:
+            os.makedirs(self._user, mode=0o700, exist_ok=True)
+            if not self._trusted(os.lstat(self._user)):
+                return
+            fd, name = mkstemp(dir=self._user, prefix=".new-")
+        except OSError:
+            return
+        try:
+            with open(fd, "wb") as file:
+                file.write(_MAGIC + key.encode() + b"\n" + sha256(body).hexdigest().encode() + b"\n" + body)
+            os.replace(name, os.path.join(self._user, key))
+        except OSError:
+            Path(name).unlink(missing_ok=True)

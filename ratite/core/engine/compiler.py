@@ -1,0 +1,76 @@
+"""LLVM in a process of its own: text in on stdin, a relocatable object out on stdout.
+
+A fatal error of LLVM aborts its process, so no process that holds machines has LLVM in it. Run as
+``python -m ratite.core.engine.compiler LEVEL``; the parent's side is ``compile_text``. A host tells by
+``describe_host`` what its objects depend on, without LLVM.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_TIMEOUT = 120.0  # seconds; tier 0 of an ISA takes one or two
+
+
+class CompileFailed(Exception):
+    """The worker refused, died or took too long; the text says which."""
+
+
+def compile_text(text: str, level: int = 2) -> bytes:
+    """An object made from LLVM text. Raises CompileFailed."""
+    import subprocess
+
+    command = [sys.executable, "-m", "ratite.core.engine.compiler", str(level)]
+    try:
+        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise CompileFailed(f"the compiler did not answer within {_TIMEOUT:.0f} s") from None
+    except OSError as error:
+        raise CompileFailed(f"the compiler could not be started: {error}") from None
+    if done.returncode or not done.stdout:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()
+        raise CompileFailed(f"the compiler ended with {done.returncode}: {reason[-1] if reason else 'no message'}")
+    return done.stdout
+
+
+def describe_host() -> str:
+    """What compiled code depends on in this host: its processor's name and features, and the LLVM binding's version."""
+    from importlib import metadata
+    from pathlib import Path
+
+    try:
+        version = metadata.version("llvmlite")
+    except metadata.PackageNotFoundError:
+        version = "none"
+    wanted = ("vendor_id", "cpu family", "model", "stepping", "flags")
+    rows: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in wanted:
+                rows.setdefault(key.strip(), value.strip())
+    except OSError:
+        pass
+    return f"llvmlite {version}; " + "; ".join(f"{k} {rows.get(k, '?')}" for k in wanted)
+
+
+def _main(level: int) -> int:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    text = sys.stdin.buffer.read().decode()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        opt=level, cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), reloc="pic",
+        codemodel="small")
+    module = llvm.parse_assembly(text)
+    tuning = llvm.create_pipeline_tuning_options(speed_level=level)
+    tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = False
+    passes = llvm.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(module, passes)
+    sys.stdout.buffer.write(machine.emit_object(module))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(int(sys.argv[1])))

@@ -1,0 +1,102 @@
+"""Decoded pages of one vCPU: where a page's records are, and which RAM they were made from."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Iterator
+
+from ratite.core.accel.base import RamBlock
+from ratite.core.engine.block import PAGE_HEADER, RECORD
+from ratite.core.engine.native import NativeIsa
+
+_CHUNK_PAGES = 32
+
+
+class CodePage:
+    """``base``: host address of its records; ``pc``: guest address; ``ram``/``page``: the RAM page it was made from."""
+
+    __slots__ = ("base", "misses", "page", "pc", "ram")
+
+    def __init__(self, base: int, pc: int, ram: RamBlock, page: int) -> None:
+        self.base = base
+        self.pc = pc
+        self.ram = ram
+        self.page = page
+        self.misses = 0  # stores into the page that hit no decoded instruction
+
+
+class CodePages:
+    """The pages; ``limit`` bytes of records at the most, then ``full`` is told and everything goes."""
+
+    def __init__(self, native: NativeIsa, limit: int) -> None:
+        self._native = native
+        self._size = -(-(PAGE_HEADER + native.shape.records) // 64) * 64
+        self._most = max(2, limit // self._size)
+        self._chunks: list[mmap.mmap] = []
+        self._free: list[int] = []
+        self.by_pc: dict[int, CodePage] = {}
+        self._by_ram: dict[tuple[int, int], list[CodePage]] = {}
+        self.evictions = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether a new page needs the others gone first."""
+        return not self._free and len(self.by_pc) >= self._most
+
+    def make(self, pc: int, ram: RamBlock, page: int, host: int) -> CodePage:
+        """Records for the page at guest address ``pc``, whose bytes are at ``host``, none decoded yet."""
+        if not self._free:
+            chunk = mmap.mmap(-1, self._size * _CHUNK_PAGES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            start = ctypes.addressof(ctypes.c_char.from_buffer(chunk))
+            self._chunks.append(chunk)
+            self._free = [start + k * self._size + PAGE_HEADER for k in reversed(range(_CHUNK_PAGES))]
+        base = self._free.pop()
+        ctypes.memmove(base, self._native.page_template, self._native.shape.records)
+        ctypes.c_uint64.from_address(base - PAGE_HEADER).value = host
+        made = self.by_pc[pc] = CodePage(base, pc, ram, page)
+        self._by_ram.setdefault((id(ram), page), []).append(made)
+        return made
+
+    def of_ram(self, ram: RamBlock, page: int) -> list[CodePage]:
+        """The pages made from one page of ``ram``."""
+        return self._by_ram.get((id(ram), page), [])
+
+    def drop(self, page: CodePage) -> None:
+        """Forgets a page; the vCPU must be outside of it."""
+        del self.by_pc[page.pc]
+        key = (id(page.ram), page.page)
+        self._by_ram[key].remove(page)
+        if not self._by_ram[key]:
+            del self._by_ram[key]
+        self._free.append(page.base)
+
+    def drop_all(self) -> Iterator[CodePage]:
+        """Forgets every page and gives each."""
+        for page in list(self.by_pc.values()):
+            self.drop(page)
+            yield page
+
+    def forget_bytes(self, page: CodePage, offset: int, size: int) -> bool:
+        """Instructions that may include bytes [offset, offset + size) of the page are to be decoded anew. Whether any
+        had been decoded. Safe while the vCPU is inside: records change one by one to what they were at first."""
+        shape, parcel = self._native.shape, self._native.isa.parcel
+        first = max(0, (offset - (shape.edges - 1) * parcel) // parcel)
+        last = min(shape.slots, -(-(offset + size) // parcel))
+        hit = False
+        for number, fresh in enumerate(self._native.decode):
+            start = page.base + shape.context_offset(number) + first * RECORD
+            want = fresh * (last - first)
+            length = len(want)
+            now = ctypes.string_at(start, length)
+            if any(now[k:k + 8] != fresh[:8] for k in range(0, length, RECORD)):
+                hit = True
+                ctypes.memmove(start, want, length)
+        return hit
+
+    def close(self) -> None:
+        """Gives the memory back; nothing may run from it any more."""
+        self.by_pc.clear()
+        self._by_ram.clear()
+        self._free.clear()
+        self._chunks.clear()

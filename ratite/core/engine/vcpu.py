@@ -1,0 +1,356 @@
+"""A vCPU of the native engine: its block, its callbacks, and the loop around generated code.
+
+    run: service ─> native code ─> reason ─┬─ FLUSH, SERVED, OUT_OF_BUDGET ─> again
+                                           └─ HALTED, KICKED, PANICKED ─> back to the thread
+
+Threads: ``run`` and the callbacks are the vCPU's own thread. Others only set a byte of the exit request, a line's bit
+(under the machine's lock) or append to the list of stale ranges, which ``run`` takes at its next service.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections import deque
+from collections.abc import Iterable
+
+from ratite.core.accel.base import CpuPort, Exit, RamBlock, RamRange, Vcpu
+from ratite.core.engine import block as B
+from ratite.core.engine.native import NativeIsa
+from ratite.core.engine.pages import CodePages
+from ratite.core.isa.emitter import LOAD_FAULT, STORE_FAULT
+from ratite.core.isa.state import StateField
+
+_LoadHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+_StoreHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
+_MissHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
+_WriteHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+
+_BUDGET = 1 << 60
+_TYPES = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
+_PATIENCE = 64  # stores into a code page that hit no instruction before the page counts as data again
+_PAGE_BITS = 12  # of RamBlock.code_pages
+
+
+class NativeVcpu(Vcpu):
+    """See ``Vcpu``. ``code_limit``: bytes of decoded records at the most."""
+
+    def __init__(self, native: NativeIsa, port: CpuPort, bus_error: type[Exception], code_limit: int) -> None:
+        self._native = native
+        self._port = port
+        self._bus_error = bus_error
+        self.layout = native.isa.layout
+        self._map = mmap.mmap(-1, native.shape.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        self._pointer = self._start + B.BASE
+        self._arrays = {
+            f.name: (_TYPES[f.size] * f.count).from_address(self._pointer + f.offset) for f in self.layout}
+        self._words = {
+            at: ctypes.c_uint64.from_address(self._pointer + at)
+            for at in (B.IRQ_LINES, B.TRAPS, B.LIMIT, B.EXC, B.EXC_ADDR, B.PC, B.BUDGET, B.REASON, B.CTX,
+                       B.RESERVED_SIZE, B.MEMMAP, B.MEMMAP_COUNT, B.TRAP_PC, B.TRAP_MARK)}
+        self._pages = CodePages(native, code_limit)
+        self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
+        self._drops: set[int] = set()  # guest addresses of pages that turned out to be data
+        self._failure: BaseException | None = None
+        self._keep: list[object] = []
+        self._ranges: list[RamRange] = []
+        self._hooks()
+        scratch = B.BASE + native.shape.scratch
+        self._map[scratch:scratch + len(native.scratch_template)] = native.scratch_template
+        self.flush_tlb()
+        self.remap()
+        self.reset(0)
+
+    # -- set-up
+    def _hooks(self) -> None:
+        for at, kind, hook in (
+            (B.ON_LOAD, _LoadHook, self._on_load), (B.ON_STORE, _StoreHook, self._on_store),
+            (B.ON_CODE_MISS, _MissHook, self._on_code_miss), (B.ON_CODE_WRITE, _WriteHook, self._on_code_write),
+        ):
+            function = kind(hook)
+            self._keep.append(function)
+            address = ctypes.cast(function, ctypes.c_void_p).value or 0
+            ctypes.c_uint64.from_address(self._pointer + at).value = address
+
+    def remap(self) -> None:
+        self._unwatch()
+        self._ranges = list(self._port.ram_ranges())
+        table = (ctypes.c_uint64 * (5 * max(1, len(self._ranges))))()
+        flags: list[object] = [table]
+        for k, r in enumerate(self._ranges):
+            marks = ctypes.c_char.from_buffer(r.ram.code_pages)
+            flags.append(marks)
+            table[5 * k:5 * k + 5] = [
+                r.start, r.start + r.size - 1, (r.host - r.start) & (1 << 64) - 1,
+                ctypes.addressof(marks) + (r.offset >> _PAGE_BITS), B.MAP_READONLY if r.readonly else 0]
+        self._tables = flags
+        self._words[B.MEMMAP].value = ctypes.addressof(table)
+        self._words[B.MEMMAP_COUNT].value = len(self._ranges)
+        for ram in {id(r.ram): r.ram for r in self._ranges}.values():
+            ram.on_code_write.append(self._ram_hook(ram))
+            ram.on_code_made.append(self._code_made)
+        self._flush_code()
+        self.flush_tlb()
+
+    def _ram_hook(self, ram: RamBlock) -> _RamHook:
+        return _RamHook(self, ram)
+
+    def _unwatch(self) -> None:
+        for ram in {id(r.ram): r.ram for r in self._ranges}.values():
+            ram.on_code_write[:] = [h for h in ram.on_code_write if getattr(h, "owner", None) is not self]
+            ram.on_code_made[:] = [h for h in ram.on_code_made if h != self._code_made]
+
+    # -- other threads
+    def kick(self) -> None:
+        self._request(B.LEAVE)
+
+    def _request(self, byte: int) -> None:
+        self._map[B.BASE + B.EXIT_REQUEST + byte] = 1
+
+    def set_line(self, bit: int, level: bool) -> None:
+        lines = self._words[B.IRQ_LINES]
+        lines.value = lines.value | 1 << bit if level else lines.value & ~(1 << bit)
+        self._request(B.LOOK)
+
+    def invalidate(self, ram: RamBlock, offset: int, size: int) -> None:
+        self._stale.append((ram, offset, size))
+        self._request(B.SERVICE)
+
+    def _code_made(self, page: int) -> None:
+        self._stale.append(None)
+        self._request(B.SERVICE)
+
+    # -- running
+    def run(self) -> Exit:
+        while True:
+            self._service()
+            reason = self._enter(self._native.run, _BUDGET)
+            if reason == B.FLUSH:
+                self._flush_code()
+            elif reason == B.HALTED:
+                if not self.has_work():
+                    return Exit(Exit.HALT)
+            elif reason == B.KICKED:
+                self._map[B.BASE + B.EXIT_REQUEST + B.LEAVE] = 0
+                return Exit(Exit.KICKED)
+            elif reason == B.PANICKED:
+                return self._panic()
+
+    def step(self, count: int = 1) -> Exit:
+        while count > 0:
+            self._service()
+            self._map[B.BASE + B.EXIT_REQUEST + B.LOOK] = 0
+            reason = self._enter(self._native.step, 1) if count == 1 else self._enter(self._native.run, count)
+            count -= self._spent
+            if reason == B.FLUSH:
+                self._flush_code()
+            elif reason == B.HALTED:
+                return Exit(Exit.HALT)
+            elif reason == B.PANICKED:
+                return self._panic()
+            elif reason == B.KICKED:
+                self._map[B.BASE + B.EXIT_REQUEST + B.LEAVE] = 0
+                return Exit(Exit.KICKED)
+        return Exit(Exit.BUDGET)
+
+    def _enter(self, function: object, budget: int) -> int:
+        words = self._words
+        words[B.LIMIT].value = self.instructions + words[B.TRAPS].value + budget
+        words[B.BUDGET].value = budget
+        function(self._pointer)  # type: ignore[operator]
+        self._spent = budget - ctypes.c_int64(words[B.BUDGET].value).value
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        return words[B.REASON].value
+
+    def _panic(self) -> Exit:
+        addr = self._words[B.EXC_ADDR].value
+        return Exit(Exit.PANIC, f"no instruction can be fetched at {addr:#x}, where the trap handler starts")
+
+    def _service(self) -> None:
+        """What others asked for; the vCPU is outside of generated code."""
+        self._map[B.BASE + B.EXIT_REQUEST + B.SERVICE] = 0
+        flush = False
+        while self._stale:
+            item = self._stale.popleft()
+            if item is None:
+                flush = True
+            else:
+                self._forget(*item)
+        for pc in self._drops:
+            page = self._pages.by_pc.get(pc)
+            if page is not None:
+                self._pages.drop(page)
+                page.ram.code_pages[page.page] = 0
+                flush = True
+        if self._drops:
+            self._flush_code_tlb()
+            self._drops.clear()
+        if flush:
+            self.flush_tlb()
+
+    def has_work(self) -> bool:
+        return bool(self._native.wake(self._pointer))
+
+    # -- state
+    def fields(self) -> Iterable[StateField]:
+        return self.layout
+
+    def get(self, name: str, index: int = 0) -> int:
+        if name == "pc":
+            return self._words[B.PC].value & (1 << self._native.isa.word) - 1
+        if name == "irq_lines":
+            return self._words[B.IRQ_LINES].value
+        if name == "ctx":
+            return self._words[B.CTX].value
+        return int(self._arrays[name][index])
+
+    def set(self, name: str, value: int, index: int = 0) -> None:
+        if name == "pc":
+            self._words[B.PC].value = value & (1 << self._native.isa.word) - 1
+        elif name == "irq_lines":
+            self._words[B.IRQ_LINES].value = value
+        elif name == "ctx":
+            if not 0 <= value < len(self._native.isa.contexts):
+                raise ValueError(f"context {value} of {len(self._native.isa.contexts)}")
+            self._words[B.CTX].value = value
+        elif index or not self.layout[name].zero:
+            self._arrays[name][index] = value & (1 << self.layout[name].width) - 1
+
+    def reset(self, pc: int) -> None:
+        for field in self.layout:
+            self._arrays[field.name][:] = [field.reset] * field.count
+        for at in (B.EXC, B.CTX, B.RESERVED_SIZE):
+            self._words[at].value = 0
+        self._words[B.TRAP_PC].value = (1 << 64) - 1
+        self.set("pc", pc)
+
+    @property
+    def instructions(self) -> int:
+        w = self._words
+        return (w[B.LIMIT].value - w[B.BUDGET].value - w[B.TRAPS].value) & (1 << 64) - 1
+
+    @property
+    def traps(self) -> int:
+        """Traps taken since creation."""
+        return self._words[B.TRAPS].value
+
+    # -- translations
+    def flush_tlb(self) -> None:
+        ctypes.memset(self._pointer + self._native.shape.tlb, 0xFF, B.TLB_ENTRIES * B.TLB_ENTRY)
+
+    def _flush_code_tlb(self) -> None:
+        ctypes.memset(self._pointer + self._native.shape.code_tlb, 0xFF, B.CODE_TLB_ENTRIES * B.CODE_TLB_ENTRY)
+
+    def _flush_code(self) -> None:
+        for _ in self._pages.drop_all():
+            pass
+        self._flush_code_tlb()
+
+    def _forget(self, ram: RamBlock, offset: int, size: int) -> None:
+        for page in range(offset >> _PAGE_BITS, (offset + size - 1 >> _PAGE_BITS) + 1):
+            low = max(offset, page << _PAGE_BITS)
+            high = min(offset + size, (page + 1) << _PAGE_BITS)
+            for made in self._pages.of_ram(ram, page):
+                if self._pages.forget_bytes(made, low & 0xFFF, high - low):
+                    made.misses = 0
+                    continue
+                made.misses += 1
+                if made.misses > _PATIENCE:
+                    self._drops.add(made.pc)
+                    self._request(B.SERVICE)
+
+    def _find(self, addr: int, size: int) -> RamRange | None:
+        for r in self._ranges:
+            if r.start <= addr and addr + size <= r.start + r.size:
+                return r
+        return None
+
+    # -- callbacks from generated code; none may raise
+    def _on_load(self, _: int, addr: int, size: int) -> int:
+        try:
+            return self._port.mmio_load(addr, size)
+        except self._bus_error:
+            self._words[B.EXC].value = LOAD_FAULT
+            self._words[B.EXC_ADDR].value = addr
+        except BaseException as error:
+            self._broken(error)
+        return 0
+
+    def _on_store(self, _: int, addr: int, size: int, value: int) -> None:
+        try:
+            self._port.mmio_store(addr, size, value)
+        except self._bus_error:
+            self._words[B.EXC].value = STORE_FAULT
+            self._words[B.EXC_ADDR].value = addr
+        except BaseException as error:
+            self._broken(error)
+
+    def _broken(self, error: BaseException) -> None:
+        """A fault of ours, not the guest's: the thread gets it from ``run``."""
+        self._failure = error
+        self._request(B.LEAVE)
+
+    def _on_code_miss(self, _: int, pc: int) -> int:
+        try:
+            shape = self._native.shape
+            at = pc & -shape.page
+            page = self._pages.by_pc.get(at)
+            if page is None:
+                found = self._find(at, shape.page)
+                if found is None:
+                    return 0
+                if self._pages.full:
+                    self._flush_code()
+                    self._pages.evictions += 1
+                offset = found.offset + at - found.start
+                number = offset >> _PAGE_BITS
+                if not found.ram.code_pages[number]:
+                    found.ram.code_pages[number] = 1
+                    for hook in tuple(found.ram.on_code_made):
+                        hook(number)
+                    self.flush_tlb()
+                page = self._pages.make(at, found.ram, number, found.host + at - found.start)
+            entry = (at >> self._native.isa.page_bits) % B.CODE_TLB_ENTRIES * B.CODE_TLB_ENTRY
+            row = self._pointer + shape.code_tlb + entry
+            ctypes.c_uint64.from_address(row).value = at
+            ctypes.c_uint64.from_address(row + 8).value = page.base
+            return page.base
+        except BaseException as error:
+            self._broken(error)
+            return 0
+
+    def _on_code_write(self, _: int, addr: int, size: int) -> None:
+        try:
+            found = self._find(addr, size)
+            if found is not None:
+                offset = found.offset + addr - found.start
+                self._forget(found.ram, offset, size)
+                for hook in tuple(found.ram.on_code_write):
+                    if hook.owner is not self:
+                        hook(offset, size)
+        except BaseException as error:
+            self._broken(error)
+
+    # -- the rest
+    def disassemble(self, addr: int, code: bytes) -> list[tuple[int, bytes, str]]:
+        return self._native.isa.disassemble(addr, code)
+
+    def close(self) -> None:
+        self._unwatch()
+        self._pages.close()
+
+
+class _RamHook:
+    """What a RAM calls when Python code wrote into a code page."""
+
+    __slots__ = ("owner", "ram")
+
+    def __init__(self, owner: NativeVcpu, ram: RamBlock) -> None:
+        self.owner = owner
+        self.ram = ram
+
+    def __call__(self, offset: int, size: int) -> None:
+        self.owner.invalidate(self.ram, offset, size)
