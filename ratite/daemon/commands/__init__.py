@@ -1,0 +1,19 @@
+"""The commands' handlers, a module a topic, named as the schema's modules are."""
+
+from __future__ import annotations
+
+from ratite.daemon.commands import (
+    accelerator,
+    char,
+    control,
+    inventory,
+    machine,
+    misc,
+    qdev,
+    qom,
+    run_state,
+    view,
+    wiring,
+)
+
+MODULES = (accelerator, char, control, inventory, machine, misc, qdev, qom, run_state, view, wiring)

@@ -1,0 +1,75 @@
+"""Character backends."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from ratite.daemon.dispatch import OWNER, Context, command
+from ratite.qapi.errors import GenericError
+
+
+@command("query-chardev", side=OWNER, alone=True)
+def query_chardev(ctx: Context, arguments: dict[str, Any]) -> object:
+    """All of them."""
+    if not ctx.daemon.has_machine:
+        return []
+    return ctx.machine.chardevs.list()
+
+
+@command("query-chardev-backends")
+def query_chardev_backends(ctx: Context, arguments: dict[str, Any]) -> object:
+    """The kinds that chardev-add can make."""
+    kinds = ctx.view.tables.qapi_type("ChardevBackendKind")["members"]
+    return [{"name": kind["name"]} for kind in kinds]
+
+
+@command("chardev-add", side=OWNER)
+def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
+    """Make one."""
+    backend = arguments["backend"]
+    named = ctx.session.named_fds
+
+    def fd_of(name: str) -> int:
+        if name.isdecimal():
+            return int(name)
+        fd = named.pop(name, None)
+        if fd is None:
+            raise GenericError(f"File descriptor named '{name}' has not been found")
+        return fd
+
+    return ctx.machine.chardev_add(arguments["id"], backend["type"], backend.get("data", {}), fd_of)
+
+
+@command("chardev-remove", side=OWNER)
+def chardev_remove(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Remove one that no device uses."""
+    ctx.machine.chardev_remove(arguments["id"])
+
+
+@command("chardev-send-break", side=OWNER)
+def chardev_send_break(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Send a break to the device."""
+    ctx.machine.chardevs.send_break(arguments["id"])
+
+
+@command("ringbuf-write", side=OWNER)
+def ringbuf_write(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Put bytes into a ring buffer."""
+    data = arguments["data"].encode()
+    if arguments.get("format") == "base64":
+        try:
+            data = base64.b64decode(data, validate=True)
+        except binascii.Error as error:
+            raise GenericError(f"Base64 data '{arguments['data'][:40]}' is not valid: {error}") from None
+    ctx.machine.chardevs.ringbuf_write(arguments["device"], data)
+
+
+@command("ringbuf-read", side=OWNER)
+def ringbuf_read(ctx: Context, arguments: dict[str, Any]) -> object:
+    """Take bytes out of a ring buffer."""
+    data = ctx.machine.chardevs.ringbuf_read(arguments["device"], arguments["size"])
+    if arguments.get("format") == "base64":
+        return base64.b64encode(data).decode("ascii")
+    return data.decode("utf-8", "replace")

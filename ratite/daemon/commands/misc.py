@@ -1,0 +1,74 @@
+"""Names, file descriptors, the human monitor."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ratite.daemon.dispatch import OWNER, Context, command
+from ratite.qapi.errors import GenericError
+
+NO_UUID = "00000000-0000-0000-0000-000000000000"
+
+
+@command("query-name")
+def query_name(ctx: Context, arguments: dict[str, Any]) -> object:
+    """The name given at the start."""
+    name = ctx.daemon.options.name
+    return {} if name is None else {"name": name}
+
+
+@command("query-uuid")
+def query_uuid(ctx: Context, arguments: dict[str, Any]) -> object:
+    """The UUID given at the start."""
+    return {"UUID": ctx.daemon.options.uuid or NO_UUID}
+
+
+@command("getfd")
+def getfd(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Name the descriptor that came with the command."""
+    name = arguments["fdname"]
+    fd = ctx.session.take_fd()
+    if not name or name[0].isdigit():
+        os.close(fd)
+        raise GenericError("Parameter 'fdname' expects a name not starting with a digit")
+    old = ctx.session.named_fds.pop(name, None)
+    if old is not None:
+        os.close(old)
+    ctx.session.named_fds[name] = fd
+
+
+@command("closefd")
+def closefd(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Close a named descriptor."""
+    fd = ctx.session.named_fds.pop(arguments["fdname"], None)
+    if fd is None:
+        raise GenericError(f"File descriptor named '{arguments['fdname']}' not found")
+    os.close(fd)
+
+
+@command("add-fd")
+def add_fd(ctx: Context, arguments: dict[str, Any]) -> object:
+    """Put the descriptor that came with the command into a set."""
+    fd = ctx.session.take_fd()
+    return ctx.daemon.fdsets.add(fd, arguments.get("fdset-id"), arguments.get("opaque"))
+
+
+@command("remove-fd")
+def remove_fd(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Close descriptors of a set."""
+    ctx.daemon.fdsets.remove(arguments["fdset-id"], arguments.get("fd"))
+
+
+@command("query-fdsets")
+def query_fdsets(ctx: Context, arguments: dict[str, Any]) -> object:
+    """All sets."""
+    return ctx.daemon.fdsets.describe()
+
+
+@command("human-monitor-command", side=OWNER, alone=True)
+def human_monitor_command(ctx: Context, arguments: dict[str, Any]) -> object:
+    """Execute a line of the human monitor."""
+    from ratite.daemon.hmp.monitor import execute
+
+    return execute(ctx, arguments["command-line"], arguments.get("cpu-index"))

@@ -1,0 +1,39 @@
+"""Devices: their properties, device_add and device_del."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratite.daemon.commands.qom import property_info
+from ratite.daemon.dispatch import OWNER, Context, command
+from ratite.qapi.errors import DeviceNotFound, GenericError
+
+
+@command("device-list-properties")
+def device_list_properties(ctx: Context, arguments: dict[str, Any]) -> object:
+    """The properties of a device type that a client may set."""
+    name = arguments["typename"]
+    registry = ctx.daemon.registry
+    row = registry.find(name)
+    if row is None:
+        raise DeviceNotFound(f"Device '{name}' not found")
+    if row.abstract or row.kind not in ("device", "cpu"):
+        raise GenericError("Parameter 'typename' expects a non-abstract device type")
+    return [property_info(prop, ctx.ratite) for prop in row.properties if ctx.ratite or prop["kind"] in ("config", "tunable")]
+
+
+@command("device_add", "device-add", side=OWNER)
+def device_add(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Make a device."""
+    properties = dict(arguments)
+    driver = properties.pop("driver")
+    name = properties.pop("id", None)
+    if name is None and ctx.ratite:
+        raise GenericError("Parameter 'id' is missing")
+    ctx.machine.device_add(driver, name, properties)
+
+
+@command("device_del", "device-del", side=OWNER)
+def device_del(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Remove a device."""
+    ctx.machine.device_del(arguments["id"])

@@ -1,0 +1,263 @@
+"""One daemon: its loop, its monitors, its machine.  Everything here runs on the loop.
+
+    start ──> serving ──shutdown()──> ending ──all sent, or 0.5 s──> ended
+                                        └── a watchdog ends the process after 1.5 s, whatever hangs
+
+The machine, the type registry and the log's library are imported when they are first needed, so that the
+first reply waits for none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ratite import __version__
+from ratite.daemon.bridge import Bridge
+from ratite.daemon.dispatch import Dispatcher, collect
+from ratite.daemon.fdsets import FdSets
+from ratite.daemon.qmp.events import EventHub, event_line
+from ratite.daemon.qmp.session import RawJson, Session
+from ratite.daemon.qmp.unix import Connection, Listener
+from ratite.daemon.views import RATITE, View, Views, load_schema, members_of
+from ratite.qapi.errors import GenericError
+from ratite.qapi.wire import encode
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from ratite.core.machine import Machine
+    from ratite.core.objects.registry import TypeRegistry
+    from ratite.daemon.log import Log
+    from ratite.daemon.options import Options
+    from ratite.daemon.qmp.address import Endpoint
+
+# The QEMU whose wire behaviour is spoken.
+QEMU_VERSION = (10, 0, 2)
+
+DRAIN_SECONDS = 0.5
+WATCHDOG_SECONDS = 1.5
+
+
+def version() -> dict[str, Any]:
+    """What query-version answers."""
+    major, minor, micro = QEMU_VERSION
+    return {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": f"ratite {__version__}"}
+
+
+class Daemon:
+    """See the module's head.  `endpoints` are open already; `run` serves until the end."""
+
+    def __init__(
+        self,
+        options: Options,
+        loop: AbstractEventLoop,
+        log: Log,
+        endpoints: Sequence[Endpoint],
+        modules: Sequence[ModuleType],
+    ) -> None:
+        self.options = options
+        self.log = log
+        self.loop = loop
+        self.fdsets = FdSets()
+        self.bridge = Bridge(loop, log)
+        self.hub = EventHub(self._sessions, loop.call_later)
+        self.views = Views(load_schema(), self._list_types)
+        self._dispatcher = Dispatcher(self, collect(modules))
+        self._endpoints = endpoints
+        self._connections: dict[Connection, None] = {}
+        self._machine: Machine | None = None
+        self._registry: TypeRegistry | None = None
+        self.targets: tuple[str, ...] = ()
+        self.exit_status = 0
+        self._count = 0
+        self._ending = False
+        greeting = {"QMP": {"version": version(), "capabilities": ["oob"]}}
+        self._greeting = encode(greeting)
+        self._listeners = [
+            Listener(endpoint.sock, loop, log, self._accepted) for endpoint in endpoints if endpoint.address.server
+        ]
+        for endpoint in endpoints:
+            if not endpoint.address.server:
+                self._accepted(endpoint.sock)
+
+    # -- monitors
+
+    def _accepted(self, sock: socket.socket) -> None:
+        self._count += 1
+        session = Session(self.views.get(RATITE, self.targets), self._greeting, f"monitor{self._count}")
+        connection = Connection(sock, session, self.loop, self.log, self._dispatcher.execute, self._closed)
+        self._connections[connection] = None
+        connection.start()
+
+    def _closed(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
+        if self._ending and not self._connections:
+            self.loop.stop()
+
+    def _sessions(self) -> Iterator[Session]:
+        return iter([connection.session for connection in self._connections])
+
+    def emit(self, name: str, data: dict[str, Any] | None = None, when_ns: int = 0) -> None:
+        """Send an event to every monitor that may see it."""
+        self.hub.emit(name, data, when_ns)
+        for connection in list(self._connections):
+            connection.flush()
+
+    # -- views
+
+    def select_view(self, session: Session, view: View) -> None:
+        """Give a monitor another view; it is told if it has one of ratite's own."""
+        if session.change_view(view):
+            data = {"generation": session.generation, "targets": list(view.targets)}
+            shown = view.event_data("VIEW_CHANGED", data)
+            if shown is not None:
+                session.event("VIEW_CHANGED", event_line("VIEW_CHANGED", shown))
+
+    def targets_changed(self, targets: tuple[str, ...]) -> None:
+        """The machine's clusters are of these targets, the primary one first: unpinned views follow."""
+        if targets == self.targets:
+            return
+        self.targets = targets
+        for connection in list(self._connections):
+            session = connection.session
+            if session.pinned is None and session.view.personality == RATITE:
+                self.select_view(session, self.views.get(RATITE, targets))
+                connection.flush()
+
+    @property
+    def primary_target(self) -> str | None:
+        """The target that stands for the machine where only one can."""
+        return self.targets[0] if self.targets else None
+
+    def _list_types(self, kinds: tuple[str, ...]) -> Mapping[str, list[dict[str, Any]]]:
+        rows = self.registry.types(abstract=False)
+        return {row.name: members_of(row.properties) for row in rows if row.kind in kinds}
+
+    # -- machine
+
+    @property
+    def registry(self) -> TypeRegistry:
+        """The type registry; read at the first use."""
+        if self._registry is None:
+            from ratite.core.objects.registry import TypeRegistry
+
+            self.log.prepare()
+            self._registry = TypeRegistry(allow=self.options.allow)
+        return self._registry
+
+    @property
+    def machine(self) -> Machine:
+        """The machine; GenericError if there is none yet."""
+        if self._machine is None:
+            raise GenericError("There is no machine: its phase is 'none', and machine-create makes one")
+        return self._machine
+
+    @property
+    def has_machine(self) -> bool:
+        """Whether there is one."""
+        return self._machine is not None
+
+    def create_machine(self, primary_target: str | None) -> None:
+        """Phase none to created; imports what a machine needs."""
+        if self._machine is not None:
+            raise GenericError(f"machine-create is permitted only in phase 'none', it is '{self.phase}'")
+        registry = self.registry
+        if primary_target is not None:
+            registry.target(primary_target)
+        from ratite.core.machine import Machine
+
+        machine = Machine(registry, autostart=not self.options.paused)
+        machine.no_shutdown = self.options.no_shutdown
+        if primary_target is not None:
+            machine.tree.node.set_property("primary-target", primary_target)
+        self._machine = machine
+        self.bridge.listen(machine, self._machine_event, self._guest_shutdown)
+
+    @property
+    def phase(self) -> str:
+        """The machine's phase, as last published."""
+        if self._machine is None:
+            return "none"
+        snapshot = self._machine.snapshot
+        if snapshot.phase != "ready":
+            return snapshot.phase
+        if snapshot.running:
+            return "running"
+        return "ready" if snapshot.status == "prelaunch" else "paused"
+
+    @property
+    def status(self) -> tuple[bool, str]:
+        """Whether the machine runs, and its run state, as last published."""
+        if self._machine is None:
+            return False, "prelaunch"
+        snapshot = self._machine.snapshot
+        return snapshot.running, snapshot.status
+
+    def _machine_event(self, name: str, data: dict[str, Any], when_ns: int) -> None:
+        panic = None if self._machine is None else self._machine.panic
+        if name == "GUEST_PANICKED" and panic is not None:
+            data = {**data, "cpu": {"path": panic.cpu, "pc": panic.pc, "cause": panic.cause}}
+        self.emit(name, data, when_ns)
+
+    def _guest_shutdown(self, cause: str, exit_code: int) -> None:
+        if not self.options.no_shutdown:
+            self.exit_status = exit_code
+            self._end()
+
+    # -- the end
+
+    def run(self) -> int:
+        """Serve until somebody ends the daemon, and clean up; the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.loop.add_signal_handler(number, self.shutdown, "host-signal")
+        try:
+            self.loop.run_forever()
+        finally:
+            self._clean_up()
+        return self.exit_status
+
+    def shutdown(self, reason: str) -> None:
+        """Tell everybody, and end."""
+        if not self._ending:
+            self.emit("SHUTDOWN", {"guest": False, "reason": reason})
+            self._end()
+
+    def _end(self) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        for listener in self._listeners:
+            listener.close()
+        for endpoint in self._endpoints:
+            endpoint.remove()
+        watchdog = threading.Timer(WATCHDOG_SECONDS, os._exit, (self.exit_status,))
+        watchdog.daemon = True
+        watchdog.start()
+        self.loop.call_later(DRAIN_SECONDS, self.loop.stop)
+        self.loop.call_soon(self._finish)
+
+    def _finish(self) -> None:
+        for connection in list(self._connections):
+            connection.finish()
+        if not self._connections:
+            self.loop.stop()
+
+    def _clean_up(self) -> None:
+        for connection in list(self._connections):
+            connection.close()
+        for endpoint in self._endpoints:
+            endpoint.remove()
+        self.fdsets.close()
+        if self._machine is not None:
+            self._machine.close()
+
+
+def raw_schema(view: View) -> RawJson:
+    """query-qmp-schema's answer in a view, encoded once."""
+    return RawJson(view.tables.introspect_bytes())

@@ -1,0 +1,162 @@
+"""From a command's name to its handler, on the right side.
+
+A handler is a function `handler(ctx, arguments) -> value` marked with
+
+    @command("query-status")                     answered on the loop, at once
+    @command("qom-list", side=OWNER)             runs on the machine's owner thread
+
+`arguments` are checked and belong to the handler; the value is JSON (or RawJson) of the command's
+return type, None for none.  A refusal is a QmpError.  Marks stay on the functions; `Dispatcher` collects
+them from the modules of `ratite.daemon.commands`, so no registry is mutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ratite.daemon.views import RATITE
+from ratite.qapi.errors import GenericError, QmpError
+
+if TYPE_CHECKING:
+    from ratite.core.machine import Machine
+    from ratite.daemon.daemon import Daemon
+    from ratite.daemon.qmp.session import Request, Session
+    from ratite.daemon.qmp.unix import Connection
+    from ratite.daemon.views import View
+    from ratite.qapi.tables import Command
+
+LOOP, OWNER = "loop", "owner"
+
+# Phases in which everything is realized: QEMU's "after machine initialization".
+INITIALIZED = frozenset({"ready", "running", "paused"})
+
+
+class Context:
+    """What a handler may know: who asks, in which view, of which daemon.  `machine` only on the owner's side."""
+
+    __slots__ = ("daemon", "session", "view")
+
+    def __init__(self, daemon: Daemon, session: Session) -> None:
+        self.daemon = daemon
+        self.session = session
+        self.view: View = session.view
+
+    @property
+    def machine(self) -> Machine:
+        """The machine; GenericError if there is none."""
+        return self.daemon.machine
+
+    @property
+    def ratite(self) -> bool:
+        """Whether the view is one of ratite's own."""
+        return self.view.personality == RATITE
+
+
+Handler = Callable[[Context, dict[str, Any]], object]
+
+
+class Entry(NamedTuple):
+    """A command's handler.
+
+    `early` commands also serve before initialization, in ratite's own views; `alone` ones of the owner's
+    side also without any machine, and then run on the loop.
+    """
+
+    name: str
+    handler: Handler
+    side: str
+    early: bool
+    alone: bool
+
+
+def command(*names: str, side: str = LOOP, early: bool = True, alone: bool = False) -> Callable[[Handler], Handler]:
+    """Mark a function as the handler of the commands `names`."""
+
+    def mark(handler: Handler) -> Handler:
+        entries = tuple(Entry(name, handler, side, early, alone) for name in names)
+        handler.qmp_entries = entries  # type: ignore[attr-defined]
+        return handler
+
+    return mark
+
+
+def collect(modules: Iterable[ModuleType]) -> Mapping[str, Entry]:
+    """All handlers of the modules by command name.  ValueError if a command has two."""
+    found: dict[str, Entry] = {}
+    for module in modules:
+        for value in vars(module).values():
+            for entry in getattr(value, "qmp_entries", ()):
+                if found.setdefault(entry.name, entry) != entry:
+                    raise ValueError(f"command {entry.name!r} has two handlers")
+    return MappingProxyType(found)
+
+
+class Dispatcher:
+    """Executes requests of one daemon's sessions."""
+
+    def __init__(self, daemon: Daemon, entries: Mapping[str, Entry]) -> None:
+        self._daemon = daemon
+        self._entries = entries
+
+    def execute(self, connection: Connection, request: Request) -> None:
+        """Execute a command that the session let pass; its end goes to the session, now or later."""
+        session = connection.session
+        try:
+            command = session.view.find(request.name)
+            assert command is not None
+            entry = self._entries[request.name]
+            self._check_phase(session.view, command, entry)
+            arguments = session.view.check(command, request.arguments)
+            context = Context(self._daemon, session)
+            if entry.side is OWNER and not (entry.alone and not self._daemon.has_machine):
+                self._post(connection, request, entry, context, arguments)
+                return
+            value = entry.handler(context, arguments)
+        except QmpError as error:
+            session.fail(request, error)
+        except Exception as error:
+            self._daemon.log.error("a command failed inside", command=request.name, exc_info=error)
+            session.fail(request, GenericError(f"internal error: {type(error).__name__}: {error}"))
+        else:
+            session.reply(request, {} if value is None else value)
+
+    def _check_phase(self, view: View, command: Command, entry: Entry) -> None:
+        if command.allow_preconfig or (entry.early and view.personality == RATITE):
+            return
+        if self._daemon.phase not in INITIALIZED:
+            raise GenericError(f"The command '{command.name}' is permitted only after machine initialization has completed")
+
+    def _post(
+        self, connection: Connection, request: Request, entry: Entry, context: Context, arguments: dict[str, Any]
+    ) -> None:
+        machine = context.machine
+
+        def work() -> tuple[object, QmpError | None, tuple[str, ...]]:
+            try:
+                value, error = entry.handler(context, arguments), None
+            except QmpError as refusal:
+                value, error = None, refusal
+            return value, error, targets_of(machine)
+
+        def done(result: tuple[object, QmpError | None, tuple[str, ...]] | None, fault: QmpError | None) -> None:
+            value, error, targets = result or (None, fault, self._daemon.targets)
+            self._daemon.targets_changed(targets)
+            if error is None:
+                connection.session.reply(request, {} if value is None else value)
+            else:
+                connection.session.fail(request, error)
+            connection.pump()
+
+        self._daemon.bridge.post(machine, work, done)
+
+
+def targets_of(machine: Machine) -> tuple[str, ...]:
+    """The targets of a machine's clusters, the primary one first.  On the owner's side."""
+    found = [obj.get_property("target") for obj in machine.tree.objects.children.values() if obj.is_a("cpu-cluster")]
+    primary = machine.tree.node.get_property("primary-target")
+    targets = dict.fromkeys(target for target in found if target)
+    if primary in targets:
+        return (primary, *(target for target in targets if target != primary))
+    return tuple(targets)

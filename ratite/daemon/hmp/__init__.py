@@ -1,0 +1,1 @@
+"""The human monitor: a subset of QEMU's, as text with `\r\n`."""

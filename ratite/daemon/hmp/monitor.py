@@ -1,0 +1,116 @@
+"""The human monitor's command line: finding a command, `help`, `info`.
+
+`help` and `info` print a command a line, "NAME ARGUMENTS -- TEXT", as qmp-shell -H reads them.
+Everything runs on the machine's owner thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ratite.daemon.dispatch import INITIALIZED, Context
+from ratite.daemon.hmp import control, info, memory
+from ratite.daemon.hmp.line import HmpError, Line
+from ratite.qapi.errors import QmpError
+
+
+class Item(NamedTuple):
+    """A command, or a topic of `info`; `names` are the name and its short forms."""
+
+    names: tuple[str, ...]
+    arguments: str
+    text: str
+    run: Callable[[Line], str]
+
+
+def _help(line: Line) -> str:
+    return _listing(line, line.rest.split())
+
+
+def _info(line: Line) -> str:
+    words = line.rest.split(None, 1)
+    if not words:
+        return _listing(line, ["info"])
+    topic = INFO.get(words[0])
+    if topic is None:
+        raise HmpError(f"unknown command: 'info {words[0]}'")
+    return topic.run(line.shifted(words[1] if len(words) > 1 else "", f"info {words[0]}"))
+
+
+def _listing(line: Line, words: list[str]) -> str:
+    if words[:1] == ["info"]:
+        shown = [(f"info {name}", item) for name, item in INFO.items() if len(words) == 1 or name == words[1]]
+    else:
+        shown = [("|".join(item.names), item) for item in ITEMS if not words or words[0] in item.names]
+    return "".join(f"{name} {item.arguments} -- {item.text}\n" for name, item in shown)
+
+
+ITEMS: tuple[Item, ...] = (
+    Item(("cont", "c"), "", "resume emulation", control.cont),
+    Item(("device_add",), "driver[,prop=value][,...]", "add device, like device_add of QMP", control.device_add),
+    Item(("device_del",), "device", "remove device", control.device_del),
+    Item(("help", "?"), "[cmd]", "show the help", _help),
+    Item(("info",), "[subcommand]", "show various information about the system state", _info),
+    Item(("object_del",), "id", "destroy an object", control.object_del),
+    Item(("print", "p"), "/fmt expr", "print expression value (use $reg for CPU register access)", memory.print_value),
+    Item(("qom-get",), "path property", "print a property's value", control.qom_get),
+    Item(("qom-list",), "[path]", "list the properties of an object", control.qom_list),
+    Item(("qom-set",), "path property value", "set a property; the value is JSON", control.qom_set),
+    Item(("quit", "q"), "", "quit the emulator", control.quit_daemon),
+    Item(("stop", "s"), "", "stop emulation", control.stop),
+    Item(("system_reset",), "", "reset the system", control.system_reset),
+    Item(("x",), "/fmt addr", "virtual memory dump starting at 'addr'", memory.dump_virtual),
+    Item(("xp",), "/fmt addr", "physical memory dump starting at 'addr'", memory.dump_physical),
+)
+
+_TOPICS: tuple[Item, ...] = (
+    Item(("accelerators",), "", "show the accelerators", info.accelerators),
+    Item(("chardev",), "", "show the character devices", info.chardev),
+    Item(("cpus",), "", "show infos for each CPU", info.cpus),
+    Item(("mtree",), "[-f]", "show memory tree (-f: dump flat view for address spaces)", info.mtree),
+    Item(("name",), "", "show the current VM name", info.name),
+    Item(("phase",), "", "show how far the machine has come", info.phase),
+    Item(("qom-tree",), "[path]", "show QOM composition tree", info.qom_tree),
+    Item(("qtree",), "", "show device tree", info.qtree),
+    Item(("registers",), "[-a|vcpu]", "show the cpu registers (-a: show register info for all cpus)", info.registers),
+    Item(("status",), "", "show the current VM status (running|paused)", info.status),
+    Item(("targets",), "", "show the targets", info.targets),
+    Item(("uuid",), "", "show the current VM UUID", info.uuid),
+    Item(("version",), "", "show the version", info.version),
+)
+
+COMMANDS: Mapping[str, Item] = MappingProxyType({name: item for item in ITEMS for name in item.names})
+INFO: Mapping[str, Item] = MappingProxyType({item.names[0]: item for item in _TOPICS})
+
+# What looks at or changes a machine that must be realized.
+_LATE = frozenset({"cont", "stop", "system_reset", "x", "xp"})
+
+
+def execute(ctx: Context, text: str, cpu_index: int | None = None) -> str:
+    """What a line prints, with `\\r\\n`.  What is wrong with the line is printed, it is no QMP error."""
+    text = text.strip()
+    if not text:
+        return ""
+    name, rest = _split(text)
+    item = COMMANDS.get(name)
+    try:
+        if item is None:
+            raise HmpError(f"unknown command: '{name}'")
+        if item.names[0] in _LATE and ctx.machine.phase not in INITIALIZED:
+            raise HmpError(f"Error: the command '{name}' needs a realized machine; phase is {ctx.machine.phase}")
+        printed = item.run(Line(ctx, name, rest, cpu_index))
+    except HmpError as error:
+        printed = f"{error}\n"
+    except QmpError as error:
+        printed = f"Error: {error.desc}\n"
+    return printed.replace("\n", "\r\n")
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The command's name and the rest; a format may stick to the name ("x/4xw")."""
+    end = 0
+    while end < len(text) and not text[end].isspace() and text[end] != "/":
+        end += 1
+    return text[:end], text[end:].strip()

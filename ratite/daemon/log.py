@@ -1,0 +1,63 @@
+"""The daemon's log: structlog, imported and configured at the first line, not at start."""
+
+from __future__ import annotations
+
+import sys
+from types import MappingProxyType
+from typing import Any
+
+LEVELS = MappingProxyType({"debug": 10, "info": 20, "warning": 30, "error": 40})
+
+
+class Log:
+    """Where structured lines go: to a file or to standard error, as key=value or as JSON.
+
+    OSError if the file can't be opened.
+    """
+
+    def __init__(self, level: str = "warning", path: str | None = None, as_json: bool = False) -> None:
+        self._threshold = LEVELS[level]
+        self._out = open(path, "a", encoding="utf-8", buffering=1) if path else sys.stderr  # noqa: SIM115
+        self._as_json = as_json
+        self._logger: Any = None
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """For following what the daemon does."""
+        if self._threshold <= 10:
+            self.prepare().debug(event, **fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Something ordinary happened."""
+        if self._threshold <= 20:
+            self.prepare().info(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Something that a person should look at."""
+        if self._threshold <= 30:
+            self.prepare().warning(event, **fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """A fault of ratite's own, of a plug-in or of the host."""
+        self.prepare().error(event, **fields)
+
+    def prepare(self) -> Any:
+        """Configure structlog for the whole process, once; the daemon's logger."""
+        if self._logger is None:
+            import structlog
+
+            renderer: Any = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+            if self._as_json:
+                renderer = structlog.processors.JSONRenderer(default=str)
+            structlog.configure(
+                processors=[
+                    structlog.processors.add_log_level,
+                    structlog.processors.TimeStamper(fmt="iso"),
+                    structlog.processors.format_exc_info,
+                    renderer,
+                ],
+                wrapper_class=structlog.make_filtering_bound_logger(self._threshold),
+                logger_factory=structlog.WriteLoggerFactory(self._out),
+                cache_logger_on_first_use=False,
+            )
+            self._logger = structlog.get_logger("ratite.daemon")
+        return self._logger

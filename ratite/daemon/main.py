@@ -1,0 +1,88 @@
+"""`ratited`: parse, listen, serve.  It listens before it imports what serving needs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ratite.daemon.options import UsageError, help_text, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ratite.daemon.options import Options
+    from ratite.daemon.qmp.address import Endpoint
+
+# A vCPU thread in Python code must not keep the loop waiting for Python's default of 5 ms.
+SWITCH_INTERVAL = 0.0005
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a daemon to its end; the exit status."""
+    try:
+        options = parse(sys.argv[1:] if argv is None else argv)
+    except UsageError as error:
+        print(f"ratited: {error}", file=sys.stderr)
+        return 2
+    if options.help:
+        print(help_text(), end="")
+        return 0
+    if options.version:
+        from ratite import __version__
+
+        print(f"ratited {__version__}")
+        return 0
+    if not options.qmp:
+        print("ratited: give at least one --qmp ADDR; see ratited --help", file=sys.stderr)
+        return 2
+    return _serve(options)
+
+
+def _serve(options: Options) -> int:
+    from ratite.daemon.qmp.address import AddressError, open_endpoint
+
+    endpoints: list[Endpoint] = []
+    try:
+        for text in options.qmp:
+            endpoints.append(open_endpoint(text))
+        return _run(options, endpoints)
+    except (AddressError, OSError) as error:
+        print(f"ratited: {error}", file=sys.stderr)
+        return 1
+    finally:
+        for endpoint in endpoints:
+            endpoint.remove()
+
+
+def _run(options: Options, endpoints: list[Endpoint]) -> int:
+    import asyncio
+    import gc
+
+    from ratite.daemon import commands
+    from ratite.daemon.daemon import Daemon
+    from ratite.daemon.log import Log
+
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    log = Log(options.log_level, options.log_file, options.log_json)
+    pidfile = _write_pidfile(options.pidfile)
+    loop = asyncio.new_event_loop()
+    try:
+        daemon = Daemon(options, loop, log, endpoints, commands.MODULES)
+        gc.freeze()
+        return daemon.run()
+    finally:
+        if pidfile:
+            os.unlink(pidfile)
+        loop.close()
+
+
+def _write_pidfile(path: str | None) -> str | None:
+    if path:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

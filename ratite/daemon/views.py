@@ -1,0 +1,167 @@
+"""Views: the set of facts that decides which commands, events and types a monitor has.
+
+    personality   targets          facts
+    ratite        none             RATITE
+    ratite        one              RATITE TARGET_X
+    ratite        several          RATITE TARGET_X TARGET_Y HETEROGENEOUS
+    qemu          as above         QEMU TARGET_...
+
+A view is computed once for its facts and shared.  In ratite's personality the arguments of object-add
+and device_add are unions over the type registry; that part is computed only when somebody asks for it,
+since reading the registry's manifest costs a start nothing then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ratite.qapi.resolved import ResolvedSchema, holds
+from ratite.qapi.tables import Command, Tables
+
+RATITE, QEMU = "ratite", "qemu"
+
+# Commands whose arguments the registry extends: the union, its tag, and the kinds of type that it lists.
+_EXTENDED: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {"ObjectOptions": ("qom-type", ("object",)), "DeviceOptions": ("driver", ("device", "cpu"))}
+)
+
+Members = list[dict[str, Any]]
+ListTypes = Callable[[tuple[str, ...]], Mapping[str, Members]]
+
+
+def load_schema(path: Path | None = None) -> ResolvedSchema:
+    """The resolved schema that ships with the package."""
+    path = path or Path(__file__).parent.parent / "schema" / "resolved.json"
+    return ResolvedSchema.from_json(json.loads(path.read_bytes()))
+
+
+class View:
+    """One view.  Compared by identity: `Views` makes one for each set of facts."""
+
+    def __init__(self, schema: ResolvedSchema, personality: str, targets: tuple[str, ...], types: ListTypes) -> None:
+        self.personality = personality
+        self.targets = targets
+        facts = {personality.upper(), *(fact_of_target(target) for target in targets)}
+        if len(targets) > 1:
+            facts.add("HETEROGENEOUS")
+        self.facts = frozenset(facts)
+        self._types = types
+        self._tables = Tables(schema, self.facts)
+        self._extended: Tables | None = None
+        self.find = self._tables.commands.get
+        self.commands: Mapping[str, Command] = self._tables.commands
+
+    @property
+    def tables(self) -> Tables:
+        """Everything the schema says in this view, the registry's types included."""
+        if self._extended is None:
+            if self.personality == RATITE:
+                self._extended = self._extend(self._tables.schema)
+            else:
+                self._extended = self._tables
+        return self._extended
+
+    def check(self, command: Command, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A command's checked arguments.  GenericError in QEMU's wording."""
+        if command.arg_type in _EXTENDED and self.personality == RATITE:
+            command = self.tables.commands[command.name]
+        return command.check(arguments)
+
+    def event_data(self, name: str, data: dict[str, Any]) -> dict[str, Any] | None:
+        """The members of an event's data that this view has; None if it lacks the event."""
+        event = self._tables.events.get(name)
+        if event is None:
+            return None
+        if not data or event.arg_type is None:
+            return data
+        hidden = {
+            member["name"] for member in self._tables.schema.members(event.arg_type) if not holds(member.get("if"), self.facts)
+        }
+        return {key: value for key, value in data.items() if key not in hidden} if hidden else data
+
+    def _extend(self, schema: ResolvedSchema) -> Tables:
+        definitions = []
+        tags = {}
+        for definition in schema.definitions:
+            if definition["name"] == "ObjectOptions":
+                definition = {**definition, "branches": []}
+            elif definition["name"] == "ObjectType":
+                definition = {**definition, "members": []}
+            elif definition["name"] in ("device_add", "device-add"):
+                definition = {**definition, "arg-type": "DeviceOptions"}
+            definitions.append(definition)
+        definitions += _device_options()
+        extended = ResolvedSchema(definitions)
+        for union, (_tag, kinds) in _EXTENDED.items():
+            tags[union] = self._types(kinds)
+        return Tables(extended, self.facts, tags)
+
+
+def _device_options() -> list[dict[str, Any]]:
+    """The union that device_add takes in ratite's views, still without a branch."""
+    return [
+        {"meta": "enum", "name": "DeviceDriver", "members": []},
+        {
+            "meta": "struct",
+            "name": "q_obj_DeviceOptions-base",
+            "implicit": True,
+            "members": [
+                {"name": "driver", "type": "DeviceDriver"},
+                {"name": "id", "type": "str"},
+                {"name": "bus", "type": "str", "optional": True},
+            ],
+        },
+        {
+            "meta": "union",
+            "name": "DeviceOptions",
+            "base": "q_obj_DeviceOptions-base",
+            "discriminator": "driver",
+            "branches": [],
+        },
+    ]
+
+
+def fact_of_target(target: str) -> str:
+    """The fact that a view shows a target: "TARGET_" and its name as a schema can write it."""
+    return "TARGET_" + target.upper().replace("-", "_").replace(".", "_")
+
+
+class Views:
+    """The cache of views.  `list_types(kinds)` gives the registry's types of these kinds with their members."""
+
+    def __init__(self, schema: ResolvedSchema, list_types: ListTypes) -> None:
+        self._schema = schema
+        self._list_types = list_types
+        self._views: dict[tuple[str, tuple[str, ...]], View] = {}
+
+    def get(self, personality: str = RATITE, targets: Iterable[str] = ()) -> View:
+        """The view of a personality that shows these targets."""
+        key = (personality, tuple(sorted(targets)))
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = View(self._schema, *key, self._list_types)
+        return view
+
+    def forget(self) -> None:
+        """The registry has changed: views made from now on are new."""
+        self._views.clear()
+
+
+def members_of(properties: Iterable[Mapping[str, Any]]) -> Members:
+    """A type's properties, as the registry has them, as schema members; what a client can't set is left out."""
+    members: Members = []
+    for prop in properties:
+        if prop["kind"] not in ("config", "tunable") or prop["name"] in ("id", "driver", "bus", "qom-type"):
+            continue
+        shown = "str" if prop.get("link") or prop["type"] == "bytes" else prop["type"]
+        if shown.startswith("list:"):
+            shown = f"[{shown[5:]}]"
+        member: dict[str, Any] = {"name": prop["name"], "type": shown}
+        if not prop.get("required"):
+            member["optional"] = True
+        members.append(member)
+    return members
