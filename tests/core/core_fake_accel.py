@@ -1,6 +1,7 @@
 """An accelerator for tests: its guest is a Python callable `program(vcpu)` that runs until it gives an Exit.
 
-`vcpu.cpu` is the port; the state is pc (64 bits), x0..x3, irq_lines.  Without a program a vCPU counts instructions until kicked.
+`vcpu.cpu` is the port; the state is pc (64 bits), x0..x3, irq_lines.  Without a program a vCPU
+counts instructions until kicked.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import struct
 import threading
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ratite.core.clock import VirtualClock
 from ratite.core.cpu.base import Cpu
@@ -24,9 +24,9 @@ class Widget(MmioDevice):
     """A device for tests."""
 
     TYPE = "widget"
-    REGIONS = {"regs": Window(0x100)}
-    INPUTS = {"in": 4}
-    OUTPUTS = {"irq": 1, "reset": 1, "halt": 1}
+    REGIONS: ClassVar = {"regs": Window(0x100)}
+    INPUTS: ClassVar = {"in": 4}
+    OUTPUTS: ClassVar = {"irq": 1, "reset": 1, "halt": 1}
     speed = config("uint32", 5, "a number", maximum=100)
     gain = tunable("uint8", 1, "another")
     other = link("widget", "a peer", optional=True)
@@ -84,7 +84,7 @@ class FakeCpu(Cpu):
     TYPE = "fake-cpu"
     TARGETS = ("fake64", "fakebe")
     ELF_MACHINE = MACHINE
-    LINES = {"irq": 3}
+    LINES: ClassVar = {"irq": 3}
     RESET_PC = 0x100
     program: Any = None
 

@@ -73,6 +73,9 @@ class Obj:
             if own.get(key) is value:
                 delattr(cls, key)
         cls.PROPERTIES = MappingProxyType(merged)
+        for table in ("INPUTS", "OUTPUTS", "REGIONS"):
+            if isinstance(own.get(table), dict):
+                setattr(cls, table, MappingProxyType(own[table]))
         if "ABSTRACT" not in own:
             cls.ABSTRACT = False
         names: set[str] = {cls.TYPE, *cls.IMPLEMENTS}

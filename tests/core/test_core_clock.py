@@ -1,0 +1,117 @@
+"""The virtual clock: passes only while the machine runs, fires timers in order."""
+
+from __future__ import annotations
+
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratite.core.clock import VirtualClock
+from ratite.core.owner import Owner
+
+
+class Hand:
+    """A source of time moved by hand."""
+
+    def __init__(self) -> None:
+        self.ns = 1000
+
+    def __call__(self) -> int:
+        return self.ns
+
+
+def test_time_passes_only_while_it_runs() -> None:
+    hand = Hand()
+    clock = VirtualClock(hand)
+    hand.ns += 50
+    assert clock.now() == 0 and not clock.running
+    clock.start()
+    hand.ns += 70
+    assert clock.now() == 70
+    clock.stop()
+    hand.ns += 1000
+    assert clock.now() == 70
+    clock.start()
+    hand.ns += 1
+    assert clock.now() == 71
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from(["keep", "cancel", "rearm"])), max_size=20))
+def test_timers_fire_in_order_at_their_deadline(plan: list[tuple[int, str]]) -> None:
+    clock = VirtualClock(manual=True)
+    fired: list[tuple[int, int]] = []
+    wanted = []
+    for number, (deadline, fate) in enumerate(plan):
+        timer = clock.timer(lambda number=number: fired.append((clock.now(), number)))
+        timer.arm(deadline)
+        if fate == "cancel":
+            timer.cancel()
+        else:
+            if fate == "rearm":
+                deadline += 5
+                timer.arm(deadline)
+            wanted.append((deadline, number))
+    clock.advance(100)
+    assert sorted(fired) == sorted(wanted)
+    assert [at for at, _ in fired] == sorted(at for at, _ in fired)
+    assert clock.now() == 100 and clock.next_deadline() is None
+
+
+def test_a_periodic_timer_and_a_stopped_clock() -> None:
+    hand = Hand()
+    clock = VirtualClock(hand)
+    ticks = []
+    timer = clock.timer(lambda: (ticks.append(clock.now()), timer.arm_after(10)))
+    timer.arm(10)
+    assert clock.delay() is None
+    clock.start()
+    assert clock.delay() == 10
+    hand.ns += 35
+    assert clock.delay() == 0
+    assert clock.fire_due() == 1, "one that is armed for the future waits"
+    assert ticks == [35] and timer.deadline == 45
+
+
+def test_a_callback_that_arms_for_now_does_not_hold_the_owner() -> None:
+    clock = VirtualClock(manual=True)
+    count = []
+    timer = clock.timer(lambda: (count.append(1), timer.arm(0)))
+    timer.arm(0)
+    assert clock.fire_due() == 1 and len(count) == 1
+
+
+def test_the_owner_fires_timers_and_does_work_in_order() -> None:
+    lock = threading.RLock()
+    clock = VirtualClock()
+    owner = Owner("t", lock, clock)
+    done: list[object] = []
+    fired = threading.Event()
+    thread = []
+
+    def arm() -> None:
+        clock.start()
+        bad = clock.timer(lambda: 1 // 0)
+        bad.arm(0)
+        good = clock.timer(lambda: (thread.append(threading.current_thread().name), fired.set()))
+        good.arm_after(1)
+
+    futures = [owner.post(done.append, i) for i in range(100)]
+    owner.call(arm)
+    assert fired.wait(5), "a failing callback doesn't stop the others"
+    assert all(f.done() for f in futures) and done == list(range(100))
+    assert thread == ["ratite-t"]
+    failing = owner.post(lambda: 1 // 0)
+    assert isinstance(failing.exception(5), ZeroDivisionError)
+    owner.end()
+    assert isinstance(owner.post(print).exception(5), RuntimeError)
+
+
+def test_work_is_done_under_the_lock() -> None:
+    lock = threading.RLock()
+    owner = Owner("t", lock, VirtualClock())
+    with lock:
+        future = owner.post(lambda: 5)
+        assert not future.done()
+    assert future.result(5) == 5
+    owner.end()
