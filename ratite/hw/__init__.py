@@ -1,0 +1,15 @@
+"""Device models: one folder a kind, one file a chip.  The head of each file names its specification and what is left out."""
+
+# Types of this package, for the manifest.
+TYPES = (
+    "ratite.hw.char.ns16550:Ns16550",
+    "ratite.hw.char.pl011:Pl011",
+    "ratite.hw.char.xlnx_uartlite:XlnxUartlite",
+    "ratite.hw.intc.xlnx_intc:XlnxIntc",
+    "ratite.hw.irq.or_irq:OrIrq",
+    "ratite.hw.irq.split_irq:SplitIrq",
+    "ratite.hw.misc.sifive_test:SifiveTest",
+    "ratite.hw.misc.unimplemented:Unimplemented",
+    "ratite.hw.misc.xlnx_mailbox:XlnxMailbox",
+    "ratite.hw.timer.xlnx_timer:XlnxTimer",
+)

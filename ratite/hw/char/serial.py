@@ -1,0 +1,58 @@
+"""What serial devices share: the link to a chardev, and a transmit queue that stalls while the peer doesn't read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from ratite.core.device import MmioDevice
+from ratite.core.objects.props import debug, link
+
+if TYPE_CHECKING:
+    from ratite.core.backends.chardev import Chardev
+
+
+class SerialDevice(MmioDevice):
+    """A device with one chardev; without one, what it sends is dropped."""
+
+    TYPE: ClassVar[str] = "serial-device"
+    ABSTRACT: ClassVar[bool] = True
+
+    chardev: Chardev | None = link("chardev", "the other end of the line", optional=True)
+    sent_bytes = debug("uint64", 0, "bytes that were given to the chardev")
+
+    def realize(self) -> None:
+        super().realize()
+        if self.chardev is not None:
+            self.chardev.attach(self)
+
+    def unrealize(self) -> None:
+        if self.chardev is not None:
+            self.chardev.detach()
+        super().unrealize()
+
+    def send(self, data: bytes) -> int:
+        """How many bytes of `data` the line took."""
+        if self.chardev is None:
+            return len(data)
+        taken = self.chardev.write(data)
+        self.sent_bytes += taken
+        return taken
+
+    def made_room(self) -> None:
+        """Asks the chardev for what it holds back; called after the guest took bytes, never from `chr_receive`."""
+        if self.chardev is not None:
+            self.chardev.accept_input()
+
+    def chr_can_receive(self) -> int:
+        """Room for bytes from the line."""
+        raise NotImplementedError
+
+    def chr_receive(self, data: bytes) -> None:
+        """Bytes from the line."""
+        raise NotImplementedError
+
+    def chr_event(self, name: str) -> None:
+        """The peer came or went, or held the line low ("break")."""
+
+    def chr_writable(self) -> None:
+        """The line takes bytes again."""

@@ -1,0 +1,1 @@
+"""Fan-in and fan-out of irq lines."""

@@ -1,0 +1,1 @@
+"""What has no kind of its own."""

@@ -1,0 +1,200 @@
+"""xlnx.xps-timer: two 32-bit timers after Xilinx DS573 (AXI Timer).
+
+Modelled, for each: generate mode, counting up and down, auto reload, load, enable, enable-all, interrupt.  Nothing ticks: a
+count follows from the virtual clock, and a timer of that clock is armed only while an interrupt could come.
+
+    counting down from C:   C, C-1, … 0, FFFFFFFF, TLR, TLR-1, … 0, FFFFFFFF, TLR, …      (ARHT)
+    tick                    0  1      C  C+1       C+2                                    TINT is set at FFFFFFFF
+    counting up is the mirror image; without ARHT the count stays where it rolled over
+
+so the period is TLR + 2 clocks down and FFFFFFFF - TLR + 2 up, as the data sheet says.
+
+Left out: capture triggers (in capture mode the counter runs free and captures nothing), the PWM and generate outputs,
+the freeze input, the 64-bit cascade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from ratite.core.device import MmioDevice, Window
+from ratite.core.objects.props import config, state
+from ratite.core.regs import RegArray
+
+MDT, UDT, GENT, CAPT, ARHT, LOAD, ENIT, ENT, TINT, PWMA, ENALL = (1 << n for n in range(11))
+MAX = 0xFFFFFFFF
+SECOND = 1_000_000_000
+
+
+class XlnxTimer(MmioDevice):
+    """AXI Timer.  Xilinx DS573."""
+
+    TYPE: ClassVar[str] = "xlnx.xps-timer"
+    OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
+    REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x20, (1, 4), (4, 4), "endianness")}
+
+    clock_frequency: int = config("uint32", 62_000_000, "clock of the counters", unit="Hz", minimum=1)
+    endianness = config("str", "little", "byte order of the registers", values=("little", "big"))
+
+    TCSR = RegArray(0x0, count=2, stride=0x10, reserved=0xFFFFF800, w1c=TINT, text="control and status")
+    TLR = RegArray(0x4, count=2, stride=0x10, text="load register")
+    TCR = RegArray(0x8, count=2, stride=0x10, access="ro", saved=False, text="counter")
+
+    # a running count is `base` at tick `start`; a stopped one is `base`
+    base: list[int] = state("list:uint32", [0, 0], "count at the tick `start`")
+    start: list[int] = state("list:int64", [0, 0], "tick of the virtual clock at which the count was `base`")
+    told: list[int] = state("list:uint64", [0, 0], "roll-overs since `start` that have set TINT")
+    running: list[bool] = state("list:bool", [False, False], "whether the count changes with the clock")
+
+    # -- life cycle
+
+    def wire(self) -> None:
+        super().wire()
+        self._irq = self.out("irq")
+        self._timers = tuple(self.timer(self._due) for _ in range(2))
+
+    def unrealize(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        super().unrealize()
+
+    def reset(self) -> None:
+        super().reset()
+        self.base, self.start, self.told, self.running = [0, 0], [0, 0], [0, 0], [False, False]
+        self.post_load()
+
+    def post_load(self) -> None:
+        self.TCR = [0, 0]
+        for n in range(2):
+            self._arm(n)
+        self._update()
+
+    # -- counting
+
+    def _tick(self) -> int:
+        return self.clock.now() * self.clock_frequency // SECOND
+
+    def _to_go(self, n: int) -> int:
+        """Ticks from the base to the last count before the roll-over."""
+        return self.base[n] if self.TCSR[n] & UDT else MAX - self.base[n]
+
+    def _period(self, n: int) -> int:
+        return (self.TLR[n] if self.TCSR[n] & UDT else MAX - self.TLR[n]) + 2
+
+    def _count(self, n: int) -> int:
+        """The counter's value now."""
+        if not self.running[n]:
+            return self.base[n]
+        tcsr, passed = self.TCSR[n], self._tick() - self.start[n]
+        down = tcsr & UDT
+        if tcsr & MDT:
+            return (self.base[n] - passed if down else self.base[n] + passed) & MAX
+        beyond = passed - self._to_go(n) - 1  # 0: at the roll-over
+        if passed >= 0 > beyond:
+            return self.base[n] - passed if down else self.base[n] + passed
+        phase = beyond % self._period(n) if passed >= 0 and tcsr & ARHT else 0
+        if not phase:
+            return MAX if down else 0
+        return self.TLR[n] - (phase - 1) if down else self.TLR[n] + phase - 1
+
+    def _at_reload(self, n: int) -> bool:
+        """Whether the counter stands at a roll-over, to be loaded with the next tick."""
+        beyond = self._tick() - self.start[n] - self._to_go(n) - 1
+        return self.running[n] and beyond >= 0 and beyond % self._period(n) == 0
+
+    def _rollovers(self, n: int) -> int:
+        """How many roll-overs there were since `start`."""
+        if not self.running[n] or self.TCSR[n] & MDT:
+            return 0
+        beyond = self._tick() - self.start[n] - self._to_go(n) - 1
+        if beyond < 0:
+            return 0
+        return 1 + (beyond // self._period(n) if self.TCSR[n] & ARHT else 0)
+
+    def _catch_up(self, n: int) -> None:
+        """Sets TINT for roll-overs that weren't told yet."""
+        rollovers = self._rollovers(n)
+        if rollovers > self.told[n]:
+            self.told[n] = rollovers
+            self.TCSR[n] |= TINT
+
+    def _rebase(self, n: int, count: int) -> None:
+        """Counts on from `count` as of now, by the present TCSR."""
+        tcsr = self.TCSR[n]
+        self.base[n], self.start[n], self.told[n] = count, self._tick(), 0
+        self.running[n] = bool(tcsr & ENT) and not tcsr & LOAD
+
+    def _arm(self, n: int) -> None:
+        """Wakes at the next roll-over, if that would change the interrupt."""
+        timer = self._timers[n]
+        tcsr = self.TCSR[n]
+        if not self.running[n] or tcsr & MDT or tcsr & TINT or not tcsr & ENIT:
+            timer.cancel()
+            return
+        if self.told[n] and not tcsr & ARHT:
+            timer.cancel()
+            return
+        tick = self.start[n] + self._to_go(n) + 1 + (self.told[n] * self._period(n) if self.told[n] else 0)
+        timer.arm(-(-tick * SECOND // self.clock_frequency))
+
+    def _due(self) -> None:
+        for n in range(2):
+            self._catch_up(n)
+            self._arm(n)
+        self._update()
+
+    def _update(self) -> None:
+        self._irq.set(any(tcsr & ENIT and tcsr & TINT for tcsr in self.TCSR))
+
+    # -- registers
+
+    @TCR.on_read
+    def _tcr_read(self, n: int, value: int) -> int:
+        return self._count(n)
+
+    @TCSR.on_read
+    def _tcsr_read(self, n: int, value: int) -> int:
+        self._catch_up(n)
+        return self.TCSR[n]
+
+    @TCSR.on_write
+    def _tcsr_written(self, n: int, value: int, old: int) -> None:
+        new = self.TCSR[n]
+        self.TCSR[n] = old
+        self._catch_up(n)
+        if not value & TINT:
+            new |= self.TCSR[n] & TINT
+        other_enable = 0
+        if value & ENALL:
+            new |= ENT
+            other_enable = ENT | ENALL
+        self._set_control(n, new)
+        other = 1 - n
+        if other_enable or self.TCSR[other] & ENALL:
+            self._catch_up(other)
+            self._set_control(other, self.TCSR[other] & ~ENALL | other_enable)
+        self._update()
+
+    def _set_control(self, n: int, new: int) -> None:
+        old, count = self.TCSR[n], self._count(n)
+        self.TCSR[n] = new
+        if new & LOAD:
+            self._rebase(n, self.TLR[n])
+        elif (new ^ old) & (MDT | UDT | ARHT | LOAD | ENT):
+            self._rebase(n, count)
+        self._arm(n)
+
+    @TLR.on_write
+    def _tlr_written(self, n: int, value: int, old: int) -> None:
+        new = self.TLR[n]
+        self.TLR[n] = old
+        self._catch_up(n)
+        count, reload = self._count(n), self._at_reload(n)
+        self.TLR[n] = new
+        if self.TCSR[n] & LOAD:
+            self._rebase(n, new)
+        elif self.told[n] and self.TCSR[n] & ARHT:  # the periods to come are others
+            self._rebase(n, new if reload else count)
+            self.start[n] += reload
+        self._arm(n)

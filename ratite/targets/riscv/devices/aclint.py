@@ -1,0 +1,167 @@
+"""riscv.aclint.mtimer and riscv.aclint.swi: timer and software interrupts of machine mode, after the RISC-V ACLINT
+specification (1.0-rc4).
+
+    mtimer   timecmp-base + 8n   mtimecmp of hart n      mtip[n] is high while mtime ≥ mtimecmp[n]
+             time-base           mtime                   counts `timebase-frequency` of the virtual clock, writable
+    swi      4n                  msip of hart n          bit 0 is the line msip[n]
+
+Registers take 4- and 8-byte accesses.  The specification leaves mtimecmp undefined after reset; here it is all ones, so that
+no interrupt comes before one was asked for.
+
+The defaults put mtime where SiFive's CLINT has it: an mtimer at CLINT+0x4000, a swi at CLINT+0.  Left out: supervisor software
+interrupts (SSWI), a `hartid-base`: hart n of a device is its n-th line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+from ratite.core.device import MmioDevice, Window
+from ratite.core.objects.props import config, state
+from ratite.qapi.errors import GenericError
+
+SECOND = 1_000_000_000
+ONES = (1 << 64) - 1
+HARTS = 4095
+FAR = 1 << 62  # virtual ns: nothing is armed beyond (146 years)
+
+
+class AclintMtimer(MmioDevice):
+    """Machine timer of many harts.  RISC-V ACLINT specification."""
+
+    TYPE: ClassVar[str] = "riscv.aclint.mtimer"
+    OUTPUTS: ClassVar[Mapping[str, int | str]] = {"mtip": "num-harts"}
+    REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window("aperture-size", (1, 8), (4, 8))}
+
+    num_harts: int = config("uint32", 1, "number of harts", minimum=1, maximum=HARTS)
+    timebase_frequency: int = config("uint32", 10_000_000, "frequency of mtime", unit="Hz", minimum=1)
+    aperture_size = config("uint32", 0x8000, "size of the region", unit="bytes", minimum=16, maximum=1 << 20)
+    timecmp_base = config("uint32", 0, "offset of mtimecmp[0]", unit="bytes")
+    time_base = config("uint32", 0x7FF8, "offset of mtime", unit="bytes")
+
+    mtimecmp: list[int] = state("list:uint64", [], "mtimecmp of each hart")
+    time_delta: int = state("uint64", 0, "mtime minus the ticks of the virtual clock, modulo 2^64")
+
+    def wire(self) -> None:
+        self._check_layout()
+        super().wire()
+        self._lines = self.outputs["mtip"]
+        self._timers = [self.timer(partial(self._update, hart)) for hart in range(self.num_harts)]
+        self._compare_end = self.timecmp_base + 8 * self.num_harts
+        self.mtimecmp = [ONES] * self.num_harts
+
+    def _check_layout(self) -> None:
+        low, end, at = self.timecmp_base, self.timecmp_base + 8 * self.num_harts, self.time_base
+        fits = end <= self.aperture_size and at + 8 <= self.aperture_size
+        if low % 8 or at % 8 or not fits or low < at + 8 <= end + 7:
+            raise GenericError(
+                f"'{self.path}': mtimecmp at {low:#x}-{end - 1:#x} and mtime at {at:#x} must be multiples of 8, "
+                f"not overlap and be inside aperture-size {self.aperture_size:#x}"
+            )
+
+    def unrealize(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        super().unrealize()
+
+    def reset(self) -> None:
+        super().reset()
+        self.mtimecmp = [ONES] * self.num_harts
+        self.time_delta = -self._ticks() & ONES
+        self.post_load()
+
+    def post_load(self) -> None:
+        for hart in range(self.num_harts):
+            self._update(hart)
+
+    def _ticks(self) -> int:
+        return self.clock.now() * self.timebase_frequency // SECOND
+
+    def mtime(self) -> int:
+        """The counter now."""
+        return self._ticks() + self.time_delta & ONES
+
+    def _update(self, hart: int) -> None:
+        """The line of `hart`, and when to look again."""
+        to_go = self.mtimecmp[hart] - self.mtime()
+        if to_go > 0:
+            # from the raw ticks, not from now: a fraction of a tick has passed already
+            deadline = -(-(self._ticks() + to_go) * SECOND // self.timebase_frequency)
+            if deadline < FAR:
+                self._timers[hart].arm(deadline)
+            else:
+                self._timers[hart].cancel()
+        else:
+            self._timers[hart].cancel()
+        self._lines[hart].set(to_go <= 0)
+
+    def mmio_read(self, region: str, offset: int, size: int, access: Any = None) -> int:
+        at = offset - self.time_base
+        if at & ~7 == 0:
+            value = self.clock.now() * self.timebase_frequency // SECOND + self.time_delta & ONES
+        elif self.timecmp_base <= offset < self._compare_end:
+            at = offset - self.timecmp_base
+            value = self.mtimecmp[at >> 3]
+        else:
+            return self.unmodelled(region, offset, False)
+        return value if size == 8 else value >> 8 * (at & 4) & 0xFFFFFFFF
+
+    def mmio_write(self, region: str, offset: int, size: int, value: int, access: Any = None) -> None:
+        at = offset - self.time_base
+        if at & ~7 == 0:
+            new = _merged(self.mtime(), at, size, value)
+            self.time_delta = new - self._ticks() & ONES
+            self.post_load()
+        elif self.timecmp_base <= offset < self._compare_end:
+            at = offset - self.timecmp_base
+            self.mtimecmp[at >> 3] = _merged(self.mtimecmp[at >> 3], at, size, value)
+            self._update(at >> 3)
+        else:
+            self.unmodelled(region, offset, True)
+
+
+def _merged(old: int, at: int, size: int, value: int) -> int:
+    """`old` after `size` bytes at the offset `at` were written."""
+    if size == 8:
+        return value
+    shift = 8 * (at & 4)
+    return old & ~(0xFFFFFFFF << shift) | value << shift
+
+
+class AclintSwi(MmioDevice):
+    """Software interrupts of many harts.  RISC-V ACLINT specification (MSWI)."""
+
+    TYPE: ClassVar[str] = "riscv.aclint.swi"
+    OUTPUTS: ClassVar[Mapping[str, int | str]] = {"msip": "num-harts"}
+    REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x4000, (1, 8), (4, 4))}
+
+    num_harts: int = config("uint32", 1, "number of harts", minimum=1, maximum=HARTS)
+    msip: list[int] = state("list:uint8", [], "bit 0 of msip of each hart")
+
+    def wire(self) -> None:
+        super().wire()
+        self._lines = self.outputs["msip"]
+        self.msip = [0] * self.num_harts
+
+    def reset(self) -> None:
+        super().reset()
+        self.msip = [0] * self.num_harts
+        self.post_load()
+
+    def post_load(self) -> None:
+        for line, level in zip(self._lines, self.msip, strict=True):
+            line.set(level)
+
+    def mmio_read(self, region: str, offset: int, size: int, access: Any = None) -> int:
+        hart = offset >> 2
+        return self.msip[hart] if hart < self.num_harts else self.unmodelled(region, offset, False)
+
+    def mmio_write(self, region: str, offset: int, size: int, value: int, access: Any = None) -> None:
+        hart = offset >> 2
+        if hart < self.num_harts:
+            self.msip[hart] = value & 1
+            self._lines[hart].set(value & 1)
+        else:
+            self.unmodelled(region, offset, True)
