@@ -147,7 +147,6 @@ class Daemon:
         if self._registry is None:
             from ratite.core.objects.registry import TypeRegistry
 
-            self.log.prepare()
             self._registry = TypeRegistry(allow=self.options.allow)
         return self._registry
 
@@ -170,6 +169,7 @@ class Daemon:
         registry = self.registry
         if primary_target is not None:
             registry.target(primary_target)
+        self.log.prepare()
         from ratite.core.machine import Machine
 
         machine = Machine(registry, autostart=not self.options.paused)

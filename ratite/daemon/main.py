@@ -10,6 +10,7 @@ from ratite.daemon.options import UsageError, help_text, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     from ratite.daemon.options import Options
     from ratite.daemon.qmp.address import Endpoint
@@ -56,9 +57,10 @@ def _serve(options: Options) -> int:
 
 
 def _run(options: Options, endpoints: list[Endpoint]) -> int:
-    import asyncio
     import gc
 
+    gc.disable()
+    asyncio = _import_asyncio()
     from ratite.daemon import commands
     from ratite.daemon.daemon import Daemon
     from ratite.daemon.log import Log
@@ -70,11 +72,25 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
     try:
         daemon = Daemon(options, loop, log, endpoints, commands.MODULES)
         gc.freeze()
+        gc.enable()
         return daemon.run()
     finally:
         if pidfile:
             os.unlink(pidfile)
         loop.close()
+
+
+def _import_asyncio() -> ModuleType:
+    """asyncio without ssl, which it takes if it finds it: a tenth of the time to the first reply, for nothing."""
+    hidden = "ssl" not in sys.modules
+    if hidden:
+        sys.modules["ssl"] = None  # type: ignore[assignment]
+    try:
+        import asyncio
+    finally:
+        if hidden:
+            del sys.modules["ssl"]
+    return asyncio
 
 
 def _write_pidfile(path: str | None) -> str | None:

@@ -14,8 +14,8 @@ since reading the registry's manifest costs a start nothing then.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -33,10 +33,11 @@ Members = list[dict[str, Any]]
 ListTypes = Callable[[tuple[str, ...]], Mapping[str, Members]]
 
 
-def load_schema(path: Path | None = None) -> ResolvedSchema:
-    """The resolved schema that ships with the package."""
-    path = path or Path(__file__).parent.parent / "schema" / "resolved.json"
-    return ResolvedSchema.from_json(json.loads(path.read_bytes()))
+def load_schema() -> ResolvedSchema:
+    """The resolved schema that ships with the package.  (No pathlib: a start has no time for it.)"""
+    path = os.path.join(os.path.dirname(__file__), os.pardir, "schema", "resolved.json")
+    with open(path, "rb") as file:
+        return ResolvedSchema.from_json(json.loads(file.read()))
 
 
 class View:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from pathlib import Path
 
 
 class AddressError(Exception):
@@ -144,7 +143,7 @@ def _remove_dead(address: Address) -> None:
         try:
             probe.connect(address.place)
         except ConnectionRefusedError:
-            Path(address.place).unlink()
+            os.unlink(address.place)
             return
         except OSError as error:
             raise AddressError(f"address {address.text!r}: {error.strerror or error}") from None
