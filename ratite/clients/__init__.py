@@ -1,0 +1,1 @@
+"""Clients: people and scripts.  They speak QMP and import nothing of the other floors."""

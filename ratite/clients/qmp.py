@@ -1,0 +1,214 @@
+"""A small blocking QMP client: one socket, one thread, no dependency.
+
+    with Client.connect("unix:/tmp/r.sock") as qmp:
+        qmp.execute("machine-create")
+        qmp.execute("device_add", driver="ns16550", id="uart0")
+        qmp.wait_event("SHUTDOWN")
+
+Arguments whose names hold '-' are given with '_', or in a dict: execute("object-add", {"qom-type": ...}).
+Left out: TLS, and anything that asyncio users want; they take qemu.qmp.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class QmpClientError(Exception):
+    """The connection failed, or what came over it was no QMP."""
+
+
+class CommandError(Exception):
+    """The server refused a command: `error_class` and `desc` as on the wire."""
+
+    def __init__(self, command: str, error: Mapping[str, str]) -> None:
+        super().__init__(f"{command}: {error['desc']}")
+        self.command = command
+        self.error_class = error["class"]
+        self.desc = error["desc"]
+
+
+class Client:
+    """A negotiated session.  `events` are those that nobody has waited for yet, oldest first."""
+
+    def __init__(self, sock: socket.socket, oob: bool = False) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+        self._count = 0
+        self.events: list[Event] = []
+        greeting = self.receive()
+        if "QMP" not in greeting:
+            raise QmpClientError(f"the greeting must have a member QMP, not {greeting}")
+        self.greeting: dict[str, Any] = greeting["QMP"]
+        self.execute("qmp_capabilities", {"enable": ["oob"]} if oob else {})
+
+    @classmethod
+    def connect(cls, address: str, timeout: float = 10.0, oob: bool = False) -> Client:
+        """To "unix:PATH" or "tcp:HOST:PORT"; tries until somebody listens, `timeout` seconds at most."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                sock = _open(address)
+                break
+            except (FileNotFoundError, ConnectionRefusedError) as error:
+                if time.monotonic() > deadline:
+                    raise QmpClientError(f"nobody listens at {address}: {error.strerror}") from None
+                time.sleep(0.002)
+        sock.settimeout(timeout)
+        return cls(sock, oob)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session."""
+        self._sock.close()
+
+    # -- commands
+
+    def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, fds: Sequence[int] = (), **more: Any) -> Any:
+        """What the command returns.  CommandError if it is refused; events that come meanwhile are kept."""
+        message: dict[str, Any] = {"execute": command}
+        given = {**(arguments or {}), **{name.replace("_", "-"): value for name, value in more.items()}}
+        if given:
+            message["arguments"] = given
+        self._count += 1
+        message["id"] = self._count
+        self.send(message, fds)
+        while True:
+            answer = self.receive()
+            if answer.get("id") == self._count:
+                break
+            if "event" in answer:
+                self.events.append(answer)
+        if "error" in answer:
+            raise CommandError(command, answer["error"])
+        return answer["return"]
+
+    def hmp(self, line: str) -> str:
+        """What a line of the human monitor prints, with plain newlines."""
+        text: str = self.execute("human-monitor-command", {"command-line": line})
+        return text.replace("\r\n", "\n")
+
+    # -- events
+
+    def wait_event(self, name: str, timeout: float = 10.0, accept: Callable[[Event], bool] | None = None) -> Event:
+        """The next event of this name (that `accept` takes); others are kept.  TimeoutError."""
+        deadline = time.monotonic() + timeout
+        for number, event in enumerate(self.events):
+            if event["event"] == name and (accept is None or accept(event)):
+                return self.events.pop(number)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no event {name} within {timeout:g} s")
+            answer = self.receive(left)
+            if "event" not in answer:
+                continue
+            if answer["event"] == name and (accept is None or accept(answer)):
+                return answer
+            self.events.append(answer)
+
+    # -- messages
+
+    def send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+        """One message, with file descriptors."""
+        self.send_bytes(json.dumps(message).encode() + b"\r\n", fds)
+
+    def send_bytes(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        """Bytes as they are."""
+        if fds:
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+            sent = self._sock.sendmsg([data], rights)
+            data = data[sent:]
+        self._sock.sendall(data)
+
+    def receive(self, timeout: float | None = None) -> dict[str, Any]:
+        """The next message, reply or event.  QmpClientError at the end of the stream, TimeoutError."""
+        if timeout is not None:
+            before = self._sock.gettimeout()
+            self._sock.settimeout(timeout)
+        try:
+            line = self._line()
+        finally:
+            if timeout is not None:
+                self._sock.settimeout(before)
+        try:
+            message = json.loads(line)
+        except ValueError:
+            raise QmpClientError(f"the server sent no JSON: {line[:100]!r}") from None
+        if not isinstance(message, dict):
+            raise QmpClientError(f"the server must send objects, not {line[:100]!r}")
+        return message
+
+    def _line(self) -> bytes:
+        searched = 0
+        while True:
+            end = self._buffer.find(b"\r\n", searched)
+            if end >= 0:
+                line = bytes(self._buffer[:end])
+                del self._buffer[: end + 2]
+                return line
+            searched = max(0, len(self._buffer) - 1)
+            chunk = self._sock.recv(1 << 16)
+            if not chunk:
+                raise QmpClientError("the server has closed the connection")
+            self._buffer += chunk
+
+
+def _open(address: str) -> socket.socket:
+    kind, _, place = address.partition(":")
+    if kind == "unix":
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(place)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+    if kind == "tcp":
+        host, _, port = place.rpartition(":")
+        return socket.create_connection((host.strip("[]"), int(port)))
+    raise QmpClientError(f"an address must be unix:PATH or tcp:HOST:PORT, not {address!r}")
+
+
+class DaemonProcess:
+    """A `ratited` of our own at a UNIX socket, ended with the `with` block."""
+
+    def __init__(self, path: str | os.PathLike[str], *options: str, stderr: Any = None) -> None:
+        self.address = f"unix:{os.fspath(path)}"
+        command = [sys.executable, "-m", "ratite.daemon", "--qmp", self.address, *options]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
+
+    def client(self, oob: bool = False) -> Client:
+        """A new session."""
+        return Client.connect(self.address, oob=oob)
+
+    def __enter__(self) -> DaemonProcess:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def stop(self, timeout: float = 5.0) -> int:
+        """End it by SIGTERM; its exit status."""
+        self.process.terminate()
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
