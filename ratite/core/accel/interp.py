@@ -153,6 +153,7 @@ class EvalVcpu(Vcpu):
             self.cpu.state[field.name] = [field.reset] * field.count
         self.cpu.ctx = ""
         self.cpu.reservation = None
+        self.cpu.trapped = False
         self.set("pc", pc)
 
     def invalidate(self, ram: RamBlock, offset: int, size: int) -> None:

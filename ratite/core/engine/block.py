@@ -25,7 +25,7 @@ CTX = -112  # number of the execution context at PC
 RESERVED_ADDR = -120
 RESERVED_VALUE = -128
 RESERVED_SIZE = -136  # 0: no reservation
-TRAP_MARK = -144  # budget at the last trap entry
+TRAP_MARK = -144  # LIMIT - budget at the last trap entry: how far the CPU had come
 TRAP_PC = -152  # where it went
 MEMMAP = -160  # address of the memory map table
 MEMMAP_COUNT = -168
@@ -69,7 +69,8 @@ class Shape:
         self.code_tlb = self.tlb + TLB_ENTRIES * TLB_ENTRY
         self.scratch = self.code_tlb + CODE_TLB_ENTRIES * CODE_TLB_ENTRY
         self.scratch_records = 1 + self.edges
-        self.size = BASE + self.scratch + self.scratch_records * len(isa.contexts) * RECORD
+        # as far apart as a page's arrays, so that a change of context works there too
+        self.size = BASE + self.scratch + self.context_offset(len(isa.contexts) - 1) + self.scratch_records * RECORD
 
     def context_offset(self, index: int) -> int:
         """Bytes from a page's records in the normal context to those in context ``index``."""

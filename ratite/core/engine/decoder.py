@@ -102,7 +102,7 @@ def _cross_handler(isa: Isa, shape: B.Shape, number: int, ctx: str) -> DirectEmi
         host = e.let(f"load ptr, ptr {header}")
         parts.append(_word(e, e.at(host, str((at & (shape.page - 1)).ref)), isa.parcel))
     word = parts[0].zext(8 * length) | (parts[1].zext(8 * length) << 8 * isa.parcel)
-    scratch = e.at("%cpu", shape.scratch + number * shape.scratch_records * B.RECORD)
+    scratch = e.at("%cpu", shape.scratch + shape.context_offset(number))
     e.put(f"call void @{isa.name}_place_{number}(ptr {scratch}, i{8 * length} {word.ref}, i64 {pc.ref})")
     at = e.v(e.let(f"ptrtoint ptr {scratch} to i64"), 64)
     e.go(scratch, str((pc - (at >> shape.shift)).ref), "%bud")

@@ -19,7 +19,8 @@ Query = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 
 class NativeIsa:
     """``run``, ``step`` (block) and ``wake`` (block -> bool) of one ISA; ``page_template``: the records of a page nobody
-    has decoded, as bytes; ``scratch_template``: the edges behind a single decoded instruction, per context."""
+    has decoded, as bytes; ``scratch_templates``: the edges behind a single decoded instruction, per
+    context."""
 
     def __init__(self, isa: Isa, loaded: LoadedObject) -> None:
         self.isa = isa
@@ -32,7 +33,7 @@ class NativeIsa:
         self.decode = [struct.pack("<QQ", self._symbol(f"decode_{k}"), 0) for k in contexts]
         edge = [struct.pack("<QQ", self._symbol(f"edge_{k}"), 0) for k in contexts]
         self.page_template = b"".join(self.decode[k] * self.shape.slots + edge[k] * self.shape.edges for k in contexts)
-        self.scratch_template = b"".join(edge[k] * self.shape.scratch_records for k in contexts)
+        self.scratch_templates = [edge[k] * self.shape.scratch_records for k in contexts]
         assert len(self.page_template) == self.shape.records and PAGE_HEADER % RECORD == 0
 
     def _symbol(self, name: str) -> int:

@@ -59,7 +59,7 @@ class DirectEmitter(IrEmitter):
 
     def exit(self, reason: int, pc: V, bud: str, ctx: int = 0) -> None:
         """Terminator: back to the host."""
-        self.write(B.PC, pc)
+        self.write(B.PC, pc & ((1 << self.isa.word) - self.isa.parcel))
         self.write(B.BUDGET, bud)
         self.write(B.CTX, ctx)
         self.write(B.REASON, reason)
@@ -73,7 +73,8 @@ class DirectEmitter(IrEmitter):
         mark, where = self.read(B.TRAP_MARK), self.read(B.TRAP_PC)
         panic, fault = self.new_label(), self.new_label()
         self.write(B.EXC_ADDR, addr)
-        self.fork(str((mark.eq(self.v("%bud", 64)) & where.eq(pc)).ref), panic, fault)
+        now = self.read(B.LIMIT) - self.v("%bud", 64)
+        self.fork(str((mark.eq(now) & where.eq(pc)).ref), panic, fault)
         self.label(panic)
         self.exit(B.PANICKED, pc, "%bud")
         self.label(fault)
@@ -89,7 +90,7 @@ class DirectEmitter(IrEmitter):
     def trap_jump(self, target: V) -> None:
         bud = self.left()
         self.write(B.TRAPS, self.read(B.TRAPS) + 1)
-        self.write(B.TRAP_MARK, bud)
+        self.write(B.TRAP_MARK, self.read(B.LIMIT) - self.v(bud, 64))
         self.write(B.TRAP_PC, target.zext(64))
         self.tail(f"@{self.isa.name}_interp_at", "null", str(target.zext(64).ref), bud)
 

@@ -202,7 +202,7 @@ class Tier0:
                 pc = self.masked_pc(e)
                 base = self._lookup(e, pc)
                 host = e.let(f"inttoptr i64 {(e.v(base, 64) - B.PAGE_HEADER).ref} to ptr")
-                scratch = e.at("%cpu", self.shape.scratch + number * self.shape.scratch_records * B.RECORD)
+                scratch = e.at("%cpu", self.shape.scratch + self.shape.context_offset(number))
                 e.put(f"call void @{self.isa.name}_fetch_{number}(ptr %cpu, ptr {host}, ptr {scratch}, "
                       f"i64 {pc.ref}, i1 false)")
                 at = e.v(e.let(f"ptrtoint ptr {scratch} to i64"), 64)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ratite.core.accel.base import CpuPort, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.engine import block as B
@@ -56,8 +56,9 @@ class NativeVcpu(Vcpu):
         self._keep: list[object] = []
         self._ranges: list[RamRange] = []
         self._hooks()
-        scratch = B.BASE + native.shape.scratch
-        self._map[scratch:scratch + len(native.scratch_template)] = native.scratch_template
+        for number, edges in enumerate(native.scratch_templates):
+            scratch = B.BASE + native.shape.scratch + native.shape.context_offset(number)
+            self._map[scratch:scratch + len(edges)] = edges
         self.flush_tlb()
         self.remap()
         self.reset(0)
@@ -124,50 +125,56 @@ class NativeVcpu(Vcpu):
     # -- running
     def run(self) -> Exit:
         while True:
-            self._service()
-            reason = self._enter(self._native.run, _BUDGET)
-            if reason == B.FLUSH:
-                self._flush_code()
-            elif reason == B.HALTED:
-                if not self.has_work():
-                    return Exit(Exit.HALT)
-            elif reason == B.KICKED:
-                self._map[B.BASE + B.EXIT_REQUEST + B.LEAVE] = 0
-                return Exit(Exit.KICKED)
-            elif reason == B.PANICKED:
-                return self._panic()
+            ended = self._once(self._native.run, _BUDGET)
+            if ended is not None and not (ended.kind == Exit.HALT and self.has_work()):
+                return ended
 
     def step(self, count: int = 1) -> Exit:
         while count > 0:
-            self._service()
-            self._map[B.BASE + B.EXIT_REQUEST + B.LOOK] = 0
-            reason = self._enter(self._native.step, 1) if count == 1 else self._enter(self._native.run, count)
+            self._map[B.BASE + B.EXIT_REQUEST + B.LOOK] = 0  # a step looks at interrupts itself
+            ended = self._once(self._native.step, 1)
+            if ended is not None:
+                return ended
             count -= self._spent
-            if reason == B.FLUSH:
-                self._flush_code()
-            elif reason == B.HALTED:
-                return Exit(Exit.HALT)
-            elif reason == B.PANICKED:
-                return self._panic()
-            elif reason == B.KICKED:
-                self._map[B.BASE + B.EXIT_REQUEST + B.LEAVE] = 0
-                return Exit(Exit.KICKED)
         return Exit(Exit.BUDGET)
 
-    def _enter(self, function: object, budget: int) -> int:
+    def advance(self, count: int) -> tuple[int, Exit]:
+        """Runs at least ``count`` instructions and traps, and on to the next place where the budget is looked at, unless
+        something else ends it; (how many, why it ended)."""
+        done = 0
+        while done < count:
+            ended = self._once(self._native.run, count - done)
+            done += self._spent
+            if ended is not None:
+                return done, ended
+        return done, Exit(Exit.BUDGET)
+
+    def _once(self, function: Callable[[int], None], budget: int) -> Exit | None:
+        """Into native code and back; an exit that its caller must know of."""
+        self._service()
+        reason = self._enter(function, budget)
+        if reason == B.FLUSH:
+            self._flush_code()
+        elif reason == B.HALTED:
+            return Exit(Exit.HALT)
+        elif reason == B.KICKED:
+            self._map[B.BASE + B.EXIT_REQUEST + B.LEAVE] = 0
+            return Exit(Exit.KICKED)
+        elif reason == B.PANICKED:
+            addr = self._words[B.EXC_ADDR].value
+            return Exit(Exit.PANIC, f"no instruction can be fetched at {addr:#x}, where the trap handler starts")
+        return None
+
+    def _enter(self, function: Callable[[int], None], budget: int) -> int:
         words = self._words
         words[B.LIMIT].value = self.instructions + words[B.TRAPS].value + budget
         words[B.BUDGET].value = budget
-        function(self._pointer)  # type: ignore[operator]
+        function(self._pointer)
         self._spent = budget - ctypes.c_int64(words[B.BUDGET].value).value
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
         return words[B.REASON].value
-
-    def _panic(self) -> Exit:
-        addr = self._words[B.EXC_ADDR].value
-        return Exit(Exit.PANIC, f"no instruction can be fetched at {addr:#x}, where the trap handler starts")
 
     def _service(self) -> None:
         """What others asked for; the vCPU is outside of generated code."""

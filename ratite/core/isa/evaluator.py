@@ -66,7 +66,7 @@ class Evaluator(Emitter):
         self._next_ctx = ""
         self._retired = True
         self._halted = False
-        self._trapped = False
+        self.trapped = False  # nothing was executed since the last trap entry
 
     # -- running
     def step(self) -> str:
@@ -112,7 +112,7 @@ class Evaluator(Emitter):
                 addr = (pc + len(raw)) & self.mask
                 raw += self.memory.fetch(addr, n)
         except MemoryFault:
-            if self._trapped:
+            if self.trapped:
                 self.panic_info = (FETCH_FAULT, addr)
                 return None
             self._fault(FETCH_FAULT, addr)
@@ -127,7 +127,7 @@ class Evaluator(Emitter):
         self.ctx = self._next_ctx
         if self._retired:
             self.executed += 1
-            self._trapped = False
+            self.trapped = False
         return self.HALTED if self._halted else self.RAN
 
     def _end(self) -> NoReturn:
@@ -285,7 +285,7 @@ class Evaluator(Emitter):
     def trap_jump(self, target: V) -> None:
         self._next = int(target.ref)
         self._retired = False
-        self._trapped = True
+        self.trapped = True
         self.traps += 1
         self._end()
 
