@@ -279,9 +279,10 @@ class _Checker:
     def _check_clashes(self, members: list[Member], what: str) -> None:
         seen: dict[str, str] = {}
         for member in members:
-            other = seen.setdefault(c_name(member.name), member.name)
-            if other is not member.name:
-                raise self._place.error(f"{what} '{member.name}' collides with '{other}'")
+            key = c_name(member.name)
+            if key in seen:
+                raise self._place.error(f"{what} '{member.name}' collides with '{seen[key]}'")
+            seen[key] = member.name
 
     # -- the six definitions
 

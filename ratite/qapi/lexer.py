@@ -40,7 +40,7 @@ class Lexer:
             char = self._text[self._pos]
             if char != "#":
                 break
-            token = self._token("comment", self.rest_of_line())
+            token = self._line_token("comment")
             if comments:
                 return token
         if char in STRUCTURAL:
@@ -56,12 +56,12 @@ class Lexer:
                 return token
         raise self._stray()
 
-    def rest_of_line(self) -> str:
+    def _line_token(self, kind: str) -> Token:
         """The text up to the end of the line, which is consumed (its newline is not)."""
         stop = self._text.find("\n", self._pos)
-        text = self._text[self._pos : stop]
+        token = self._token(kind, self._text[self._pos : stop])
         self._pos = stop
-        return text
+        return token
 
     def next_line(self) -> Token | None:
         """The whole next line (after a comment), without its indentation; None at the end of the file."""
@@ -71,7 +71,7 @@ class Lexer:
             return None
         while self._text[self._pos] in " \t\r":
             self._pos += 1
-        return self._token("line", self.rest_of_line())
+        return self._line_token("line")
 
     def _newline(self) -> None:
         self._pos += 1

@@ -99,9 +99,10 @@ class Schema:
         for label, features in _feature_lists(definition):
             seen: dict[str, str] = {}
             for feature in features:
-                other = seen.setdefault(c_name(feature.name), feature.name)
-                if other is not feature.name:
-                    raise definition.place.error(f"feature '{feature.name}' of {label} collides with '{other}'")
+                key = c_name(feature.name)
+                if key in seen:
+                    raise definition.place.error(f"feature '{feature.name}' of {label} collides with '{seen[key]}'")
+                seen[key] = feature.name
 
     def _check_feature_count(self) -> None:
         names: set[str] = set()
