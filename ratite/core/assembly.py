@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratite.core import log
 from ratite.core.device import Device
-from ratite.core.irq import Input, Output, parse_end
+from ratite.core.irq import parse_end
 from ratite.core.objects.obj import Obj
 from ratite.core.reset import in_order
-from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
+from ratite.qapi.errors import GenericError, QmpError
 
 if TYPE_CHECKING:
     from ratite.core.machine import Machine
@@ -90,9 +91,9 @@ class Assembly:
             if isinstance(obj, Device):
                 for line in obj.all_inputs():
                     line.disable()
-            for spec in [w for w in self.wires if obj in (self._tree.find(w.source), self._tree.find(w.target))]:
+            for spec in [w for w in self.wires if obj in (self._line_owner(w.source), self._line_owner(w.target))]:
                 self.remove_wire(spec)
-            for placed in [m for m in self.maps if obj in (self._tree.find(m.space), self._owner(m.region))]:
+            for placed in [m for m in self.maps if obj in (self._find_space(m.space), self._owner(m.region))]:
                 self.remove_map(placed)
             if obj.phase == "realized":
                 _quietly(obj.unrealize)
@@ -218,29 +219,30 @@ class Assembly:
     def remove_wire(self, spec: Wire) -> None:
         """Take a wire out; the input falls to 0."""
         self.wires.remove(spec)
-        owner = self._tree.find(spec.source)
-        if isinstance(owner, Device) and owner.outputs:
-            owner.out(spec.output).disconnect()
+        owner = self._line_owner(spec.source)
+        if isinstance(owner, Device):
+            # A wire that was never connected (its end doesn't exist) has nothing to undo.
+            with suppress(QmpError):
+                owner.out(spec.output).disconnect()
 
     def _connect(self, spec: Wire) -> None:
         source, target = self._device(spec.source), self._device(spec.target)
         source.out(spec.output).connect(target.inp(spec.input))
 
     def _device(self, text: str) -> Device:
-        obj = self._tree.resolve(text)
+        obj = self._tree.resolve(text, _has_lines)
         if not isinstance(obj, Device):
             raise GenericError(f"'{obj.path}' (type '{obj.TYPE}') has no irq lines")
         return obj
 
     def _ends(self, spec: Wire) -> tuple[tuple[str, str, int], tuple[str, str, int]]:
         return (
-            (self._canonical(spec.source), *parse_end(spec.output)),
-            (self._canonical(spec.target), *parse_end(spec.input)),
+            (_name(self._line_owner(spec.source), spec.source), *parse_end(spec.output)),
+            (_name(self._line_owner(spec.target), spec.target), *parse_end(spec.input)),
         )
 
-    def _canonical(self, text: str) -> str:
-        found = self._tree.find(text)
-        return text if found is None else found.path
+    def _line_owner(self, text: str) -> Obj | None:
+        return self._tree.find(text, _has_lines)
 
     # -- memory maps
 
@@ -284,7 +286,7 @@ class Assembly:
         spaces = {}
         for spec in sorted(self.maps):
             place = f"map of '{spec.region}' at {spec.offset:#x} of '{spec.space}'"
-            owner, space = self._owner(spec.region), self._tree.find(spec.space)
+            owner, space = self._owner(spec.region), self._find_space(spec.space)
             if id(owner) in broken or id(space) in broken:
                 continue
             self._collect(errors, place, lambda spec=spec: self._map(spec))  # type: ignore[misc]
@@ -297,10 +299,14 @@ class Assembly:
         self._space(spec.space).map(self._region(spec.region), spec.offset, spec.priority)
 
     def _unmap(self, spec: Map) -> None:
-        space = self._tree.find(spec.space)
-        owner = self._owner(spec.region)
-        if space is not None and owner is not None and owner.phase in ("wired", "realized"):
-            space.unmap(self._region(spec.region), spec.offset)  # type: ignore[attr-defined]
+        space, owner = self._find_space(spec.space), self._owner(spec.region)
+        if space is not None and space.is_a("address-space") and owner is not None:
+            # A map that was never made (its region doesn't exist) has nothing to undo.
+            with suppress(QmpError):
+                space.unmap(self._region(spec.region), spec.offset)  # type: ignore[attr-defined]
+
+    def _find_space(self, text: str) -> Obj | None:
+        return self._tree.find(text, _is_space)
 
     def _space(self, text: str) -> Any:
         return self._tree.link_target(text, "address-space")
@@ -308,7 +314,7 @@ class Assembly:
     def _region(self, text: str) -> Any:
         owner, name = self._split(text)
         if owner is None:
-            raise DeviceNotFound(f"Device '{text}' not found")
+            owner = self._tree.resolve(text, _has_regions)
         return owner.region(name)
 
     def _owner(self, text: str) -> Obj | None:
@@ -316,15 +322,15 @@ class Assembly:
 
     def _split(self, text: str) -> tuple[Obj | None, str]:
         """"uart0/regs" → (uart0, "regs"), "uart0" → (uart0, "")."""
-        whole = self._tree.find(text)
+        whole = self._tree.find(text, _has_regions)
         if whole is not None or "/" not in text.lstrip("/"):
             return whole, ""
         owner, _, name = text.rpartition("/")
-        return self._tree.find(owner), name
+        return self._tree.find(owner, _has_regions), name
 
     def _place(self, spec: Map) -> tuple[str, str, str, int]:
         owner, name = self._split(spec.region)
-        return (self._canonical(spec.space), spec.region if owner is None else owner.path, name, spec.offset)
+        return (_name(self._find_space(spec.space), spec.space), _name(owner, spec.region), name, spec.offset)
 
     # -- for dumps
 
@@ -347,9 +353,20 @@ class Assembly:
             errors.append(f"{place}: {exc.desc}")
 
 
-def ends_of(device: Device) -> tuple[list[Output], list[Input]]:
-    """Every line of a device, for inspection."""
-    return list(device.all_outputs()), list(device.all_inputs())
+def _has_lines(obj: Obj) -> bool:
+    return isinstance(obj, Device)
+
+
+def _has_regions(obj: Obj) -> bool:
+    return type(obj).region is not Obj.region
+
+
+def _is_space(obj: Obj) -> bool:
+    return obj.is_a("address-space")
+
+
+def _name(obj: Obj | None, text: str) -> str:
+    return text if obj is None else obj.path
 
 
 def _enable(obj: Obj) -> None:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ratite.core.objects.obj import Container, Obj
@@ -35,10 +35,12 @@ class Tree:
         for child in (self.peripheral, self.anonymous):
             node.add_child(child)
 
-    def find(self, path: str) -> Obj | None:
-        """The object at an absolute path, or the only one with this id; None."""
+    def find(self, path: str, fits: Callable[[Obj], bool] | None = None) -> Obj | None:
+        """The object at an absolute path, or the only one with this id (of those that `fits` takes); None."""
         if not path.startswith("/"):
             found = self.by_id(path)
+            if fits is not None and len(found) > 1:
+                found = [obj for obj in found if fits(obj)]
             return found[0] if len(found) == 1 else None
         at: Obj | None = self.root
         for name in path.split("/"):
@@ -46,10 +48,13 @@ class Tree:
                 at = at.children.get(name)
         return at
 
-    def resolve(self, path: str) -> Obj:
-        """As find; DeviceNotFound in QEMU's words."""
-        found = self.find(path)
+    def resolve(self, path: str, fits: Callable[[Obj], bool] | None = None) -> Obj:
+        """As find; DeviceNotFound in QEMU's words, GenericError for an id that may mean several objects."""
+        found = self.find(path, fits)
         if found is None:
+            several = [] if path.startswith("/") else self.by_id(path)
+            if len(several) > 1:
+                raise _ambiguous(path, several)
             raise DeviceNotFound(f"Device '{path}' not found")
         return found
 
@@ -71,7 +76,7 @@ class Tree:
         if not found[0].is_a(type_name):
             raise GenericError(f"'{found[0].path}' must be of type '{type_name}', not '{found[0].TYPE}'")
         if len(found) > 1:
-            raise GenericError(f"'{text}' may mean {' or '.join(obj.path for obj in found)}: give the path")
+            raise _ambiguous(text, found)
         return found[0]
 
     def members(self) -> Iterator[Obj]:
@@ -122,3 +127,7 @@ class Tree:
             values = {prop.name: obj.get_property(prop.name) for prop in obj.properties() if prop.kind in kinds}
             rows[obj.path] = {"type": obj.TYPE, "phase": obj.phase, "properties": dict(sorted(values.items()))}
         return rows
+
+
+def _ambiguous(text: str, found: list[Obj]) -> GenericError:
+    return GenericError(f"'{text}' may mean {' or '.join(obj.path for obj in found)}: give the path")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from concurrent.futures import Future
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from ratite.core.machine import Machine
 from ratite.core.objects.props import config, link, state, tunable
 from ratite.core.objects.registry import TypeRegistry
 from ratite.core.regs import Reg
-from ratite.qapi.errors import GenericError
+from ratite.qapi.errors import GenericError, QmpError
 
 MACHINE = 0x1234  # e_machine of the fake CPU
 
@@ -151,12 +152,21 @@ class Bench:
         before = self.call(self.machine.tree_dump)
         try:
             getattr(self, name)(*args)
-        except GenericError as exc:
+        except QmpError as exc:
             text = exc.desc
         else:
             raise AssertionError("no refusal")
-        assert self.call(self.machine.tree_dump) == before
+        after = self.call(self.machine.tree_dump)
+        assert after == before, "\n".join(unified_diff(before.splitlines(), after.splitlines(), lineterm=""))
         return text
+
+    def error_class(self, name: str, *args: Any) -> tuple[str, str]:
+        """Class and text of the refusal."""
+        try:
+            getattr(self, name)(*args)
+        except QmpError as exc:
+            return exc.error_class, exc.desc
+        raise AssertionError("no refusal")
 
     def cpu(self, id: str = "cpu0") -> Any:
         """The CPU with this id."""

@@ -68,7 +68,7 @@ def test_a_piece_of_a_register_is_the_bytes_it_covers(big: bool, value: int) -> 
     chip = Chip("c")
     chip.regions = {"regs": SimpleNamespace(big=big)}
     chip.mmio_write("regs", 0x1C, 4, 0x11223344)
-    assert chip.WIDE == [1, value]
+    assert [1, value] == chip.WIDE
     assert chip.log == [("WIDE", 1, value, 1)]
     assert chip.mmio_read("regs", 0x1C, 4) == 0x11223344
     assert chip.mmio_read("regs", 0x18 + (4 if not big else 7), 1) == 0x44

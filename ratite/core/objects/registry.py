@@ -17,6 +17,7 @@ own types are always.  This is the one file of core that reads JSON: a product o
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -72,7 +73,7 @@ class TypeRow:
 
 
 class TypeRegistry:
-    """See the module's head.  One a daemon; machines share it.  Not locked: rows are only ever added."""
+    """See the module's head.  One a daemon; machines and threads share it: rows are only ever added."""
 
     def __init__(
         self, manifest: Mapping[str, Mapping[str, Any]] | None = None, allow: Sequence[str] = (), plugins: bool = True
@@ -85,6 +86,7 @@ class TypeRegistry:
         self._accelerators: dict[str, dict[str, Any]] = {}
         self._broken: list[dict[str, Any]] = []
         self._scanned = not plugins
+        self._scanning = threading.Lock()
         self._enter(_read_manifest(_PACKAGE) if manifest is None else manifest, _BUILT_IN, __version__)
 
     # -- inventory
@@ -296,9 +298,13 @@ class TypeRegistry:
 
     def _scan(self) -> None:
         """Look for plug-ins of other distributions, once."""
-        if self._scanned:
-            return
-        self._scanned = True
+        if not self._scanned:
+            with self._scanning:
+                if not self._scanned:
+                    self._scan_plugins()
+                    self._scanned = True
+
+    def _scan_plugins(self) -> None:
         seen: set[str] = set()
         for package, dist, version in _plugin_packages():
             if package in seen:
