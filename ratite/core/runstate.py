@@ -195,9 +195,9 @@ class RunState:
     # -- vCPU threads
 
     def add_thread(self, cpu: Cpu, thread: CpuThread) -> None:
-        """A CPU was realized: its thread starts, parked."""
-        self.threads[cpu] = thread
+        """A CPU was realized: its thread starts, parked.  RuntimeError when the host has no thread left."""
         thread.start()
+        self.threads[cpu] = thread
 
     def remove_thread(self, cpu: Cpu) -> bool:
         """A CPU goes; the machine is quiet.  False when its thread still holds the vCPU."""

@@ -131,16 +131,24 @@ class Cpu(Device):
         from ratite.core.memory.access import Access
 
         cluster: CpuCluster = self.cluster
-        self._images = self._read_images()
+        images = self._read_images()
         self.access = Access(self, cluster.big_endian)
         if cluster.accelerator is None:
             raise GenericError(f"cluster '{cluster.path}' has no accelerator")
-        self.vcpu = cluster.accelerator.create_vcpu(self, int(self.cpu_index))
+        self.vcpu = vcpu = cluster.accelerator.create_vcpu(self, int(self.cpu_index))
+        self.thread = CpuThread(f"{self.machine.name}:{self.id}", vcpu, _Listener(self))
+        try:
+            self.machine.state.add_thread(self, self.thread)
+        except RuntimeError as exc:
+            vcpu.close()
+            self.vcpu = self.thread = None
+            raise GenericError(f"the host has no thread for '{self.path}': {exc}") from exc
+        self._images = images
+        if "reset-pc" not in self.given:
+            self.reset_pc = images[0].entry if images else self.RESET_PC
         self.instance_properties = MappingProxyType(self._register_props())
         self._in_reset = self._halted = False
         self._powered = not self.start_powered_off
-        self.thread = CpuThread(f"{self.machine.name}:{self.id}", self.vcpu, _Listener(self))
-        self.machine.state.add_thread(self, self.thread)
         self._hold()
 
     def unrealize(self) -> None:
@@ -152,6 +160,8 @@ class Cpu(Device):
         self.vcpu = None
         self.thread = None
         self._images = []
+        if "reset-pc" not in self.given:
+            self.reset_pc = 0
 
     def load_image(self) -> None:
         """Write the images into memory (they were checked); every reset of the machine does."""
@@ -172,7 +182,7 @@ class Cpu(Device):
             self.thread.request_reset(int(self.reset_pc))
 
     def _read_images(self) -> list[Image]:
-        """Parse and check, write nothing; settles `reset-pc`."""
+        """Parse and check, write nothing."""
         from ratite.core import loader
 
         cluster: CpuCluster = self.cluster
@@ -183,8 +193,6 @@ class Cpu(Device):
             images.append(loader.read_raw(self.image_raw, int(self.image_addr)))
         for image in images:
             image.fetch(cluster.space)
-        if "reset-pc" not in self.given:
-            self.reset_pc = images[0].entry if images else self.RESET_PC
         return images
 
     # -- lines

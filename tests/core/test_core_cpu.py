@@ -1,0 +1,283 @@
+"""CPUs: threads, halting, lines, panics, engine faults, hot plug while guests run.  The guest is a Python callable."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from core_kit import Bench, FakeCpu
+
+from ratite.core.accel.base import Exit
+from ratite.core.cpu import thread as thread_module
+from ratite.core.memory import BusError
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    FakeCpu.program = None
+    made.machine.close()
+
+
+def until(check: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + 5
+    while not check():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.001)
+
+
+def guest(program: Callable[[Any], Exit | None]) -> None:
+    """Every fake CPU realized from now on runs this."""
+    FakeCpu.program = staticmethod(program)
+
+
+def start(bench: Bench, **cpu: Any) -> Any:
+    bench.basic(**cpu)
+    bench.exit_preconfig()
+    bench.cont()
+    return bench.cpu()
+
+
+def test_run_stop_and_look(bench: Bench) -> None:
+    cpu = start(bench)
+    until(cpu.vcpu.in_run.is_set)
+    assert bench.get_property("cpu0", "activity") == "running"
+    assert cpu.thread_id > 0
+    bench.stop()
+    assert bench.get_property("cpu0", "activity") == "parked" and not cpu.vcpu.in_run.is_set()
+    count = cpu.vcpu.instructions
+    assert count > 0 and bench.get_property("cpu0", "instructions") == count
+    bench.set_property("cpu0", "x2", 0xDEAD)
+    assert cpu.vcpu.get("x", 2) == 0xDEAD and bench.get_property("cpu0", "x2") == 0xDEAD
+    assert bench.error("set_property", "cpu0", "x2", 1 << 64) == "Parameter 'x2' expects uint64"
+    assert cpu.save_state()["x2"] == 0xDEAD
+
+
+def test_registers_of_a_running_cpu_are_read_while_it_is_parked(bench: Bench) -> None:
+    cpu = start(bench)
+    until(cpu.vcpu.in_run.is_set)
+    assert bench.get_property("cpu0", "pc") == 0x100
+    until(cpu.vcpu.in_run.is_set)
+    assert bench.names() == ["RESUME"], "looking is no event"
+    assert "/machine/peripheral/cpu0 fake-cpu realized" in bench.tree_dump()
+
+
+def test_a_guest_sleeps_until_a_line_rises(bench: Bench) -> None:
+    woken = threading.Event()
+
+    def program(vcpu: Any) -> Exit | None:
+        if vcpu.has_work():
+            woken.set()
+            vcpu.kicked.wait(0.001)
+            return None
+        return Exit(Exit.HALT)
+
+    guest(program)
+    cpu = start(bench)
+    until(lambda: cpu.thread.state == "halted")
+    bench.stop()
+    bench.cont()
+    until(lambda: cpu.thread.state == "halted")
+    assert cpu.vcpu.instructions == 1, "pause and continue don't wake a sleeping guest"
+    bench.call(bench.machine.resolve("w0").mmio_write, "regs", 0, 4, 1)
+    assert woken.wait(5)
+
+
+def test_mmio_and_ram_through_the_clusters_view(bench: Bench) -> None:
+    cpu = start(bench)
+    bench.stop()
+    cpu.mmio_store(0x100008, 4, 0x1234)
+    assert bench.get_property("w0", "odd") == 0x1234 and cpu.mmio_load(0x100008, 4) == 0x1234
+    with pytest.raises(BusError):
+        cpu.mmio_load(0x5000000, 4)
+    (ram,) = cpu.ram_ranges()
+    assert (ram.start, ram.size, ram.readonly) == (0, 0x10000, False)
+    assert bench.get_property("/objects/mem", "bus-errors-total") == 1
+
+
+def test_a_guest_waiting_for_the_lock_is_parked_too(bench: Bench) -> None:
+    def program(vcpu: Any) -> None:
+        vcpu.cpu.mmio_load(0x100000, 4)
+
+    guest(program)
+    cpu = start(bench)
+    for _ in range(20):
+        bench.stop()
+        assert cpu.thread.state == "parked"
+        bench.cont()
+
+
+def test_a_panic_pauses_the_machine_with_everything_to_look_at(bench: Bench) -> None:
+    def program(vcpu: Any) -> Exit | None:
+        vcpu.values["pc"] = [0xBAD0]
+        return Exit(Exit.PANIC, "instruction access fault at the trap handler")
+
+    guest(program)
+    start(bench)
+    assert bench.wait_event("GUEST_PANICKED") == {"action": "pause"}
+    bench.wait_event("STOP")
+    until(lambda: bench.machine.status == "guest-panicked")
+    panic = bench.machine.panic
+    assert panic is not None
+    assert panic == ("/machine/peripheral/cpu0", 0xBAD0, "instruction access fault at the trap handler")
+    assert bench.get_property("cpu0", "pc") == 0xBAD0
+    assert "at pc 0xbad0" in bench.get_property("cpu0", "panic")
+    assert not bench.machine.clock.running
+    FakeCpu.program = None
+    bench.reset()
+    assert bench.machine.status == "prelaunch" and bench.machine.panic is None
+    assert bench.get_property("cpu0", "pc") == 0x100 and bench.get_property("cpu0", "panic") == ""
+    bench.cont()
+    assert bench.machine.status == "running"
+
+
+def test_a_fault_of_the_engine_is_an_internal_error_not_a_dead_thread(bench: Bench) -> None:
+    def program(vcpu: Any) -> Exit | None:
+        raise ZeroDivisionError("engine bug")
+
+    guest(program)
+    cpu = start(bench)
+    bench.wait_event("STOP")
+    until(lambda: bench.machine.status == "internal-error")
+    assert "ZeroDivisionError: engine bug" in bench.get_property("cpu0", "panic")
+    assert bench.error("cont") == "Resetting the Virtual Machine is required"
+    FakeCpu.program = None
+    bench.reset()
+    bench.cont()
+    until(cpu.vcpu.in_run.is_set)
+
+
+def test_reset_and_halt_lines_hold_the_cpu(bench: Bench) -> None:
+    cpu = start(bench)
+    write = bench.machine.resolve("w0").mmio_write
+    for bit in (2, 4):
+        until(cpu.vcpu.in_run.is_set)
+        cpu.vcpu.values["x"][1] = 99
+        bench.call(write, "regs", 0, 4, bit)
+        until(lambda: cpu.thread.state == "held")
+        if bit == 2:
+            until(lambda: cpu.vcpu.values["x"][1] == 0)
+        bench.call(write, "regs", 0, 4, 0)
+        until(cpu.vcpu.in_run.is_set)
+        assert cpu.vcpu.values["x"][1] == (0 if bit == 2 else 99)
+    bench.stop()
+    bench.call(write, "regs", 0, 4, 2)
+    assert cpu.vcpu.values["x"][1] == 0, "a parked CPU is reset at once"
+
+
+def test_a_cpu_that_starts_powered_off_waits_for_its_line(bench: Bench) -> None:
+    cpu = start(bench, **{"start-powered-off": True})
+    until(lambda: cpu.thread.state == "held")
+    write = bench.machine.resolve("w0").mmio_write
+    bench.call(write, "regs", 0, 4, 2)
+    assert cpu.vcpu.instructions == 0
+    bench.call(write, "regs", 0, 4, 0)
+    until(cpu.vcpu.in_run.is_set)
+
+
+def test_a_cpu_is_plugged_into_a_running_machine_and_unplugged(bench: Bench) -> None:
+    first = start(bench)
+    for _ in range(3):
+        bench.device_add("fake-cpu", "hot", {"cluster": "cl", "cpu-index": 1})
+        hot = bench.cpu("hot")
+        until(hot.vcpu.in_run.is_set)
+        until(first.vcpu.in_run.is_set)
+        assert [cpu.id for cpu in bench.cpu("cl").cpus] == ["cpu0", "hot"]
+        vcpu, thread = hot.vcpu, hot.thread
+        bench.device_del("hot")
+        until(lambda thread=thread: thread.ended)
+        assert vcpu.closed and hot.phase == "unrealized"
+    assert [name for name in bench.names() if name != "RESUME"] == ["DEVICE_DELETED"] * 3
+    until(first.vcpu.in_run.is_set)
+
+
+def test_a_map_that_changes_is_told_to_parked_engines(bench: Bench) -> None:
+    cpu = start(bench)
+    seen = []
+    remap = cpu.vcpu.remap
+    cpu.vcpu.remap = lambda: (seen.append(cpu.thread.state), remap())
+    bench.create_object("memory-backend-ram", "ram1", {"size": 0x1000})
+    bench.map_region("mem", "ram1", 0x400000)
+    assert seen == ["parked"]
+    region = bench.cpu("ram1").region()
+    bench.call(region.set_enabled, False)
+    until(lambda: seen == ["parked", "parked"])
+    until(cpu.vcpu.in_run.is_set)
+
+
+def test_a_wedged_cpu_is_reported_and_the_rest_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ratite.core.runstate as runstate
+
+    monkeypatch.setattr(runstate, "PARK_S", 0.05)
+    release = threading.Event()
+
+    def program(vcpu: Any) -> None:
+        release.wait(10)
+
+    guest(program)
+    cpu = start(bench)
+    until(cpu.vcpu.in_run.is_set)
+    with pytest.raises(Exception, match="CPU '/machine/peripheral/cpu0' did not stop within"):
+        bench.stop()
+    assert bench.machine.status == "paused"
+    release.set()
+    until(lambda: cpu.thread.parked)
+    bench.cont()
+    bench.stop()
+
+
+def test_busy_threads_end_with_the_machine() -> None:
+    bench = Bench()
+    guest(lambda vcpu: None)
+    cpu = start(bench)
+    thread, vcpu = cpu.thread, cpu.vcpu
+    until(vcpu.in_run.is_set)
+    begin = time.monotonic()
+    bench.machine.close()
+    FakeCpu.program = None
+    assert thread.ended and vcpu.closed and time.monotonic() - begin < thread_module.END_S
+
+
+def test_a_wedged_thread_does_not_keep_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ratite.core.runstate as runstate
+
+    monkeypatch.setattr(runstate, "END_S", 0.05)
+    bench = Bench()
+    release = threading.Event()
+    guest(lambda vcpu: release.wait(10) and None)
+    cpu = start(bench)
+    vcpu = cpu.vcpu
+    until(vcpu.in_run.is_set)
+    bench.machine.close()
+    FakeCpu.program = None
+    assert not vcpu.closed, "its memory is still in use"
+    release.set()
+    until(lambda: cpu.thread is None or cpu.thread.ended)
+
+
+@pytest.mark.parametrize(
+    ("props", "text"),
+    [
+        ({"target": "nope", "address-space": "mem"}, "Target 'nope' not found (there are: fake64, fakebe, other32)"),
+        ({"target": "fake64", "address-space": "ram0"}, "must be of type 'address-space', not 'memory-backend-ram'"),
+        ({"target": "fake64"}, "Parameter 'address-space' is missing"),
+        ({"target": "fake64", "address-space": "mem", "accel": "kvm"}, "Accelerator 'kvm' not found"),
+        ({"target": "fake64", "address-space": "mem", "accel": "none"}, "no such hardware here"),
+        ({"target": "other32", "address-space": "mem", "word-size": 64}, "must be 32 for target 'other32', not 64"),
+        ({"target": "fake64", "address-space": "mem", "word-size": 16}, "must be 32 or 64 for target 'fake64', not 16"),
+    ],
+)
+def test_what_a_cluster_cannot_be(bench: Bench, props: dict[str, Any], text: str) -> None:
+    bench.basic()
+    bench.exit_preconfig()
+    assert text in bench.error("create_object", "cpu-cluster", "c", props)
+
+
+def test_the_best_accelerator_is_taken(bench: Bench) -> None:
+    start(bench)
+    assert bench.get_property("cl", "accelerator-name") == "fake"
