@@ -128,7 +128,9 @@ class Ns16550(SerialDevice):
                 return
             offset >>= self.regshift
             value &= 0xFF
-        if not self._table.write(self, offset, 1, value):
+        if not offset | self.reg_bank:
+            self._thr_written(value, 0)
+        elif not self._table.write(self, offset, 1, value):
             self.unmodelled(region, offset, True)
 
     def _selects(self, offset: int, size: int) -> bool:
@@ -220,6 +222,12 @@ class Ns16550(SerialDevice):
 
     @THR.on_write
     def _thr_written(self, value: int, old: int) -> None:
+        if not self.tx_fifo and not self.MCR & MCR_LOOP and self.send(bytes((value,))):
+            if self.IER & IER_TX and self.thr_pending:
+                self._irq.set(self._source() not in (0x01, 0x02))  # it falls before it comes again
+            self.thr_pending = True
+            self._update()
+            return
         self.thr_pending = False
         if self.MCR & MCR_LOOP:
             self._push(value)

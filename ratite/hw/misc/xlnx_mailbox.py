@@ -117,17 +117,21 @@ class XlnxMailbox(MmioDevice):
 
     # -- what happens
 
-    def _levels_changed(self) -> None:
-        """STA and RTA of both sides from the levels; STI and RTI where one became true."""
-        for side in (0, 1):
-            active = STA if len(self._fifos[side]) <= self.sit[side] else 0
-            if len(self._fifos[1 - side]) > self.rit[side]:
-                active |= RTA
-            risen = active & ~self.active[side]
-            self.active[side] = active
-            if risen:
-                self.pending[side] |= risen >> 2
-                self._update(side)
+    def _level_changed(self, sender: int) -> None:
+        """The sender's STA and the receiver's RTA from the level of a FIFO; STI and RTI where one became true."""
+        level, active, receiver = len(self._fifos[sender]), self.active, 1 - sender
+        if level > self.sit[sender]:
+            active[sender] &= RTA
+        elif not active[sender] & STA:
+            active[sender] |= STA
+            self.pending[sender] |= STI
+            self._update(sender)
+        if level <= self.rit[receiver]:
+            active[receiver] &= STA
+        elif not active[receiver] & RTA:
+            active[receiver] |= RTA
+            self.pending[receiver] |= RTI
+            self._update(receiver)
 
     def _fail(self, side: int, error: int) -> None:
         self.error[side] |= error
@@ -145,7 +149,7 @@ class XlnxMailbox(MmioDevice):
             self._fail(side, FULL_ERROR)
             return
         fifo.append(value)
-        self._levels_changed()
+        self._level_changed(side)
 
     def _read_rddata(self, side: int) -> int:
         fifo = self._fifos[1 - side]
@@ -153,7 +157,7 @@ class XlnxMailbox(MmioDevice):
             self._fail(side, EMPTY_ERROR)
             return 0
         value = fifo.pop(0)
-        self._levels_changed()
+        self._level_changed(1 - side)
         return value
 
     def _read_status(self, side: int) -> int:
@@ -173,14 +177,14 @@ class XlnxMailbox(MmioDevice):
 
     def _write_sit(self, side: int, value: int) -> None:
         self.sit[side] = value & self._threshold_mask
-        self._levels_changed()
+        self._level_changed(side)
 
     def _read_rit(self, side: int) -> int:
         return self.rit[side]
 
     def _write_rit(self, side: int, value: int) -> None:
         self.rit[side] = value & self._threshold_mask
-        self._levels_changed()
+        self._level_changed(1 - side)
 
     def _read_is(self, side: int) -> int:
         return self.pending[side]
@@ -202,6 +206,7 @@ class XlnxMailbox(MmioDevice):
     def _write_ctrl(self, side: int, value: int) -> None:
         if value & RESET_SEND:
             self._fifos[side].clear()
+            self._level_changed(side)
         if value & RESET_RECEIVE:
             self._fifos[1 - side].clear()
-        self._levels_changed()
+            self._level_changed(1 - side)

@@ -85,17 +85,16 @@ class AclintMtimer(MmioDevice):
 
     def _update(self, hart: int) -> None:
         """The line of `hart`, and when to look again."""
-        to_go = self.mtimecmp[hart] - self.mtime()
-        if to_go > 0:
-            # from the raw ticks, not from now: a fraction of a tick has passed already
-            deadline = -(-(self._ticks() + to_go) * SECOND // self.timebase_frequency)
-            if deadline < FAR:
-                self._timers[hart].arm(deadline)
-            else:
-                self._timers[hart].cancel()
+        now, compare = self.mtime(), self.mtimecmp[hart]
+        high = now >= compare
+        to_go = (ONES + 1 if high else compare) - now  # until mtime reaches mtimecmp, or wraps round and is below it
+        # from the raw ticks, not from now: a fraction of a tick has passed already
+        deadline = -(-(self._ticks() + to_go) * SECOND // self.timebase_frequency)
+        if deadline < FAR:
+            self._timers[hart].arm(deadline)
         else:
             self._timers[hart].cancel()
-        self._lines[hart].set(to_go <= 0)
+        self._lines[hart].set(high)
 
     def mmio_read(self, region: str, offset: int, size: int, access: Any = None) -> int:
         at = offset - self.time_base
