@@ -16,7 +16,8 @@ follows up to the next newline or structural character.  0xFE and 0xFF are impos
 so a client resynchronises with 0xFF.  Otherwise an object is parsed when its brackets balance.
 
 Differences from QEMU, each a fault of QEMU's: a number that no double holds (1e400) is an error, not
-`inf`; an object past a limit gives one error and is skipped to its end, not a flood of errors.
+`inf`; `0e1` is a number, as JSON has it, not a 0 and a word; an object past a limit gives one error
+and is skipped to its end, not a flood of errors.
 """
 
 from __future__ import annotations
