@@ -1,0 +1,68 @@
+# ratite: everything runs in a virtual environment of its own, .venv, made on first use.
+#   make test    the whole test suite, with the linters      make demo    two CPUs of different architecture in one machine
+#   make bench   the measurements, beside QEMU where it is installed
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ratite
+JOBS ?= auto
+# Folder of an unpacked MicroBlaze GCC; empty: PATH.
+MICROBLAZE ?=
+export MICROBLAZE
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test lint demo bench soak guests guests-update peers clean
+
+help:
+	@echo "make test    linters and the whole test suite"
+	@echo "make demo    assemble and run the two-architecture demo machine"
+	@echo "make bench   measurements, beside QEMU where it is installed"
+	@echo "make lint    ruff and mypy --strict"
+	@echo "make soak    long random runs"
+	@echo "make guests  rebuild the guest programs and compare with the ELFs checked in (MICROBLAZE=dir)"
+	@echo "make peers   install the emulators that tests and bench compare with (Debian, root)"
+	@echo "make clean   remove .venv and everything built"
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "make: Python 3.11 or newer is needed; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "make: $(PYTHON) has no venv; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[jit,dev]'
+	@touch $@
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) -q -m "not soak"
+
+demo: $(STAMP)
+	$(BIN)/python -m ratite.clients.demo $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python -m ratite.bench $(ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python -m pytest -q -m soak
+
+guests:
+	rm -rf build/guests
+	$(MAKE) -s -C tests/guests OUT=$(CURDIR)/build/guests
+	$(PYTHON) tests/guests/manifest.py compare build/guests
+
+# After a change of a guest's source: build, take over, write the manifest.
+guests-update:
+	rm -rf build/guests
+	$(MAKE) -s -C tests/guests OUT=$(CURDIR)/build/guests
+	$(PYTHON) tests/guests/manifest.py write build/guests
+
+peers:
+	.ci/peers
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
