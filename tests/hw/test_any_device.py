@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from bench import Bench, BenchMachine
+from hw_kit import Bench, BenchMachine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import Bench
+from hw_kit import Bench
 
 from ratite.hw.char.pl011 import Pl011
 from ratite.hw.char.xlnx_uartlite import XlnxUartlite

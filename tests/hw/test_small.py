@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench import Bench
+from hw_kit import Bench
 from hypothesis import given
 from hypothesis import strategies as st
 
