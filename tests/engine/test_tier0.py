@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from ratite.core.accel.base import Exit
-from ratite.core.engine.cache import ObjectCache
 from ratite.core.engine.native import NativeIsa, NativeLibrary
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.isa import Isa
@@ -18,11 +17,6 @@ from tests.engine.toy import ToyPort, ToyRam
 
 SIZE = 0x4000
 BASE = 0x1000
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> NativeLibrary:
-    return NativeLibrary(ObjectCache(system="", user=str(tmp_path_factory.mktemp("cache") / "objects")))
 
 
 @pytest.fixture(params=[(False, 32), (True, 32), (False, 64)], ids=["le32", "be32", "le64"])

@@ -1,7 +1,7 @@
 """LLVM in a process of its own: text in on stdin, a relocatable object out on stdout.
 
 A fatal error of LLVM aborts its process, so no process that holds machines has LLVM in it. Run as
-``python -m ratite.core.engine.compiler LEVEL``; the parent's side is ``compile_text``. A host tells by
+``python -P compiler.py LEVEL``; the parent's side is ``compile_text``. A host tells by
 ``describe_host`` what its objects depend on, without LLVM.
 """
 
@@ -20,7 +20,7 @@ def compile_text(text: str, level: int = 2) -> bytes:
     """An object made from LLVM text. Raises CompileFailed."""
     import subprocess
 
-    command = [sys.executable, "-m", "ratite.core.engine.compiler", str(level)]
+    command = [sys.executable, "-P", __file__, str(level)]  # as a file: the caller's path may not have us
     try:
         done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=_TIMEOUT, check=False)
     except subprocess.TimeoutExpired:

@@ -30,8 +30,8 @@ AMO: Mapping[str, Callable[[int, int, int], int]] = MappingProxyType({
     "xor": lambda a, b, w: a ^ b,
     "min": lambda a, b, w: a if signed(a, w) < signed(b, w) else b,
     "max": lambda a, b, w: a if signed(a, w) > signed(b, w) else b,
-    "umin": min,
-    "umax": max,
+    "umin": lambda a, b, w: min(a, b),
+    "umax": lambda a, b, w: max(a, b),
 })
 
 

@@ -1,0 +1,76 @@
+"""The object cache: whole, ours and unwritable by others, or it is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ratite.core.engine.cache import ObjectCache, key_of
+
+KEY = key_of(b"a", b"b")
+
+
+def make(tmp_path: Path) -> ObjectCache:
+    return ObjectCache(system="", user=str(tmp_path / "cache"))
+
+
+def test_what_was_stored_is_loaded(tmp_path: Path) -> None:
+    cache = make(tmp_path)
+    assert cache.load(KEY) is None
+    cache.store(KEY, b"object")
+    assert cache.load(KEY) == b"object"
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_keys_tell_parts_apart() -> None:
+    assert key_of(b"ab", b"c") != key_of(b"a", b"bc")
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "header"])
+def test_a_damaged_file_is_ignored(tmp_path: Path, damage: str) -> None:
+    cache = make(tmp_path)
+    cache.store(KEY, b"object" * 50)
+    path = tmp_path / "cache" / KEY
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[-1] ^= 1
+    elif damage == "cut":
+        del data[-3:]
+    elif damage == "empty":
+        data.clear()
+    else:
+        data[3] ^= 1
+    path.write_bytes(bytes(data))
+    assert cache.load(KEY) is None
+
+
+def test_a_file_that_others_may_write_is_ignored(tmp_path: Path) -> None:
+    cache = make(tmp_path)
+    cache.store(KEY, b"object")
+    (tmp_path / "cache" / KEY).chmod(0o666)
+    assert cache.load(KEY) is None
+
+
+def test_a_folder_that_others_may_write_is_ignored(tmp_path: Path) -> None:
+    cache = make(tmp_path)
+    cache.store(KEY, b"object")
+    (tmp_path / "cache").chmod(0o777)
+    assert cache.load(KEY) is None
+    cache.store(key_of(b"other"), b"object")
+    assert not (tmp_path / "cache" / key_of(b"other")).exists()
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    cache = make(tmp_path)
+    cache.store(KEY, b"object")
+    real = tmp_path / "cache" / KEY
+    real.rename(tmp_path / "elsewhere")
+    real.symlink_to(tmp_path / "elsewhere")
+    assert cache.load(KEY) is None
+
+
+def test_nowhere_to_write_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ObjectCache(system="", user=str(tmp_path / "file" / "cache")).store(KEY, b"object")
+    ObjectCache(system="", user="").store(KEY, b"object")
