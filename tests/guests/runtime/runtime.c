@@ -80,7 +80,11 @@ void put_dec(u32 v)
 void finish(u32 status)
 {
 #ifdef FINISHER
-    put32(FINISHER, status ? (status << 16 | 0x3333) : 0x5555);
+    u32 word = status ? (status << 16 | 0x3333) : 0x5555;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__      /* the finisher is a little-endian device */
+    word = word << 24 | (word & 0xff00) << 8 | (word >> 8 & 0xff00) | word >> 24;
+#endif
+    put32(FINISHER, word);
 #else
     (void)status;
 #endif
