@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from ratite.qapi.docs import Doc
@@ -22,26 +23,33 @@ _UPPER = re.compile(r"[A-Z][A-Z0-9_]*")
 _LOWER = re.compile(r"[a-z][a-z0-9-]*")
 _CAMEL = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 
-_KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    "enum": (frozenset({"enum", "data"}), frozenset({"if", "features", "prefix"})),
-    "struct": (frozenset({"struct", "data"}), frozenset({"base", "if", "features"})),
-    "union": (frozenset({"union", "base", "discriminator", "data"}), frozenset({"if", "features"})),
-    "alternate": (frozenset({"alternate", "data"}), frozenset({"if", "features"})),
-    "command": (
-        frozenset({"command"}),
-        frozenset({"data", "returns", "boxed", "if", "features", "gen", "success-response"})
-        | {"allow-oob", "allow-preconfig", "coroutine"},
-    ),
-    "event": (frozenset({"event"}), frozenset({"data", "boxed", "if", "features"})),
-}
-_FLAGS: Mapping[str, bool] = {
-    "boxed": True,
-    "gen": False,
-    "success-response": False,
-    "allow-oob": True,
-    "allow-preconfig": True,
-    "coroutine": True,
-}
+_KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
+    {
+        "enum": (frozenset({"enum", "data"}), frozenset({"if", "features", "prefix"})),
+        "struct": (frozenset({"struct", "data"}), frozenset({"base", "if", "features"})),
+        "union": (frozenset({"union", "base", "discriminator", "data"}), frozenset({"if", "features"})),
+        "alternate": (frozenset({"alternate", "data"}), frozenset({"if", "features"})),
+        "command": (
+            frozenset({"command"}),
+            frozenset({"data", "returns", "boxed", "if", "features", "gen", "success-response"})
+            | {"allow-oob", "allow-preconfig", "coroutine"},
+        ),
+        "event": (frozenset({"event"}), frozenset({"data", "boxed", "if", "features"})),
+    }
+)
+"""A definition's required and optional keys."""
+
+_FLAGS: Mapping[str, bool] = MappingProxyType(
+    {
+        "boxed": True,
+        "gen": False,
+        "success-response": False,
+        "allow-oob": True,
+        "allow-preconfig": True,
+        "coroutine": True,
+    }
+)
+"""The only value that each flag may be given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,20 @@ def _parse_error(what: str) -> QmpError:
 
 
 def _shown(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
+    """Input bytes for a message; each sequence that is no character is one U+FFFD, as QEMU counts them."""
+    if text.isascii():
+        return text.decode("ascii")
+    tails = rb"[\xc0-\xdf][T]?|[\xe0-\xef][T]{0,2}|[\xf0-\xf7][T]{0,3}|[\xf8-\xfb][T]{0,4}|[\xfc\xfd][T]{0,5}"
+    sequences = re.findall(tails.replace(b"T", rb"\x80-\xbf") + rb"|[\x00-\xff]", text)
+    return "".join(_character(sequence) for sequence in sequences)
+
+
+def _character(sequence: bytes) -> str:
+    try:
+        char = sequence.decode("utf-8")
+    except UnicodeDecodeError:
+        return "\ufffd"
+    return "\ufffd" if _noncharacter(ord(char)) else char
 
 
 # ---------------------------------------------------------------- fast path

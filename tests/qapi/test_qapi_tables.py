@@ -163,3 +163,13 @@ def test_the_start_path_loads_no_compiler_and_nothing_heavy() -> None:
     loaded, heavy = out.stdout.splitlines()
     assert set(loaded.split()) == {f"ratite.qapi.{name}" for name in ("errors", "resolved", "tables", "visitor", "wire")}
     assert heavy == ""
+
+
+def test_the_facade_is_sorted_and_complete() -> None:
+    import ratite.qapi
+
+    assert list(ratite.qapi.__all__) == sorted(ratite.qapi.__all__) == sorted(ratite.qapi._HOMES)
+    for name in ratite.qapi.__all__:
+        assert getattr(ratite.qapi, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'nope'"):
+        ratite.qapi.nope  # noqa: B018
