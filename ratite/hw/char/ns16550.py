@@ -44,6 +44,7 @@ class Ns16550(SerialDevice):
 
     TYPE: ClassVar[str] = "ns16550"
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
+    REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(8, (1, 4), (1, 1), "endianness")}  # at regshift 0
 
     regshift: int = config("uint8", 0, "log2 of the distance between registers", unit="bits", maximum=3)
     baudbase: int = config("uint32", 115200, "baud rate of divisor 1", unit="baud", minimum=1)
