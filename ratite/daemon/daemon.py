@@ -232,6 +232,8 @@ class Daemon:
         if self._ending:
             return
         self._ending = True
+        for connection in self._connections:
+            connection.stop_input()
         for listener in self._listeners:
             listener.close()
         for endpoint in self._endpoints:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # A vCPU thread in Python code must not keep the loop waiting for Python's default of 5 ms.
 SWITCH_INTERVAL = 0.0005
 
+# A value may nest 1,024 levels, and the JSON encoder takes one of Python's for each.
+RECURSION_LIMIT = 4000
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a daemon to its end; the exit status."""
@@ -66,6 +69,7 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
     from ratite.daemon.log import Log
 
     sys.setswitchinterval(SWITCH_INTERVAL)
+    sys.setrecursionlimit(RECURSION_LIMIT)
     log = Log(options.log_level, options.log_file, options.log_json)
     pidfile = _write_pidfile(options.pidfile)
     loop = asyncio.new_event_loop()

@@ -92,13 +92,18 @@ class Connection:
     def pump(self) -> None:
         """Execute what may be executed, send what may be sent, decide whether to read on."""
         session = self.session
-        for _ in range(TURN):
-            request = session.next_request()
-            if request is None:
-                break
-            self._execute(self, request)
-        else:
-            self._later()
+        try:
+            for _ in range(TURN):
+                request = session.next_request()
+                if request is None:
+                    break
+                self._execute(self, request)
+            else:
+                self._later()
+        except Exception as error:
+            # A fault of ours costs this client its session and nobody else anything.
+            self._log.error("a session failed inside", session=session.name, exc_info=error)
+            self.close()
         self.flush()
 
     def _later(self) -> None:
@@ -170,10 +175,14 @@ class Connection:
 
     # -- end
 
-    def finish(self) -> None:
-        """Close as soon as everything is sent; nothing more is read."""
+    def stop_input(self) -> None:
+        """Read and begin nothing more; what is under way may still be answered."""
         self.closing = True
         self.session.drop_input()
+
+    def finish(self) -> None:
+        """Close as soon as everything is sent."""
+        self.stop_input()
         self.flush()
 
     def close(self, error: OSError | None = None) -> None:
