@@ -1,0 +1,143 @@
+"""The machines that demo, bench and tests assemble, each as the QMP commands of any client: (command, arguments) in order.
+
+`machine-create` is the first, `x-exit-preconfig` is left to the caller: what it does to time and console is his.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Command = tuple[str, dict[str, Any]]
+
+MIB = 1 << 20
+
+
+class Board(NamedTuple):
+    """One CPU with RAM and a console, at the addresses that the guests of that name are built for."""
+
+    target: str
+    cpu: str
+    ram: int
+    uart: str
+    uart_at: int
+    uart_props: Mapping[str, Any]
+    finisher: int | None
+    clint: int | None
+    intc: int | None
+    timer: int | None
+    timer_line: int
+    endianness: str
+
+
+def _riscv(target: str, cpu: str) -> Board:
+    return Board(target, cpu, 0x80000000, "ns16550", 0x10000000, {}, 0x100000, 0x2000000, None, None, 0, "little")
+
+
+def _microblaze(target: str, endianness: str) -> Board:
+    return Board(target, "microblaze-cpu", 0, "ns16550", 0x10000000, {}, 0x100000, None, 0x41200000, 0x41C00000, 1, endianness)
+
+
+def board(name: str) -> Board:
+    """The board of that name: the last part of a guest's file name, "hello.rv64.elf".  KeyError."""
+    if name == "rv64":
+        return _riscv("riscv64", "rv64-riscv-cpu")
+    if name == "rv32":
+        return _riscv("riscv32", "rv32-riscv-cpu")
+    if name == "mb":
+        return _microblaze("microblaze", "big")
+    if name == "mbel":
+        return _microblaze("microblazeel", "little")
+    if name == "s3adsp1800":
+        return _microblaze("microblaze", "big")._replace(
+            ram=0x90000000, uart="xlnx.xps-uartlite", uart_at=0x84000000, finisher=None, intc=0x81800000, timer=0x83C00000,
+            timer_line=0,
+        )  # fmt: skip
+    if name == "ml605":
+        return _microblaze("microblazeel", "little")._replace(
+            ram=0x50000000, uart_at=0x83E01000, uart_props={"regshift": 2}, finisher=None, intc=0x81800000, timer=0x83C00000,
+            timer_line=2,
+        )  # fmt: skip
+    raise KeyError(name)
+
+
+def one_cpu(name: str, image: Path, chardev: str, *, prefix: str = "", accel: str = "") -> Iterable[Command]:
+    """Board `name` with `image`, its console at `chardev`; all ids start with `prefix`, so that several fit into a machine."""
+    this = board(name)
+    p = prefix
+    yield "object-add", {"qom-type": "address-space", "id": f"{p}view"}
+    yield "object-add", {"qom-type": "memory-backend-ram", "id": f"{p}ram", "size": 16 * MIB}
+    yield "map-region", {"space": f"{p}view", "region": f"{p}ram", "offset": this.ram}
+    if this.ram and this.intc is not None:  # a MicroBlaze with block RAM at 0, where its vectors are
+        yield "object-add", {"qom-type": "memory-backend-ram", "id": f"{p}bram", "size": 0x2000}
+        yield "map-region", {"space": f"{p}view", "region": f"{p}bram", "offset": 0}
+    cluster = {"qom-type": "cpu-cluster", "id": f"{p}cluster", "target": this.target, "address-space": f"{p}view"}
+    yield "object-add", {**cluster, "accel": accel} if accel else cluster
+    yield "device_add", {"driver": this.cpu, "id": f"{p}cpu", "cluster": f"{p}cluster", "image": str(image)}
+    yield "device_add", {"driver": this.uart, "id": f"{p}uart", "chardev": chardev, **_uart_props(this)}
+    yield "map-region", {"space": f"{p}view", "region": f"{p}uart", "offset": this.uart_at}
+    if this.finisher is not None:
+        yield "device_add", {"driver": "riscv.sifive.test", "id": f"{p}finisher"}
+        yield "map-region", {"space": f"{p}view", "region": f"{p}finisher", "offset": this.finisher}
+
+
+def _uart_props(this: Board) -> Mapping[str, Any]:
+    if this.uart == "xlnx.xps-uartlite":
+        return {"endianness": this.endianness}
+    return this.uart_props
+
+
+def with_timer(name: str, *, prefix: str = "") -> Iterable[Command]:
+    """What board `name` has for timer interrupts: CLINT, or timer and interrupt controller."""
+    this = board(name)
+    p = prefix
+    if this.clint is not None:
+        yield "device_add", {"driver": "riscv.aclint.mtimer", "id": f"{p}mtimer"}
+        yield "map-region", {"space": f"{p}view", "region": f"{p}mtimer", "offset": this.clint + 0x4000}
+        yield "wire-irq", {"from": f"{p}mtimer", "output": "mtip[0]", "to": f"{p}cpu", "input": "mtip"}
+        return
+    order = {"endianness": this.endianness}
+    yield "device_add", {"driver": "xlnx.xps-intc", "id": f"{p}intc", **order}
+    yield "map-region", {"space": f"{p}view", "region": f"{p}intc", "offset": this.intc}
+    yield "device_add", {"driver": "xlnx.xps-timer", "id": f"{p}timer", **order}
+    yield "map-region", {"space": f"{p}view", "region": f"{p}timer", "offset": this.timer}
+    yield "wire-irq", {"from": f"{p}timer", "output": "irq", "to": f"{p}intc", "input": f"irq[{this.timer_line}]"}
+    yield "wire-irq", {"from": f"{p}intc", "output": "irq", "to": f"{p}cpu", "input": "irq"}
+
+
+def demo(rv_image: Path, mb_image: Path, shared: Path, chardev: str, *, accel: str = "") -> Iterable[Command]:
+    """Two CPUs of different word size and byte order, each with RAM of its own; shared RAM (1 MiB, file `shared`), a mailbox
+    that interrupts either side, and one UART."""
+    extra = {"accel": accel} if accel else {}
+    yield "machine-create", {}
+    for name, target, size in ("rv", "riscv64", 16 * MIB), ("mb", "microblaze", 512 << 10):
+        yield "object-add", {"qom-type": "address-space", "id": f"{name}-view"}
+        yield "object-add", {"qom-type": "memory-backend-ram", "id": f"{name}-ram", "size": size}
+        yield "object-add", {
+            "qom-type": "cpu-cluster", "id": f"{name}-cluster", "target": target, "address-space": f"{name}-view", **extra,
+        }  # fmt: skip
+    file = {"mem-path": str(shared), "share": True, "size": MIB}
+    yield "object-add", {"qom-type": "memory-backend-file", "id": "shared", **file}
+    yield "device_add", {"driver": "rv64-riscv-cpu", "id": "rv0", "cluster": "rv-cluster", "image": str(rv_image)}
+    yield "device_add", {"driver": "microblaze-cpu", "id": "mb0", "cluster": "mb-cluster", "image": str(mb_image)}
+    yield "device_add", {"driver": "ns16550", "id": "uart0", "chardev": chardev}
+    yield "device_add", {"driver": "xlnx.mailbox", "id": "mbox", "if0-endianness": "little", "if1-endianness": "big"}
+    yield "device_add", {"driver": "xlnx.xps-intc", "id": "intc", "endianness": "big"}
+    yield "device_add", {"driver": "riscv.sifive.test", "id": "finisher"}
+    for region, rv_at, mb_at in (
+        ("rv-ram", 0x80000000, None),
+        ("mb-ram", None, 0),
+        ("shared", 0x90000000, 0x90000000),
+        ("uart0", 0x10000000, 0x10000000),
+        ("finisher", 0x100000, 0x100000),
+        ("mbox/if0", 0x10010000, None),
+        ("mbox/if1", None, 0x10020000),
+        ("intc", None, 0x41200000),
+    ):
+        for space, at in ("rv-view", rv_at), ("mb-view", mb_at):
+            if at is not None:
+                yield "map-region", {"space": space, "region": region, "offset": at}
+    yield "wire-irq", {"from": "mbox", "output": "irq0", "to": "rv0", "input": "meip"}
+    yield "wire-irq", {"from": "mbox", "output": "irq1", "to": "intc", "input": "irq[0]"}
+    yield "wire-irq", {"from": "intc", "output": "irq", "to": "mb0", "input": "irq"}
