@@ -17,6 +17,7 @@ Images are parsed and checked in realize() and written by the machine's reset, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from ratite.core.cpu.cluster import CpuCluster
     from ratite.core.loader import Image
     from ratite.core.memory.access import Access
+
+
+_HIDDEN = (("irq_lines", 64, "levels of the input lines"), ("ctx", 8, "decoding context"))
 
 
 class RegisterProp(Prop):
@@ -238,6 +242,11 @@ class Cpu(Device):
     def _register_props(self) -> dict[str, Prop]:
         assert self.vcpu is not None, "realize() made it"
         props: dict[str, Prop] = {}
+        # What every vCPU has besides the fields that its ISA declares.
+        for name, width, text in (("pc", self.cluster.bits, "program counter"), *_HIDDEN):
+            with suppress(KeyError):
+                self.vcpu.get(name)
+                props[name] = RegisterProp(name, width, text, name, 0)
         for field in self.vcpu.fields():
             for index, name in enumerate(field.names):
                 props[name] = RegisterProp(name, field.width, field.text or "register", field.name, index)
