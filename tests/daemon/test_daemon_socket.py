@@ -354,17 +354,17 @@ def test_phases_are_named_in_refusals(daemon: DaemonProcess) -> None:
 
 
 def test_paused_start(path: str) -> None:
-    with DaemonProcess(path, "-S", "--name", "n", "--uuid", "12345678123456781234567812345678") as process:
-        with process.client() as qmp:
-            assert qmp.execute("query-name") == {"name": "n"}
-            assert qmp.execute("query-uuid") == {"UUID": "12345678-1234-5678-1234-567812345678"}
-            qmp.execute("machine-create")
-            qmp.execute("x-exit-preconfig")
-            assert qmp.execute("query-status") == {"running": False, "status": "prelaunch"}
-            assert qmp.execute("query-machine-phase") == {"phase": "ready"}
-            qmp.execute("cont")
-            assert qmp.wait_event("RESUME")
-            assert qmp.execute("query-status")["running"]
+    options = ("-S", "--name", "n", "--uuid", "12345678123456781234567812345678")
+    with DaemonProcess(path, *options) as process, process.client() as qmp:
+        assert qmp.execute("query-name") == {"name": "n"}
+        assert qmp.execute("query-uuid") == {"UUID": "12345678-1234-5678-1234-567812345678"}
+        qmp.execute("machine-create")
+        qmp.execute("x-exit-preconfig")
+        assert qmp.execute("query-status") == {"running": False, "status": "prelaunch"}
+        assert qmp.execute("query-machine-phase") == {"phase": "ready"}
+        qmp.execute("cont")
+        assert qmp.wait_event("RESUME")
+        assert qmp.execute("query-status")["running"]
 
 
 def test_qmp_shell(daemon: DaemonProcess, path: str, tmp_path: Path) -> None:
