@@ -99,9 +99,12 @@ def _visit_null(value: Any) -> Any:
 def _visit_number(value: Any) -> Any:
     if type(value) is float:
         return value
-    if type(value) is not int or not -(1 << 63) <= value < 1 << 64:
+    if type(value) is not int:
         raise _wrong_type("number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise _wrong_type("number") from None
 
 
 def _integer_visitor(name: str) -> Visit:

@@ -29,7 +29,8 @@ def strict_integer(_: object, value: object) -> bool:
     return type(value) is int
 
 
-Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", strict_integer))
+STRICT_TYPES = Draft202012Validator.TYPE_CHECKER.redefine("integer", strict_integer)
+Validator: Any = extend(Draft202012Validator, type_checker=STRICT_TYPES)  # type: ignore[no-untyped-call]
 VALIDATORS = [
     {name: Validator(tables.json_schema(name)) for name in tables.commands if tables.commands[name].arg_type}
     for tables in VIEWS

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_qapi_type() -> None:
 
 # ---------------------------------------------------------------- unions that grow
 
-MEMBERS = [
+MEMBERS: list[dict[str, Any]] = [
     {"name": "base-address", "type": "uint64"},
     {"name": "irq", "type": "str", "optional": True, "features": [{"name": "unstable"}]},
     {"name": "only-a", "type": "bool", "optional": True, "if": "CONFIG_A"},

@@ -70,6 +70,7 @@ def test_a_number_becomes_a_double(tables: Tables) -> None:
         ("all-builtins", {**NEEDED, "s": 1, "zz": 1}, "Invalid parameter type for 's', expected: string"),
         ("all-builtins", {**NEEDED, "s": None}, "Invalid parameter type for 's', expected: string"),
         ("all-builtins", {**NEEDED, "n": "1"}, "Invalid parameter type for 'n', expected: number"),
+        ("all-builtins", {**NEEDED, "n": 10**400}, "Invalid parameter type for 'n', expected: number"),
         ("all-builtins", {**NEEDED, "n": True}, "Invalid parameter type for 'n', expected: number"),
         ("all-builtins", {**NEEDED, "i": "x"}, "Invalid parameter type for 'i', expected: integer"),
         ("all-builtins", {**NEEDED, "i": 1.0}, "Invalid parameter type for 'i', expected: integer"),

@@ -23,7 +23,7 @@ PREFIX = "JSON parse error, "
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=("Cs",)), max_size=8),
+    | st.text(st.characters(codec="utf-8"), max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
@@ -154,9 +154,10 @@ def test_an_object_past_a_limit_ends_with_a_flush_too() -> None:
 
 def test_big_input_in_small_chunks_is_kept_once() -> None:
     # Quadratic rescanning would take minutes here.
+    stream = JsonStream()
     data = b'{"a":"' + b"x" * 3_000_000 + b'","b":[' + b'"y",' * 50_000 + b"0]}"
-    ((kind, value),) = feed_in(data, 512)  # type: ignore[misc]
-    assert kind == "value" and len(value["a"]) == 3_000_000 and len(value["b"]) == 50_001
+    (value,) = [item for start in range(0, len(data), 512) for item in stream.feed(data[start : start + 512])]
+    assert isinstance(value, dict) and len(value["a"]) == 3_000_000 and len(value["b"]) == 50_001
     digits = b"[" + b"1" * 200_000 + b"]"
     assert len(feed_in(digits, 64)) == 1
 
@@ -196,9 +197,7 @@ def test_encode(value: object, line: bytes) -> None:
 def test_what_is_encoded_reads_back(value: object) -> None:
     line = encode(value)
     assert line.endswith(b"\r\n") and line.isascii() and line.count(b"\n") == 1
-    ((kind, got),) = feed_in(line, len(line))  # type: ignore[misc]
-    assert kind == "value"
-    assert json.dumps(got) is not None
+    (got,) = JsonStream().feed(line + b"\n")
     assert encode(got) == line
 
 
