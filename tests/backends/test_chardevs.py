@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -326,6 +327,20 @@ def test_ids_kinds_and_breaks(chardevs) -> None:
     chardevs.send_break("n0")
     front.expect("break")
     assert chardevs.find("n0").path == "/chardevs/n0"
+
+
+def test_hosts_without_terminals_or_unix_sockets(chardevs, place, monkeypatch) -> None:
+    chardevs.io.call(lambda: None)  # its own socket pair is the host's business
+    for name in ("tty", "termios", "pty", "fcntl"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with pytest.raises(GenericError, match="chardev 'pty' can't be used on this host"):
+        chardevs.add("c0", "pty")
+    with pytest.raises(GenericError, match="UNIX sockets need a POSIX host"):
+        chardevs.add("c0", "socket", unix(place / "s"))
+    addr = {"type": "inet", "data": {"host": "127.0.0.1", "port": "0"}}
+    chardevs.add("c0", "socket", {"addr": addr})
+    assert chardevs.find("c0").actual_address.startswith("127.0.0.1:")
 
 
 def test_io_thread_outlives_a_broken_handler() -> None:

@@ -84,8 +84,10 @@ class StdioChardev(StreamChardev):
     def _raw_terminal(self) -> None:
         if sys.platform == "win32" or not os.isatty(self.fds[0]):
             return
-        import termios
-
+        try:
+            import termios
+        except ImportError as error:
+            raise GenericError(f"chardev 'stdio' can't use a terminal on this host: {error}") from None
         self._terminal = termios.tcgetattr(self.fds[0])
         raw = termios.tcgetattr(self.fds[0])
         raw[0] &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP | termios.INLCR)

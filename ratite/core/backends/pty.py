@@ -40,8 +40,10 @@ class PtyChardev(StreamChardev):
     def open(self) -> None:
         if sys.platform == "win32":
             raise GenericError("chardev 'pty' needs a POSIX host")
-        import tty
-
+        try:
+            import tty
+        except ImportError as error:
+            raise GenericError(f"chardev 'pty' can't be used on this host: {error}") from None
         try:
             master, slave = os.openpty()
         except OSError as error:

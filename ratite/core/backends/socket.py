@@ -222,7 +222,7 @@ def _parse_address(addr: Any) -> tuple[str, ...]:
 
 
 def _unix_socket(path: str) -> socket.socket:
-    if sys.platform == "win32":
+    if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
         raise GenericError("UNIX sockets need a POSIX host")
     if len(os.fsencode(path)) >= _PATH_MAX:
         raise GenericError(f"UNIX socket path '{path}' is too long")

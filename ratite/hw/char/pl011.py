@@ -13,6 +13,7 @@ on a loader having enabled it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from ratite.core.device import Window
@@ -26,13 +27,9 @@ CR_UARTEN, CR_LBE, CR_TXE, CR_RXE = 0x1, 0x80, 0x100, 0x200
 LCR_FEN = 0x10
 RI, CTS, DCD, DSR, RX, TX, RT, FE, PE, BE, OE = (1 << n for n in range(11))
 # interrupts of each single line
-GROUPS: Mapping[str, int] = {
-    "msintr": RI | CTS | DCD | DSR,
-    "rxintr": RX,
-    "txintr": TX,
-    "rtintr": RT,
-    "eintr": FE | PE | BE | OE,
-}
+GROUPS: Mapping[str, int] = MappingProxyType(
+    {"msintr": RI | CTS | DCD | DSR, "rxintr": RX, "txintr": TX, "rtintr": RT, "eintr": FE | PE | BE | OE}
+)
 BREAK = 0x400  # in an entry of the receive FIFO, as in DR
 LEVELS = (2, 4, 8, 12, 14, 14, 14, 14)  # entries, by IFLS's fields; reserved codes act as the last
 IDENTIFICATION = (0x11, 0x10, 0x24, 0x00, 0x0D, 0xF0, 0x05, 0xB1)
@@ -45,6 +42,8 @@ class Pl011(SerialDevice):
     TYPE: ClassVar[str] = "pl011"
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1, **dict.fromkeys(GROUPS, 1)}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x1000, (1, 4), (4, 4))}
+
+    HOT_READS: ClassVar[Mapping[int, str]] = {0x18: "_fr_read"}
 
     clock_frequency = config("uint32", 24_000_000, "UARTCLK", unit="Hz", minimum=1)
     disabled_writes = debug("uint64", 0, "characters written while transmission was disabled")

@@ -29,6 +29,8 @@ class XlnxUartlite(SerialDevice):
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x10, (1, 4), (4, 4), "endianness")}
 
+    HOT_READS: ClassVar[Mapping[int, str]] = {0x0: "_rx_read", 0x8: "_stat_read"}
+
     endianness = config("str", "little", "byte order of the registers", values=("little", "big"))
 
     RX = Reg(0x0, access="ro", saved=False, text="receive FIFO")

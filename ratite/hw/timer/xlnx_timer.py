@@ -155,8 +155,13 @@ class XlnxTimer(MmioDevice):
 
     @TCSR.on_read
     def _tcsr_read(self, n: int, value: int) -> int:
-        self._catch_up(n)
-        return self.TCSR[n]
+        tcsr = self.TCSR
+        if not tcsr[n] & TINT:
+            self._catch_up(n)
+            if tcsr[n] & TINT:  # seen before the clock's timer came to tell
+                self._arm(n)
+                self._update()
+        return tcsr[n]
 
     @TCSR.on_write
     def _tcsr_written(self, n: int, value: int, old: int) -> None:
