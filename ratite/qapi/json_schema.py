@@ -11,6 +11,7 @@ from ratite.qapi.resolved import BUILTIN_JSON_TYPES, INTEGER_RANGES, ResolvedSch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     Json = dict[str, Any]
@@ -20,19 +21,21 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def arguments_schema(
-    schema: ResolvedSchema, facts: frozenset[str], arg_type: str | None, name: str, gen: bool = True, doc: str = ""
+    schema: ResolvedSchema, facts: frozenset[str], arg_type: str | None, name: str, gen: bool, doc: Mapping[str, Any]
 ) -> Json:
     """The schema of the arguments of the command `name`, which are of the object type `arg_type`.
 
-    With `gen` false the declared members are checked and any others are welcome.
+    With `gen` false the declared members are checked and any others are welcome.  `doc` is the
+    command's DOC of the resolved form; its texts become descriptions.
     """
     maker = _Maker(schema, facts)
     body: Json = {"$schema": DIALECT, "title": name}
-    if doc:
-        body["description"] = doc
+    if "text" in doc:
+        body["description"] = doc["text"]
     if arg_type is None:
         return {**body, "type": "object", "additionalProperties": False}
     root = maker.object_body(arg_type)
+    _describe(root, doc)
     if gen:
         _close(root)
     body.update(root)
@@ -50,6 +53,12 @@ def type_schema(schema: ResolvedSchema, facts: frozenset[str], name: str) -> Jso
     if definitions:
         body["$defs"] = definitions
     return body
+
+
+def _describe(body: Json, doc: Mapping[str, Any]) -> None:
+    for name, text in doc.get("members", {}).items():
+        if name in body["properties"]:
+            body["properties"][name]["description"] = text
 
 
 def _close(body: Json) -> Json:
@@ -96,6 +105,10 @@ class _Maker:
             body["required"] = required
         if definition["meta"] == "union":
             self._add_branches(body, definition)
+        owner: Json | None = definition
+        while owner is not None:
+            _describe(body, owner.get("doc", {}))
+            owner = self._schema.get(owner["base"]) if "base" in owner else None
         return body
 
     def _add_branches(self, body: Json, union: Json) -> None:

@@ -15,6 +15,7 @@ from ratite.qapi.errors import SchemaError
 from ratite.qapi.lexer import Lexer, Token
 from ratite.qapi.source import Place, Pragma, show
 
+MAX_NESTING = 100
 METAS = ("enum", "struct", "union", "alternate", "command", "event")
 
 
@@ -69,6 +70,7 @@ class _FileParser:
         parsed.files.append(str(self._path.resolve()))
         self._lexer = Lexer(text, self._place)
         self._token = Token("end", "", 1, 1)
+        self._depth = 0
 
     def parse(self) -> None:
         doc: Doc | None = None
@@ -151,10 +153,13 @@ class _FileParser:
 
     def _value(self) -> Any:
         token = self._token
-        if token.kind == "{":
-            return self._members()
-        if token.kind == "[":
-            return self._array()
+        if token.kind in ("{", "["):
+            self._depth += 1
+            if self._depth > MAX_NESTING:
+                raise self._place.at(token.line).error(f"nested more than {MAX_NESTING} deep", token.col)
+            value = self._members() if token.kind == "{" else self._array()
+            self._depth -= 1
+            return value
         if token.kind in ("string", "bool"):
             self._accept()
             return token.value

@@ -186,5 +186,4 @@ class Tables:
         from ratite.qapi.json_schema import arguments_schema
 
         entry = self.commands[command]
-        text = entry.doc.get("text", "")
-        return arguments_schema(self.schema, self.facts, entry.arg_type, command, entry.gen, text)
+        return arguments_schema(self.schema, self.facts, entry.arg_type, command, entry.gen, entry.doc)

@@ -58,6 +58,7 @@ _ESCAPES = MappingProxyType(
     {0x62: "\b", 0x66: "\f", 0x6E: "\n", 0x72: "\r", 0x74: "\t", 0x2F: "/", 0x5C: "\\", 0x22: '"', 0x27: "'"}
 )
 _HEX4 = re.compile(rb"[0-9a-fA-F]{4}").match
+_DOUBTFUL_ESCAPE = re.compile(rb"\\u[dDfF]").search
 _LOW_SURROGATE = re.compile(rb"\\u([dD][c-fC-F][0-9a-fA-F]{2})").match
 
 
@@ -180,7 +181,8 @@ class JsonStream:
         out: list[object] = []
         self._out = out
         pos, end = 0, len(data)
-        plain = data.isascii() and b"\\u" not in data and end < TOKEN_COUNT_LIMIT
+        # Surrogates and noncharacters begin with \\ud or \\uf; the quick decoder doesn't mind them.
+        plain = data.isascii() and end < TOKEN_COUNT_LIMIT and not _DOUBTFUL_ESCAPE(data)
         text = data.decode("ascii") if plain else ""
         while pos < end:
             if plain and self.idle:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from qapi_golden import message, read_cases
 
 from ratite.qapi.__main__ import main
@@ -108,6 +111,35 @@ def test_older_documentation_is_accepted_on_demand(tmp_path: Path) -> None:
         compile_schema(str(tmp_path / "a.json"))
     (command,) = compile_schema(str(tmp_path / "a.json"), doc_style=False).definitions
     assert "Note: so it is" in command["doc"]["text"]
+
+
+SOURCES = "".join(path.read_text() for path in sorted((DATA / "good").rglob("*.json")))
+LINES = [line for line in SOURCES.splitlines() if "include" not in line]
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.data())
+def test_any_text_compiles_or_is_a_schema_error(data: st.DataObject) -> None:
+    lines = list(LINES)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        line = lines[at]
+        cut = data.draw(st.integers(0, len(line)))
+        junk = data.draw(st.sampled_from(["", "'", "{", "}", "[", "]", ":", ",", "#", "##", "\t", "\\", "@", "'if': 'x',"]))
+        lines[at] = line[:cut] + junk + line[cut + data.draw(st.integers(0, 3)) :]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.json"
+        path.write_text("\n".join(lines), encoding="utf-8")
+        try:
+            compile_schema(str(path))
+        except SchemaError as error:
+            assert error.file.endswith("a.json") and error.line > 0 and error.msg
+
+
+def test_nesting(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{ 'command': 'cmd', 'if': " + "{ 'not': " * 5000)
+    with pytest.raises(SchemaError, match=r"a\.json:1:\d+: nested more than 100 deep"):
+        compile_schema(str(tmp_path / "a.json"))
 
 
 # ---------------------------------------------------------------- the tool

@@ -110,7 +110,7 @@ def calls(draw: Any) -> tuple[int, str, dict[str, Any]]:
     return view, command, value
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(calls())
 def test_one_verdict(call: tuple[int, str, dict[str, Any]]) -> None:
     view, command, value = call
