@@ -34,3 +34,24 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with DaemonProcess(place) as process:
         process.client().close()
         yield place
+
+
+@pytest.fixture
+def toy(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaemonProcess]:
+    """A daemon with the plug-in of tests/daemon/plugin, and with one that can't be imported."""
+    install_plugins(tmp_path, monkeypatch)
+    with DaemonProcess(path) as process:
+        yield process
+
+
+def install_plugins(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distributions as pip would leave them, on the path of processes to come."""
+    for name, package in (("ratite-toy", "ratite_toy"), ("ratite-broken", "ratite_broken")):
+        info = place / f"{package}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+        (info / "entry_points.txt").write_text(f"[ratite.devices]\n{package} = {package}\n")
+    (place / "ratite_broken").mkdir()
+    (place / "ratite_broken" / "__init__.py").write_text("raise SystemExit('no such luck')\n")
+    plugin, repository = Path(__file__).parent / "plugin", Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", f"{place}:{plugin}:{repository}")

@@ -56,8 +56,8 @@ def test_each_monitor_has_its_own_view(daemon: DaemonProcess, path: str) -> None
         )
 
 
-def test_a_view_follows_the_machines_targets(daemon: DaemonProcess) -> None:
-    with daemon.client() as qmp, daemon.client() as pinned, daemon.client() as other:
+def test_a_view_follows_the_machines_targets(toy: DaemonProcess) -> None:
+    with toy.client() as qmp, toy.client() as pinned, toy.client() as other:
         targets = [row["name"] for row in qmp.execute("query-targets") if row["usable"]]
         if len(targets) < 2:
             pytest.skip("fewer than two targets are installed")
@@ -106,15 +106,16 @@ def test_a_client_that_does_not_read_costs_little(daemon: DaemonProcess, path: s
         good.ask(b'{"execute":"query-qmp-schema"}')
         before = memory_of(daemon.process.pid)
         bad.sock.settimeout(0.3)
+        command = b'{"execute":"query-qmp-schema","id":"%s"}' % (b"x" * 8000)
         sent = 0
         with pytest.raises(TimeoutError):
             while True:
-                sent += bad.sock.send(b'{"execute":"query-qmp-schema"}' * 100)
+                sent += bad.sock.send(command)
         assert status(good) == "prelaunch"
         assert memory_of(daemon.process.pid) - before < 8 << 20
         # It gets every answer once it reads.
         bad.sock.settimeout(10)
-        assert all("return" in bad.line() for _ in range(sent // 30))
+        assert all("return" in bad.line() for _ in range(sent // len(command)))
 
 
 def test_a_client_that_lets_events_wait_is_closed(daemon: DaemonProcess, path: str) -> None:

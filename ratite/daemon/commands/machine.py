@@ -25,7 +25,7 @@ def query_cpus_fast(ctx: Context, arguments: dict[str, Any]) -> object:
         {
             "cpu-index": index,
             "qom-path": cpu.path,
-            "thread-id": cpu.get_property("thread-id"),
+            "thread-id": cpu.thread_id,
             "props": {"core-id": index},
             "target": cpu.cluster.target,
         }

@@ -10,7 +10,9 @@ from ratite.daemon.hmp.line import HmpError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ratite.core.accel.base import Vcpu
     from ratite.core.cpu.base import Cpu
+    from ratite.core.isa.state import StateField
     from ratite.core.objects.obj import Obj
     from ratite.daemon.hmp.line import Line
 
@@ -78,7 +80,7 @@ def cpus(line: Line) -> str:
     if not line.ctx.daemon.has_machine:
         return ""
     return "".join(
-        f"{'*' if index == chosen else ' '} CPU #{index}: thread_id={cpu.get_property('thread-id')} {cpu.path} ({cpu.TYPE})\n"
+        f"{'*' if index == chosen else ' '} CPU #{index}: thread_id={cpu.thread_id} {cpu.path} ({cpu.TYPE})\n"
         for index, cpu in enumerate(line.ctx.machine.cpus())
     )
 
@@ -195,17 +197,20 @@ def registers(line: Line) -> str:
 
 
 def _registers(cpu: Cpu) -> str:
-    if not cpu.instance_properties:
+    if cpu.vcpu is None:
         return " (not realized)\n"
-    cells = []
-    for prop in cpu.instance_properties.values():
-        digits = int(prop.type.removeprefix("uint")) // 4
-        cells.append((f"{prop.name:<8}", f"{cpu.get_property(prop.name):0{digits}x}"))
     text, width = "", 0
-    for label, value in cells:
-        cell = f" {label} {value}"
+    for field, name, index in _shown_registers(cpu.vcpu):
+        cell = f" {name:<8} {cpu.vcpu.get(field.name, index):0{2 * field.size}x}"
         if width and width + len(cell) > _LINE_WIDTH:
             text, width = text + "\n", 0
         text += cell
         width += len(cell)
     return text + "\n"
+
+
+def _shown_registers(vcpu: Vcpu) -> Iterator[tuple[StateField, str, int]]:
+    for field in vcpu.fields():
+        if not field.hidden:
+            for index, name in enumerate(field.names):
+                yield field, name, index

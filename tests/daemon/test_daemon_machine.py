@@ -1,0 +1,194 @@
+"""A heterogeneous machine of toys, assembled and looked at over QMP.  Nothing here knows a real target."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from ratite.clients.qmp import Client, CommandError, DaemonProcess
+
+
+def assemble(qmp: Client, behaviour: str = "sleep") -> None:
+    """Two clusters, each with its view and memory; a lever in both views."""
+    qmp.execute("machine-create")
+    for name, target, kind in (("a", "toy64", "toy64-cpu"), ("b", "toybe", "toybe-cpu")):
+        # Links first, what they name later: any order does.
+        qmp.execute("device_add", driver=kind, id=f"cpu-{name}", cluster=f"cluster-{name}", behaviour=behaviour)
+        qmp.execute("map-region", space=f"space-{name}", region=f"ram-{name}", offset=0x1000)
+        qmp.execute("object-add", {"qom-type": "cpu-cluster", "id": f"cluster-{name}", "target": target,
+                                   "accel": "toy", "address-space": f"space-{name}"})  # fmt: skip
+        qmp.execute("object-add", {"qom-type": "address-space", "id": f"space-{name}"})
+        qmp.execute("object-add", {"qom-type": "memory-backend-ram", "id": f"ram-{name}", "size": 0x1000})
+        qmp.execute("map-region", space=f"space-{name}", region="lever", offset=0x8000)
+    qmp.execute("wire-irq", {"from": "lever", "output": "irq", "to": "cpu-a", "input": "irq"})
+    qmp.execute("device_add", driver="toy-lever", id="lever", speed=7)
+
+
+def test_inventory(toy: DaemonProcess) -> None:
+    with toy.client() as qmp:
+        targets = {row["name"]: row for row in qmp.execute("query-targets")}
+        assert targets["toybe"] == {
+            "name": "toybe", "word-size": 32, "byte-order": "big", "cpu-types": ["toybe-cpu"], "usable": True,
+            "default-cpu": "toybe-cpu", "present": False, "primary": False,
+        }  # fmt: skip
+        (lever,) = [row for row in qmp.execute("query-device-types", kind="device") if row["name"] == "toy-lever"]
+        assert lever["inputs"] == [{"name": "in", "count": 1}]
+        assert lever["regions"] == ["regs"]
+        assert not lever["available"]
+        assert "machine-create" in lever["reason"]
+        properties = {row["name"]: row for row in qmp.execute("device-list-properties", typename="toy-lever")}
+        assert properties["speed"] == {
+            "name": "speed", "type": "uint8", "description": "how fast", "default-value": 3, "kind": "config",
+            "maximum": 9, "unit": "Hz", "since": "0.1",
+        }  # fmt: skip
+        modules = {row["name"]: row for row in qmp.execute("query-modules")}
+        assert modules["ratite_broken"]["state"] == "failed"
+        assert "no such luck" in modules["ratite_broken"]["reason"]
+        assert modules["ratite_toy.parts"]["distribution"] == "ratite-toy"
+        assert not modules["ratite_toy.parts"]["built-in"]
+        assert "toy" in [row["name"] for row in qmp.execute("query-accelerators")]
+
+
+def test_assembled_in_any_order_and_started(toy: DaemonProcess) -> None:
+    with toy.client() as qmp, toy.client() as other:
+        assemble(qmp)
+        assert [e["data"]["targets"] for e in qmp.events] == [["toy64"], ["toy64", "toybe"]]
+        assert [e["data"]["generation"] for e in qmp.events] == [1, 2]
+        assert "HETEROGENEOUS" in other.execute("query-view")["facts"]
+        assert qmp.execute("query-target") == {"arch": "toy64"}
+        assert qmp.execute("query-memory-size-summary") == {"base-memory": 0x2000}
+        qmp.execute("x-exit-preconfig")
+        other.wait_event("RESUME")
+        cpus = qmp.execute("query-cpus-fast")
+        assert [(cpu["cpu-index"], cpu["qom-path"], cpu["target"]) for cpu in cpus] == [
+            (0, "/machine/peripheral/cpu-a", "toy64"),
+            (1, "/machine/peripheral/cpu-b", "toybe"),
+        ]
+        assert all(Path(f"/proc/{toy.process.pid}/task/{cpu['thread-id']}").exists() for cpu in cpus)
+        assert qmp.execute("qom-get", path="cpu-a", property="pc") == 0x1000
+        assert qmp.execute("qom-get", path="/machine/peripheral/lever", property="speed") == 7
+        with pytest.raises(CommandError, match="after it was realized"):
+            qmp.execute("qom-set", path="lever", property="speed", value=1)
+        listed = qmp.execute("qom-list-get", paths=["lever", "/objects/ram-a"])
+        assert {"name": "speed", "type": "uint8", "value": 7} in listed[0]["properties"]
+        qmp.execute("view-select", target="toybe")
+        assert [cpu["target"] for cpu in qmp.execute("query-cpus-fast")] == ["toybe"]
+
+
+def test_wire_names_every_dangling_end(toy: DaemonProcess) -> None:
+    with toy.client() as qmp:
+        qmp.execute("machine-create")
+        qmp.execute("device_add", driver="toy64-cpu", id="cpu0", cluster="nowhere")
+        qmp.execute("wire-irq", {"from": "gone", "output": "irq", "to": "cpu0", "input": "irq"})
+        qmp.execute("map-region", space="no-space", region="no-region", offset=0)
+        for command in ("machine-wire", "x-exit-preconfig"):
+            with pytest.raises(CommandError) as caught:
+                qmp.execute(command)
+            for name in ("nowhere", "gone", "no-space", "no-region"):
+                assert name in caught.value.desc
+            assert qmp.execute("query-machine-phase") == {"phase": "created"}
+
+
+def test_guest_memory(toy: DaemonProcess, tmp_path: Path) -> None:
+    with toy.client() as qmp:
+        assemble(qmp)
+        out = tmp_path / "out"
+        with pytest.raises(CommandError, match="permitted only after machine initialization"):
+            qmp.execute("pmemsave", val=0x1000, size=16, filename=str(out))
+        qmp.execute("x-exit-preconfig")
+        qmp.execute("pmemsave", val=0x1000, size=16, filename=str(out))
+        assert out.read_bytes() == bytes(16)
+        qmp.execute("pmemsave", val=0x1000, size=0x1000, filename=str(out), space="space-b")
+        assert out.stat().st_size == 0x1000
+        qmp.execute("memsave", val=0x1ff0, size=16, filename=str(out), cpu_index=1)
+        with pytest.raises(CommandError, match="Parameter 'cpu-index' expects a CPU number"):
+            qmp.execute("memsave", val=0, size=1, filename=str(out), cpu_index=9)
+        with pytest.raises(CommandError, match="Invalid addr 0x0000000000000ff0/size 32 specified"):
+            qmp.execute("memsave", val=0xFF0, size=32, filename=str(out))
+        with pytest.raises(CommandError, match="Could not open '/nonexistent/x': No such file"):
+            qmp.execute("pmemsave", val=0x1000, size=1, filename="/nonexistent/x")
+
+
+def test_human_monitor(toy: DaemonProcess) -> None:
+    with toy.client() as qmp:
+        assemble(qmp)
+        qmp.execute("x-exit-preconfig")
+        assert qmp.hmp("info status") == "VM status: running\n"
+        assert "/cpu-a (toy64-cpu)" in qmp.hmp("info qom-tree")
+        tree = qmp.hmp("info qtree")
+        assert '  dev: toy-lever, id "lever"\n' in tree
+        assert "    speed = 7 (0x7)\n" in tree
+        assert '    gpio-out "irq" 1\n' in tree
+        mtree = qmp.hmp("info mtree")
+        assert "address-space: space-a\n" in mtree
+        assert "    0000000000001000-0000000000001fff (prio 0, ram): ram-a" in mtree
+        assert "  0000000000008000-000000000000800f (prio 0, i/o)" in qmp.hmp("info mtree -f")
+        assert qmp.hmp("xp /4xw 0x1000") == "0000000000001000: 0x00000000 0x00000000 0x00000000 0x00000000\n"
+        assert qmp.hmp("x/2xg $pc") == "0000000000001000: 0x0000000000000000 0x0000000000000000\n"
+        assert qmp.hmp("xp /12xb 4096").splitlines()[1] == "0000000000001008: 0x00 0x00 0x00 0x00"
+        assert qmp.hmp("xp /2dh 0x1000") == "0000000000001000:      0      0\n"
+        assert qmp.hmp("xp /2c 0x1000") == "0000000000001000: '\\x00' '\\x00'\n"
+        assert qmp.hmp("xp /4xw 0") == "0000000000000000: Cannot access memory\n"
+        assert ".word 00000000" in qmp.hmp("x /2i $pc")
+        assert qmp.hmp("xp /2z 0").startswith("invalid char in format: 'z'\n")
+        assert qmp.hmp("p $nope").startswith("unknown register")
+        assert qmp.hmp("p $pc + 2*(3-1)") == "0x1004\n"
+        registers = qmp.hmp("info registers -a")
+        assert registers.startswith("\nCPU#0\n pc       0000000000001000 x0       0000000000000000")
+        assert "\nCPU#1\n pc       00001000 x0       00000000 x1       00000abc" in registers
+        assert "CPU#1" not in qmp.hmp("info registers")
+        assert qmp.hmp("info registers 1").startswith("\nCPU#1\n")
+        assert qmp.hmp("info cpus").startswith("* CPU #0: thread_id=")
+        assert qmp.hmp("qom-set lever speed 1").startswith("Error: Attempt to set property 'speed'")
+        qmp.hmp("stop")
+        assert qmp.wait_event("STOP")
+        qmp.hmp("device_add toy-lever,id=second,speed=0x4")
+        assert qmp.hmp("qom-get second speed") == "4\n"
+        qmp.hmp("device_del second")
+        deleted = qmp.wait_event("DEVICE_DELETED")["data"]
+        assert deleted == {"device": "second", "path": "/machine/peripheral/second"}
+        for line in ("x", "xp /", "p", "p (", "p 1/0", "p 09", "info nope", "nope", "?", "help info", "device_add", "p '"):
+            assert qmp.hmp(line)
+        qmp.hmp("quit")
+        assert qmp.wait_event("SHUTDOWN")["data"]["reason"] == "host-qmp-quit"
+
+
+@pytest.mark.parametrize("behaviour", ["busy", "wedge"])
+def test_sigterm_ends_it_in_time_whatever_the_cpus_do(toy: DaemonProcess, path: str, behaviour: str) -> None:
+    with toy.client() as qmp:
+        assemble(qmp, behaviour)
+        qmp.execute("x-exit-preconfig")
+        assert qmp.execute("query-status")["running"]
+        start = time.monotonic()
+        assert toy.stop() == 0
+        assert time.monotonic() - start < 2
+    assert not Path(path).exists()
+
+
+def test_panic(toy: DaemonProcess) -> None:
+    with toy.client() as qmp, toy.client() as qemu:
+        qemu.execute("view-select", personality="qemu")
+        assemble(qmp, "panic")
+        qmp.execute("x-exit-preconfig")
+        panic = qmp.wait_event("GUEST_PANICKED")["data"]
+        assert panic["action"] == "pause"
+        assert panic["cpu"]["cause"] == "no trap handler"
+        assert qemu.wait_event("GUEST_PANICKED")["data"] == {"action": "pause"}
+        deadline = time.monotonic() + 5
+        while qmp.execute("query-status")["status"] != "guest-panicked":
+            assert time.monotonic() < deadline
+        assert qmp.hmp("info status") == "VM status: paused (guest-panicked)\n"
+        assert qmp.execute("query-machine-phase") == {"phase": "paused"}
+
+
+def test_allow_bounds_what_may_be_loaded(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from conftest import install_plugins
+
+    install_plugins(tmp_path, monkeypatch)
+    with DaemonProcess(path, "--allow", "target:no-such") as process, process.client() as qmp:
+        rows = {row["name"]: row for row in qmp.execute("query-targets")}
+        assert all(row["reason"] == "not allowed" for row in rows.values())
+        with pytest.raises(CommandError, match=r"not allowed|not found"):
+            qmp.execute("view-select", target="toy64")
