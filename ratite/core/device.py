@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ratite.core import log
 from ratite.core.irq import Input, Output, find_end
 from ratite.core.objects.obj import Obj
-from ratite.core.objects.props import debug
+from ratite.core.objects.props import Prop, debug, state
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -25,12 +25,26 @@ if TYPE_CHECKING:
 _SITES_MAX = 256
 
 
+class TimerProp(Prop):
+    """The deadline of one of a device's timers, so that it is saved like everything else; -1: not armed."""
+
+    __slots__ = ("timer",)
+
+    def __init__(self, name: str, timer: Timer) -> None:
+        super().__init__("state", "int64", -1, "deadline of a timer, virtual time; -1: not armed", name=name, unit="ns")
+        self.timer = timer
+
+
 class Device(Obj):
     """An object with irq lines, added by device_add."""
 
     TYPE = "device"
     ABSTRACT = True
     KIND = "device"
+
+    # An input's level is its driver's state; it is put back with the driver's outputs.
+    input_levels = debug("list:uint8", text="levels of the irq inputs", getter="_input_levels")
+    output_levels = state("list:uint8", text="levels of the irq outputs", getter="_output_levels", setter="_set_outputs")
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
@@ -44,9 +58,31 @@ class Device(Obj):
         """The machine's virtual clock: the only time a device knows."""
         return self.machine.clock
 
-    def timer(self, callback: Callable[[], None]) -> Timer:
-        """A timer of the virtual clock; `callback` runs on the owner thread under the machine lock."""
-        return self.machine.clock.timer(callback)
+    def timer(self, callback: Callable[[], None], name: str = "") -> Timer:
+        """A timer of the virtual clock; `callback` runs on the owner thread under the machine lock.
+
+        Made in realize(); its deadline is a property of the instance (`name`, default "timer0" and so on), of kind
+        state.  A device that goes takes its timers with it.
+        """
+        timer = self.machine.clock.timer(callback)
+        name = name or f"timer{sum(isinstance(prop, TimerProp) for prop in self.instance_properties.values())}"
+        self.instance_properties = MappingProxyType({**self.instance_properties, name: TimerProp(name, timer)})
+        return timer
+
+    def raw_property(self, prop: Prop) -> Any:
+        """As Obj's, with deadlines out of timers."""
+        if isinstance(prop, TimerProp):
+            return -1 if prop.timer.deadline is None else prop.timer.deadline
+        return super().raw_property(prop)
+
+    def store_property(self, prop: Prop, value: Any) -> None:
+        """As Obj's, with deadlines into timers."""
+        if not isinstance(prop, TimerProp):
+            super().store_property(prop, value)
+        elif value < 0:
+            prop.timer.cancel()
+        else:
+            prop.timer.arm(value)
 
     # -- irq lines
 
@@ -93,6 +129,22 @@ class Device(Obj):
     def on_input(self, name: str, index: int, level: int) -> None:
         """An input changed; `level` is 0 or 1."""
 
+    def _input_levels(self) -> list[int]:
+        return [line.level for line in self.all_inputs()]
+
+    def _output_levels(self) -> list[int]:
+        return [line.level for line in self.all_outputs()]
+
+    def _set_outputs(self, levels: list[int]) -> None:
+        """Put saved levels back at both ends; nobody is told, since the receivers are restored as well."""
+        lines = list(self.all_outputs())
+        if len(lines) != len(levels):
+            raise GenericError(f"'{self.path}' has {len(lines)} irq outputs, not {len(levels)}")
+        for line, level in zip(lines, levels, strict=True):
+            line.level = level
+            if line.peer is not None:
+                line.peer.level = level
+
     # -- life cycle
 
     def wire(self) -> None:
@@ -100,7 +152,11 @@ class Device(Obj):
         self.make_lines()
 
     def unwire(self) -> None:
-        """Drop the lines."""
+        """Drop lines and timers."""
+        for prop in self.instance_properties.values():
+            if isinstance(prop, TimerProp):
+                prop.timer.cancel()
+        self.instance_properties = MappingProxyType({})
         for output in self.all_outputs():
             output.disconnect()
         for end in self.all_inputs():

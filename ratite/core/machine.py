@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ratite.core.assembly import CREATED, INITIALIZED, READY, Assembly, Map, Wire, check_id
 from ratite.core.clock import VirtualClock
 from ratite.core.objects.obj import Obj
-from ratite.core.objects.props import debug, tunable
+from ratite.core.objects.props import debug, state, tunable
 from ratite.core.owner import Owner
 from ratite.core.reset import in_order, reset_all
 from ratite.core.runstate import Panic, RunState, Snapshot
@@ -43,8 +43,17 @@ class MachineNode(Obj):
     TYPE = "hetero-machine"
 
     primary_target = tunable("str", "", "target meant where a command names none (default: the first cluster's)")
+    virtual_time = state("int64", text="the machine's clock", unit="ns", getter="_now", setter="_set_now")
     status = debug("str", text="run state, as query-status shows it", getter="_status")
     machine_phase = debug("str", text="created, initialized or ready", getter="_phase")
+
+    def _now(self) -> int:
+        return self.machine.clock.now()
+
+    def _set_now(self, now: int) -> None:
+        if self.machine.running:
+            raise GenericError("Property 'virtual-time' can't be set while the machine runs")
+        self.machine.clock.set(now)
 
     def _status(self) -> str:
         return self.machine.state.status

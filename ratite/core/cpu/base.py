@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.cpu.thread import CpuThread
 from ratite.core.device import Device
-from ratite.core.objects.props import Prop, config, debug, link
+from ratite.core.objects.props import Prop, config, debug, link, state
 from ratite.core.owner import on_vcpu
 from ratite.qapi.errors import GenericError
 
@@ -71,6 +71,8 @@ class Cpu(Device):
     reset_pc = config("uint64", 0, "where execution starts (default: the image's entry, else the CPU's own)")
     start_powered_off = config("bool", False, "stand until the line reset or halt falls")
     instructions = debug("uint64", text="instructions executed", getter="_instructions")
+    powered = state("bool", True, "whether the CPU was started")
+    asleep = state("bool", text="whether the guest sleeps until an interrupt", getter="_asleep", setter="_set_asleep")
     activity = debug("str", text="parked, running, halted or held", getter="_activity")
     panic = debug("str", "", "why the CPU can't go on")
 
@@ -89,13 +91,12 @@ class Cpu(Device):
         self._images: list[Image] = []
         self._in_reset = False
         self._halted = False
-        self._powered = True
 
     # -- what an accelerator sees (CpuPort)
 
     def isa_config(self) -> Mapping[str, object]:
         """What the ISA description depends on; targets add extensions to word size and byte order."""
-        return {"word-size": self.cluster.bits, "big-endian": self.cluster.big_endian}
+        return {"word": self.cluster.bits, "big": self.cluster.big_endian}
 
     def ram_ranges(self) -> Sequence[RamRange]:
         """Directly accessible memory of the view."""
@@ -150,9 +151,9 @@ class Cpu(Device):
         self._images = images
         if "reset-pc" not in self.given:
             self.reset_pc = images[0].entry if images else self.RESET_PC
-        self.instance_properties = MappingProxyType(self._register_props())
+        self.instance_properties = MappingProxyType({**self.instance_properties, **self._register_props()})
         self._in_reset = self._halted = False
-        self._powered = not self.start_powered_off
+        self.powered = not self.start_powered_off
         self._hold()
 
     def unrealize(self) -> None:
@@ -175,7 +176,7 @@ class Cpu(Device):
     def reset(self) -> None:
         """Start anew at `reset-pc`; nothing executes."""
         self.panic = ""
-        self._powered = not self.start_powered_off
+        self.powered = not self.start_powered_off
         if self.vcpu is not None:
             self._hold()
             self.restart()
@@ -219,19 +220,19 @@ class Cpu(Device):
     def _on_reset_line(self, level: int) -> None:
         self._in_reset = bool(level)
         if not level:
-            self._powered = True
+            self.powered = True
         self._hold()
         self.restart()
 
     def _on_halt_line(self, level: int) -> None:
         self._halted = bool(level)
         if not level:
-            self._powered = True
+            self.powered = True
         self._hold()
 
     def _hold(self) -> None:
         if self.thread is not None:
-            self.thread.hold(self._in_reset or self._halted or not self._powered)
+            self.thread.hold(self._in_reset or self._halted or not self.powered)
 
     # -- registers as properties
 
@@ -277,6 +278,19 @@ class Cpu(Device):
     def thread_id(self) -> int:
         """The host's id of the vCPU thread; no property of the tree, since equal machines have equal trees."""
         return 0 if self.thread is None else self.thread.native_id
+
+    def _asleep(self) -> bool:
+        return self.thread is not None and self.thread.asleep
+
+    def _set_asleep(self, asleep: bool) -> None:
+        if self.thread is not None:
+            self.thread.asleep = asleep
+
+    def post_load(self) -> None:
+        """Hold the CPU as its lines say."""
+        self._in_reset = any(line.level for line in self.inputs.get("reset", ()))
+        self._halted = any(line.level for line in self.inputs.get("halt", ()))
+        self._hold()
 
     def _activity(self) -> str:
         return "" if self.thread is None else self.thread.state

@@ -54,7 +54,8 @@ class CpuThread:
         self._want = PARKED
         self._state = PARKED
         self._held = False
-        self._asleep = False
+        # The guest sleeps until has_work(); to be changed from outside only while the thread is parked.
+        self.asleep = False
         self._reset_pc: int | None = None
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
@@ -144,7 +145,7 @@ class CpuThread:
                 self._listener.vcpu_failed(exc)
                 continue
             if exit.kind == "halt":
-                self._asleep = True
+                self.asleep = True
             elif exit.kind == "panic":
                 self._park_itself()
                 self._listener.vcpu_panicked(exit.detail)
@@ -173,12 +174,12 @@ class CpuThread:
                     self._state = HELD
                     self._cond.wait()
                     continue
-                elif self._asleep and not self._vcpu.has_work():
+                elif self.asleep and not self._vcpu.has_work():
                     self._state = HALTED
                     self._cond.wait()
                     continue
                 else:
-                    self._asleep = False
+                    self.asleep = False
                     self._state = RUNNING
                     return True
             # Newly parked; told with no lock held.
@@ -187,5 +188,5 @@ class CpuThread:
     def _reset_now(self) -> None:
         pc, self._reset_pc = self._reset_pc, None
         if pc is not None:
-            self._asleep = False
+            self.asleep = False
             self._vcpu.reset(pc)

@@ -227,8 +227,9 @@ class Obj:
                 raise GenericError(f"Property '{self.TYPE}.{name}' is not part of the saved state")
             checked.append((prop, prop.check(value, self.TYPE)))
         for prop, value in checked:
-            if not prop.setter and isinstance(getattr(self, prop.attr), bytearray):
-                getattr(self, prop.attr)[:] = value
+            buffer = self.__dict__.get(prop.attr)
+            if isinstance(buffer, bytearray):
+                buffer[:] = value
             else:
                 self.store_property(prop, value)
         self.post_load()
