@@ -109,6 +109,9 @@ class DirectEmitter(IrEmitter):
     def next_in(self, ctx: str) -> None:
         raise AssertionError("a routine has no next instruction")
 
+    def next(self) -> None:
+        raise AssertionError("a routine has no next instruction")
+
     def poll(self) -> None:
         raise AssertionError("a routine has no next instruction")
 
@@ -148,8 +151,9 @@ class HandlerEmitter(DirectEmitter):
         self.tail(handler, rec, delta, bud)
 
     def next(self) -> None:
-        """Terminator: the next instruction."""
-        self.go(self.at("%rec", self.ilen << self.shape.shift), "%delta", self.left())
+        apart = -self.shape.context_offset(self.number)
+        rec = self.at("%rec", (self.ilen << self.shape.shift) + apart)
+        self.go(rec, str((self.v("%delta", 64) - (apart >> self.shape.shift)).ref) if apart else "%delta", self.left())
 
     def _near_jump(self) -> None:
         distance = self.let(f"load i32, ptr {self.at('%rec', 8)}")

@@ -160,6 +160,10 @@ class Emitter(ABC):
         taken in between."""
 
     @abstractmethod
+    def next(self) -> None:
+        """Terminator: goes on with the next instruction, in the normal context."""
+
+    @abstractmethod
     def poll(self) -> None:
         """Terminator: goes on with the next instruction after a look at interrupts."""
 

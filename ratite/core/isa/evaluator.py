@@ -293,6 +293,9 @@ class Evaluator(Emitter):
         self._next_ctx = ctx
         self._end()
 
+    def next(self) -> None:
+        self._end()
+
     def poll(self) -> None:
         self._end()
 
