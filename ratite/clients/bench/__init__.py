@@ -1,0 +1,1 @@
+"""Measurements, each beside QEMU in the same run where it is installed."""

@@ -1,0 +1,78 @@
+"""`python -m ratite.bench [mix] [monitor] [scaling]`: measure, print a table, and the samples as JSON where asked."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ratite.clients.bench import mix, monitor
+from ratite.clients.bench.report import Row, as_json, host, table
+from ratite.clients.bench.subjects import peer, qemu, ratite
+from ratite.clients.qmp import CommandError, QmpClientError
+
+PARTS = ("monitor", "mix", "scaling")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("ratite.bench", description="Measure ratite, beside QEMU where it is installed.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--boards", default="rv64,s3adsp1800", help="boards of the mix: rv64, rv32, s3adsp1800, ml605")
+    parser.add_argument("--runs", type=int, default=3, help="runs of the mix, each (default 3)")
+    parser.add_argument("--starts", type=int, default=30, help="starts of each daemon (default 30)")
+    parser.add_argument("--accel", default="", help="accelerator (default: the best usable)")
+    parser.add_argument("--short", action="store_true", help="a short mix, without goals: for trying")
+    parser.add_argument("--no-peer", action="store_true", help="measure ratite alone")
+    parser.add_argument("--json", type=Path, help="write all samples here")
+    options = parser.parse_args(argv)
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"PART must be {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
+    options.parts = options.parts or list(PARTS)
+    return options
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _measure(options: argparse.Namespace) -> list[Row]:
+    def which(program: str) -> str | None:
+        return None if options.no_peer else peer(program)
+
+    guest = "mix-short" if options.short else "mix"
+    rows: list[Row] = []
+    if "monitor" in options.parts:
+        path = which("qemu-system-riscv64")
+        rows += monitor.measure(ratite(), qemu(path) if path else None, options.starts, _say)
+    if "mix" in options.parts:
+        rows += mix.measure(options.boards.split(","), guest, options.runs, options.accel, _say, which)
+    if "scaling" in options.parts:
+        rows += mix.scaling(guest, options.runs, options.accel, _say)
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; 1 when a measurement fails or a goal isn't met."""
+    options = _arguments(argv)
+    programs = {program for board, program, _ in mix.QEMU_MACHINES if board in options.boards.split(",")}
+    for program in sorted(programs | {"qemu-system-riscv64"}):
+        if not options.no_peer and peer(program) is None:
+            print(f"bench: {program} is not installed, its numbers are left out (Debian: qemu-system-misc; make peers)")
+    print(f"bench: {host()}", flush=True)
+    try:
+        rows = _measure(options)
+    except (CommandError, QmpClientError, RuntimeError, OSError) as error:
+        print(f"bench: FAILED: {error}", file=sys.stderr)
+        return 1
+    _say("")
+    print(table(rows))
+    if options.json:
+        options.json.write_text(as_json(rows) + "\n")
+    return 1 if any(row.met is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Speed of guests: the mix of eight kernels (tests/guests/src/mix.c) under ratite and under QEMU, and two CPUs against one.
+
+Timed at the console, from the line @@START to the line @@DONE, so that neither start nor assembling counts.  QEMU executes the
+same file, so the number of instructions is the one that ratite counted.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ratite.clients import machines
+from ratite.clients.bench.report import Row
+from ratite.clients.bench.subjects import version
+from ratite.clients.qmp import DaemonProcess
+
+GUESTS = Path(__file__).resolve().parents[3] / "tests" / "guests" / "elf"
+
+# What QEMU is told for a board's machine.
+QEMU_MACHINES = (
+    ("rv64", "qemu-system-riscv64", ("-M", "virt", "-bios", "none")),
+    ("rv32", "qemu-system-riscv32", ("-M", "virt", "-bios", "none")),
+    ("s3adsp1800", "qemu-system-microblaze", ("-M", "petalogix-s3adsp1800")),
+    ("ml605", "qemu-system-microblazeel", ("-M", "petalogix-ml605")),
+)
+
+LIMIT = 120.0
+
+
+class Run(NamedTuple):
+    """One run of the mix: seconds, its checksum, instructions (0 where nobody counts)."""
+
+    seconds: float
+    checksum: str
+    instructions: int
+
+
+class Timer:
+    """Takes the console's bytes and the time between the two lines."""
+
+    def __init__(self) -> None:
+        self.text = b""
+        self.began = 0.0
+        self.ended = 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether the last line is complete."""
+        return self.ended > 0
+
+    def take(self, chunk: bytes) -> None:
+        """More of the console."""
+        if not chunk:
+            raise RuntimeError(f"the guest's console ended early: {self.text[-200:]!r}")
+        self.text += chunk
+        if not self.began and b"@@START" in self.text:
+            self.began = time.perf_counter()
+        if not self.ended and b"\n" in self.text.partition(b"@@DONE")[2]:
+            self.ended = time.perf_counter()
+
+    def run(self, instructions: int = 0) -> Run:
+        """The result."""
+        checksum = self.text.partition(b"@@DONE ")[2].split()[0].decode()
+        return Run(self.ended - self.began, checksum, instructions)
+
+
+def under_qemu(program: str, options: tuple[str, ...], elf: Path) -> Run:
+    """One run under QEMU."""
+    command = [program, *options, "-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel", str(elf)]
+    timer = Timer()
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert process.stdout is not None
+            while not timer.done:
+                timer.take(os.read(process.stdout.fileno(), 4096))
+        finally:
+            process.kill()
+    return timer.run()
+
+
+def under_ratite(boards: list[str], guest: str, accel: str) -> list[Run]:
+    """One run of a machine that has every board of `boards` with `guest` on it, all at once."""
+    with tempfile.TemporaryDirectory(prefix="ratite-bench-") as name, (Path(name) / "log").open("wb") as log:
+        folder = Path(name)
+        listeners = []
+        for number in range(len(boards)):
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(folder / f"console{number}"))
+            listener.listen(1)
+            listener.settimeout(LIMIT)
+            listeners.append(listener)
+        with DaemonProcess(folder / "qmp", "--no-shutdown", "--paused", stderr=log) as daemon, daemon.client() as qmp:
+            qmp.execute("machine-create")
+            for number, board in enumerate(boards):
+                address = {"type": "unix", "data": {"path": str(folder / f"console{number}")}}
+                backend = {"type": "socket", "data": {"addr": address, "server": False}}
+                qmp.execute("chardev-add", {"id": f"console{number}", "backend": backend})
+                elf = GUESTS / f"{guest}.{board}.elf"
+                for command, arguments in machines.one_cpu(board, elf, f"console{number}", prefix=f"m{number}-", accel=accel):
+                    # One finisher would end the machine under the others.
+                    if len(boards) == 1 or "finisher" not in str(arguments):
+                        qmp.execute(command, arguments)
+            qmp.execute("x-exit-preconfig")
+            timers = _consoles(listeners, lambda: qmp.execute("cont"))
+            qmp.execute("stop")
+            counts = [
+                qmp.execute("qom-get", {"path": f"/machine/peripheral/m{number}-cpu", "property": "instructions"})
+                for number in range(len(boards))
+            ]
+    return [timer.run(count) for timer, count in zip(timers, counts, strict=True)]
+
+
+def _consoles(listeners: list[socket.socket], start: Callable[[], object]) -> list[Timer]:
+    import selectors
+
+    timers = []
+    with selectors.DefaultSelector() as selector:
+        for listener in listeners:
+            sock, _ = listener.accept()
+            listener.close()
+            timers.append(Timer())
+            selector.register(sock, selectors.EVENT_READ, timers[-1])
+        start()
+        deadline = time.monotonic() + LIMIT
+        while not all(timer.done for timer in timers):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the mix did not end within {LIMIT:g} s: {[timer.text[-80:] for timer in timers]}")
+            for key, _ in selector.select(1.0):
+                chunk = key.fileobj.recv(4096)  # type: ignore[union-attr]
+                key.data.take(chunk)
+        for key in list(selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+    return timers
+
+
+def measure(boards: list[str], guest: str, count: int, accel: str, say: Callable[[str], None],
+            which: Callable[[str], str | None]) -> list[Row]:  # fmt: skip
+    """A row for each board: MIPS under ratite and under QEMU, `count` runs each, taking turns."""
+    goals = {"rv64": 600.0, "s3adsp1800": 400.0}
+    rows = []
+    for board, program, options in QEMU_MACHINES:
+        if board not in boards:
+            continue
+        path = which(program)
+        ours: list[Run] = []
+        theirs: list[Run] = []
+        for number in range(count):
+            say(f"{guest}.{board}: run {number + 1} of {count}")
+            ours += under_ratite([board], guest, accel)
+            if path:
+                theirs.append(under_qemu(path, options, GUESTS / f"{guest}.{board}.elf"))
+        if len({run.checksum for run in ours + theirs}) != 1:
+            raise RuntimeError(f"{guest}.{board}: different checksums: {[run.checksum for run in ours + theirs]}")
+        mips = [run.instructions / run.seconds / 1e6 for run in ours]
+        peer_mips = [ours[0].instructions / run.seconds / 1e6 for run in theirs]
+        goal = goals.get(board) if guest == "mix" else None
+        rows.append(Row(f"{guest} on {board}", "MIPS", mips, peer_mips, version(path) if path else "not installed", True, goal))
+    return rows
+
+
+def scaling(guest: str, count: int, accel: str, say: Callable[[str], None]) -> list[Row]:
+    """Two CPUs in one machine against one: together they must execute 1.8 times as much in the same time."""
+    gains = []
+    for number in range(count):
+        say(f"two CPUs: run {number + 1} of {count}")
+        (alone,) = under_ratite(["rv64"], guest, accel)
+        both = under_ratite(["rv64", "rv64"], guest, accel)
+        together = sum(run.instructions / run.seconds for run in both)
+        gains.append(together / (alone.instructions / alone.seconds))
+    return [Row("two vCPUs against one", "x", gains, [], "", True, 1.8 if guest == "mix" else None)]
