@@ -142,7 +142,7 @@ def help_text() -> str:
     """What --help prints."""
     lines = []
     for option in OPTIONS:
-        left = ", ".join(name for name in option.names if not name.startswith("-n") or len(option.names) == 1)
+        left = ", ".join(name for name in option.names if name.startswith("--") or len(name) == 2)
         left += f" {option.metavar}" if option.metavar else ""
-        lines.append(f"  {left:<22}{option.text}\n")
+        lines.append(f"  {left:<20}{option.text}\n")
     return _HEAD + "".join(lines) + _TAIL
