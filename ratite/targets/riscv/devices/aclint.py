@@ -15,7 +15,6 @@ interrupts (SSWI), a `hartid-base`: hart n of a device is its n-th line.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 from ratite.core.device import MmioDevice, Window
@@ -48,7 +47,7 @@ class AclintMtimer(MmioDevice):
         self._check_layout()
         super().wire()
         self._lines = self.outputs["mtip"]
-        self._timers = [self.timer(partial(self._update, hart)) for hart in range(self.num_harts)]
+        self._timer = self.timer(self._update)
         self._compare_end = self.timecmp_base + 8 * self.num_harts
         self.mtimecmp = [ONES] * self.num_harts
 
@@ -62,8 +61,7 @@ class AclintMtimer(MmioDevice):
             )
 
     def unrealize(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
+        self._timer.cancel()
         super().unrealize()
 
     def reset(self) -> None:
@@ -73,8 +71,7 @@ class AclintMtimer(MmioDevice):
         self.post_load()
 
     def post_load(self) -> None:
-        for hart in range(self.num_harts):
-            self._update(hart)
+        self._update()
 
     def _ticks(self) -> int:
         return self.clock.now() * self.timebase_frequency // SECOND
@@ -83,18 +80,20 @@ class AclintMtimer(MmioDevice):
         """The counter now."""
         return self._ticks() + self.time_delta & ONES
 
-    def _update(self, hart: int) -> None:
-        """The line of `hart`, and when to look again."""
-        now, compare = self.mtime(), self.mtimecmp[hart]
-        high = now >= compare
-        to_go = (ONES + 1 if high else compare) - now  # until mtime reaches mtimecmp, or wraps round and is below it
+    def _update(self) -> None:
+        """Every line, and when the first of them will change."""
+        now, nearest = self.mtime(), FAR
+        for line, compare in zip(self._lines, self.mtimecmp, strict=True):
+            high = now >= compare
+            line.set(high)
+            # until mtime reaches mtimecmp, or wraps round and is below it
+            nearest = min(nearest, (ONES + 1 if high else compare) - now)
         # from the raw ticks, not from now: a fraction of a tick has passed already
-        deadline = -(-(self._ticks() + to_go) * SECOND // self.timebase_frequency)
+        deadline = -(-(self._ticks() + nearest) * SECOND // self.timebase_frequency)
         if deadline < FAR:
-            self._timers[hart].arm(deadline)
+            self._timer.arm(deadline)
         else:
-            self._timers[hart].cancel()
-        self._lines[hart].set(high)
+            self._timer.cancel()
 
     def mmio_read(self, region: str, offset: int, size: int, access: Any = None) -> int:
         at = offset - self.time_base
@@ -112,11 +111,11 @@ class AclintMtimer(MmioDevice):
         if at & ~7 == 0:
             new = _merged(self.mtime(), at, size, value)
             self.time_delta = new - self._ticks() & ONES
-            self.post_load()
+            self._update()
         elif self.timecmp_base <= offset < self._compare_end:
             at = offset - self.timecmp_base
             self.mtimecmp[at >> 3] = _merged(self.mtimecmp[at >> 3], at, size, value)
-            self._update(at >> 3)
+            self._update()
         else:
             self.unmodelled(region, offset, True)
 
