@@ -396,3 +396,34 @@ def test_the_machine_ends_with_everything_given_back() -> None:
     with pytest.raises(RuntimeError):
         bench.call(len, ())
     assert isinstance(GenericError("x"), Exception)
+
+
+def test_deadlines_and_line_levels_are_saved_with_the_rest() -> None:
+    saved = []
+    for fresh in (False, True):
+        machine = device_machine()
+        for name in ("w0", "w1"):
+            machine.device_add("widget", name)
+        machine.wire_irq("w0", "irq", "w1", "in")
+        machine.exit_preconfig()
+        w0, w1 = machine.resolve("w0"), machine.resolve("w1")
+        timer = w0.timer(lambda: None, "tick")
+        if not fresh:
+            timer.arm(1234)
+            machine.cont()
+            machine.clock.advance(50)
+            machine.stop()
+            w0.mmio_write("regs", 0, 4, 1)
+            assert w0.get_property("tick") == 1234 and w1.seen == [1]
+            saved = [w0.save_state(), w1.save_state(), machine.tree.node.save_state()]
+        else:
+            for obj, values in zip((w0, w1, machine.tree.node), saved, strict=True):
+                obj.load_state(values)
+            assert timer.deadline == 1234 and machine.clock.now() == 50
+            assert w1.inp("in").level == 1 and w1.seen == [1], "nobody was told again"
+            assert [w0.save_state(), w1.save_state(), machine.tree.node.save_state()] == saved
+            w0.out("irq").set(1)
+            assert w1.seen == [1]
+            machine.device_del("w0")
+            assert timer.deadline is None, "a device takes its timers with it"
+        machine.close()

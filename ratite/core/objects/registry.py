@@ -16,21 +16,22 @@ own types are always.  This is the one file of core that reads JSON: a product o
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ratite.core import log
 from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
 
-if TYPE_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs as much as the manifest, and a daemon imports this before its first answer
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
     from ratite.core.objects.obj import Obj
 
-_PACKAGE = Path(__file__).resolve().parents[2]
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _GROUPS = ("ratite.objects", "ratite.devices", "ratite.targets", "ratite.accelerators")
 _BUILT_IN = "ratite"
 
@@ -323,11 +324,12 @@ class TypeRegistry:
 _NOT_ALLOWED = "not allowed"
 
 
-def _read_manifest(package: Path) -> Mapping[str, Mapping[str, Any]]:
+def _read_manifest(folder: str) -> Mapping[str, Mapping[str, Any]]:
     import json
 
     try:
-        manifest: Mapping[str, Mapping[str, Any]] = json.loads((package / "manifest.json").read_bytes())
+        with open(os.path.join(folder, "manifest.json"), "rb") as file:
+            manifest: Mapping[str, Mapping[str, Any]] = json.load(file)
     except FileNotFoundError:
         return {}
     return manifest
@@ -335,6 +337,8 @@ def _read_manifest(package: Path) -> Mapping[str, Mapping[str, Any]]:
 
 def _plugin_packages() -> Iterator[tuple[str, str, str]]:
     """(package, distribution, version) of every entry point that isn't ours."""
+    if not _plugins_maybe():
+        return
     from importlib.metadata import entry_points
 
     for group in _GROUPS:
@@ -342,6 +346,26 @@ def _plugin_packages() -> Iterator[tuple[str, str, str]]:
             dist = point.dist
             if dist is not None and dist.name != _BUILT_IN:
                 yield point.value, dist.name, dist.version
+
+
+def _plugins_maybe() -> bool:
+    """Whether another distribution may have entry points of ours: importlib.metadata takes long to import."""
+    for place in sys.path:
+        try:
+            names = os.listdir(place or ".")
+        except NotADirectoryError:
+            return True
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith((".dist-info", ".egg-info")) and not name.startswith(f"{_BUILT_IN}-"):
+                try:
+                    with open(os.path.join(place, name, "entry_points.txt"), "rb") as file:
+                        if b"[ratite." in file.read():
+                            return True
+                except OSError:
+                    continue
+    return False
 
 
 def _plugin_manifest(package: str, allowed: bool) -> Mapping[str, Mapping[str, Any]] | None:
@@ -354,8 +378,8 @@ def _plugin_manifest(package: str, allowed: bool) -> Mapping[str, Mapping[str, A
     if spec is None:
         raise ImportError(f"package '{package}' not found")
     for place in spec.submodule_search_locations or ():
-        folder = Path(place).joinpath(*below)
-        if (folder / "manifest.json").exists():
+        folder = os.path.join(place, *below)
+        if os.path.exists(os.path.join(folder, "manifest.json")):
             return _read_manifest(folder)
     if not allowed:
         return None
@@ -365,6 +389,8 @@ def _plugin_manifest(package: str, allowed: bool) -> Mapping[str, Mapping[str, A
 
 
 def _matches(kind: str, name: str, pattern: str) -> bool:
+    from fnmatch import fnmatchcase
+
     want, colon, rest = pattern.partition(":")
     return fnmatchcase(name, pattern) or (bool(colon) and want == kind and fnmatchcase(name, rest))
 
@@ -393,5 +419,5 @@ def _exists(module: str) -> bool:
 def _built_in_exists(module: str) -> bool:
     if sys.modules.get(module) is not None or not module.startswith("ratite."):
         return True
-    path = _PACKAGE.joinpath(*module.split(".")[1:])
-    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+    path = os.path.join(_PACKAGE, *module.split(".")[1:])
+    return os.path.exists(f"{path}.py") or os.path.exists(os.path.join(path, "__init__.py"))
