@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import socket
+import threading
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -189,3 +191,54 @@ def test_wishes_too_large_are_errors(machine: Machine) -> None:
     machine.exit_preconfig()
     with pytest.raises(GenericError, match="must be at most 8192"):
         machine.device_add("xlnx.mailbox", "m", {"depth": 9000})
+
+
+def test_a_line_under_load_with_real_threads(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A guest thread echoes what a socket sends: owner, io thread and guest share the lock, and nothing is lost."""
+    machine = Machine(registry(), "test", autostart=True)
+    path = tmp_path_factory.mktemp("s") / "con"
+    done = threading.Event()
+
+    def assemble() -> None:
+        machine.chardev_add("con", "socket", {"addr": {"type": "unix", "data": {"path": str(path)}}})
+        machine.create_object("address-space", "sys")
+        machine.device_add("ns16550", "uart0", {"chardev": "con"})
+        machine.map_region("sys", "uart0", 0)
+        machine.exit_preconfig()
+
+    def guest() -> None:
+        space = obj(machine, "sys")
+
+        def load(reg: int) -> int:
+            with machine.lock:
+                value: int = space.load(reg, 1, LITTLE)
+                return value
+
+        while not done.is_set():
+            if load(5) & 1:
+                byte = load(0)
+                while not load(5) & 0x20 and not done.is_set():
+                    pass
+                with machine.lock:
+                    space.store(0, 1, byte, LITTLE)
+
+    machine.owner.call(assemble)
+    with machine.lock:
+        obj(machine, "sys").store(2, 1, 0xC1, LITTLE)
+    thread = threading.Thread(target=guest)
+    thread.start()
+    try:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(10)
+            peer.connect(str(path))
+            sent = random.Random(1).randbytes(20_000)
+            peer.sendall(sent)
+            got = b""
+            while len(got) < len(sent):
+                got += peer.recv(4096)
+            assert got == sent
+    finally:
+        done.set()
+        thread.join(10)
+        machine.close()
+    assert not path.exists()
