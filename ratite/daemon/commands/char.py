@@ -39,7 +39,13 @@ def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
             raise GenericError(f"File descriptor named '{name}' has not been found")
         return fd
 
-    return ctx.machine.chardev_add(arguments["id"], backend["type"], backend.get("data", {}), fd_of)
+    name = arguments["id"]
+    if name in ctx.machine.chardevs.children:
+        raise GenericError(f"Chardev with id '{name}' already exists")
+    try:
+        return ctx.machine.chardev_add(name, backend["type"], backend.get("data", {}), fd_of)
+    except GenericError as error:
+        raise GenericError(f"Failed to add chardev '{name}': {error.desc}") from None
 
 
 @command("chardev-remove", side=OWNER)
@@ -57,12 +63,13 @@ def chardev_send_break(ctx: Context, arguments: dict[str, Any]) -> None:
 @command("ringbuf-write", side=OWNER)
 def ringbuf_write(ctx: Context, arguments: dict[str, Any]) -> None:
     """Put bytes into a ring buffer."""
+    ctx.machine.chardevs.ringbuf_write(arguments["device"], b"")
     data = arguments["data"].encode()
     if arguments.get("format") == "base64":
         try:
             data = base64.b64decode(data, validate=True)
-        except binascii.Error as error:
-            raise GenericError(f"Base64 data '{arguments['data'][:40]}' is not valid: {error}") from None
+        except binascii.Error:
+            raise GenericError("Base64 data contains invalid characters") from None
     ctx.machine.chardevs.ringbuf_write(arguments["device"], data)
 
 

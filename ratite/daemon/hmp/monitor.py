@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ratite.daemon.dispatch import INITIALIZED, Context
 from ratite.daemon.hmp import control, info, memory
 from ratite.daemon.hmp.line import HmpError, Line
-from ratite.qapi.errors import QmpError
+from ratite.qapi.errors import GenericError, QmpError
 
 
 class Item(NamedTuple):
@@ -89,7 +89,12 @@ _LATE = frozenset({"cont", "stop", "system_reset", "x", "xp"})
 
 
 def execute(ctx: Context, text: str, cpu_index: int | None = None) -> str:
-    """What a line prints, with `\\r\\n`.  What is wrong with the line is printed, it is no QMP error."""
+    """What a line prints, with `\\r\\n`.  What is wrong with the line is printed, it is no QMP error.
+
+    GenericError for a CPU that isn't there; number 0 always is, since qmp-shell -H sends it with each line.
+    """
+    if cpu_index and not (ctx.daemon.has_machine and 0 <= cpu_index < len(ctx.machine.cpus())):
+        raise GenericError("Parameter 'cpu-index' expects a CPU number")
     text = text.strip()
     if not text:
         return ""
