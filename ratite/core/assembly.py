@@ -372,7 +372,7 @@ def _name(obj: Obj | None, text: str) -> str:
 def _enable(obj: Obj) -> None:
     if isinstance(obj, Device):
         for line in obj.all_inputs():
-            line.enable()
+            _quietly(line.enable)
 
 
 def _text(wire: Wire) -> str:

@@ -254,10 +254,6 @@ class Machine:
         """A guest resets the machine through a device.  Under the machine lock, any thread; never blocks."""
         self.state.request_reset(reason)
 
-    def shutdown(self, reason: str = "host-qmp-quit") -> None:
-        """quit: SHUTDOWN, then the machine ends; the threads of `close` are ended by `close`, on another thread."""
-        self.emit("SHUTDOWN", guest=False, reason=reason)
-
     def close(self) -> None:
         """End the machine and give everything back: any thread but the owner and vCPU threads; at most some seconds."""
         if not self._ended:
@@ -362,7 +358,8 @@ class Machine:
         self.state.status = "shutdown"
         self.publish()
         for obj in reversed(in_order(self.tree.members())):
-            if obj.path not in wedged:
+            # A thread that is still in the guest uses its vCPU and the memory: they are left to the end of the process.
+            if not wedged or obj.KIND == "device":
                 self.assembly.remove(obj)
 
 

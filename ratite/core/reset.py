@@ -9,12 +9,14 @@ Nothing executes meanwhile: the caller has parked the vCPUs and holds the machin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from types import MappingProxyType
 
+from ratite.core import log
 from ratite.core.device import Device
 from ratite.core.objects.obj import Obj
 
-_RANK = {"object": 0, "": 0, "device": 1, "cpu": 2}
+_RANK = MappingProxyType({"object": 0, "": 0, "device": 1, "cpu": 2})
 
 
 def in_order(members: Iterable[Obj]) -> list[Obj]:
@@ -44,13 +46,21 @@ def reset_all(members: Sequence[Obj]) -> None:
     realized = [obj for obj in members if obj.phase == "realized"]
     for obj in realized:
         if obj.KIND != "cpu":
-            obj.reset()
+            _guarded(obj, obj.reset)
     for obj in realized:
         if isinstance(obj, Device):
             for line in obj.all_inputs():
-                line.replay()
+                _guarded(obj, line.replay)
     cpus = [obj for obj in realized if obj.KIND == "cpu"]
     for cpu in cpus:
-        cpu.load_image()  # type: ignore[attr-defined]  # what KIND "cpu" means
+        _guarded(cpu, cpu.load_image)  # type: ignore[attr-defined]  # what KIND "cpu" means
     for cpu in cpus:
-        cpu.reset()
+        _guarded(cpu, cpu.reset)
+
+
+def _guarded(obj: Obj, step: Callable[[], None]) -> None:
+    """One object's fault must not keep the others from being reset (an image whose RAM was unmapped, a device's bug)."""
+    try:
+        step()
+    except Exception as exc:
+        log.error("reset failed", path=obj.path, type=obj.TYPE, error=f"{type(exc).__name__}: {exc}")

@@ -255,7 +255,7 @@ def test_a_wedged_thread_does_not_keep_the_machine(monkeypatch: pytest.MonkeyPat
     until(vcpu.in_run.is_set)
     bench.machine.close()
     FakeCpu.program = None
-    assert not vcpu.closed, "its memory is still in use"
+    assert not vcpu.closed and bench.cpu("ram0").region().size, "its memory is still in use"
     release.set()
     until(lambda: cpu.thread is None or cpu.thread.ended)
 

@@ -427,3 +427,14 @@ def test_deadlines_and_line_levels_are_saved_with_the_rest() -> None:
             machine.device_del("w0")
             assert timer.deadline is None, "a device takes its timers with it"
         machine.close()
+
+
+def test_a_device_that_fails_in_its_reset_keeps_nobody_else_from_theirs(bench: Bench) -> None:
+    bench.basic()
+    bench.device_add("widget", "bad", {})
+    bench.machine.resolve("bad").reset = lambda: 1 // 0
+    bench.exit_preconfig()
+    widget = bench.machine.resolve("w0")
+    bench.call(widget.mmio_write, "regs", 8, 4, 7)
+    bench.reset()
+    assert widget.ODD == 0 and bench.machine.phase == "ready"

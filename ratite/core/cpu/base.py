@@ -96,7 +96,7 @@ class Cpu(Device):
 
     def isa_config(self) -> Mapping[str, object]:
         """What the ISA description depends on; targets add extensions to word size and byte order."""
-        return {"word": self.cluster.bits, "big": self.cluster.big_endian}
+        return {"word-size": self.cluster.bits, "big-endian": self.cluster.big_endian}
 
     def ram_ranges(self) -> Sequence[RamRange]:
         """Directly accessible memory of the view."""
