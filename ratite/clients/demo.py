@@ -273,7 +273,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--accel", default="", help="accelerator of both clusters (default: the best usable)")
     parser.add_argument("--guests", type=Path, default=GUESTS, help="folder with demo-rv.rv64.elf and demo-mb.mb.elf")
     parser.add_argument("--stall", type=float, default=20.0, help="fail after so many seconds without a console line")
-    parser.add_argument("--flip", metavar="rv:ADDR|mb:ADDR", help="turn one bit of that byte of a guest's program: must fail")
+    parser.add_argument("--flip", metavar="rv:ADDR|mb:ADDR", help="turn one bit of that byte of a guest: must fail")
+    parser.add_argument("--prepare", type=Path, metavar="FILE", help="only write shared memory, and print what the guests must print")
     options = parser.parse_args(argv)
     if not 1 <= options.rounds < 1 << 28:
         parser.error(f"--rounds must be 1 to {(1 << 28) - 1}, not {options.rounds}")
@@ -300,6 +301,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = Config(options.rounds, options.seed, max(1, options.rounds // 10), options.block)
     try:
         expected = expect(config, segment(elfs["rv"]).data, segment(elfs["mb"]).data)
+        if options.prepare:
+            options.prepare.write_bytes(config.packed().ljust(machines.MIB, b"\0"))
+            print("\n".join(expected.lines))
+            return 0
         with tempfile.TemporaryDirectory(prefix="ratite-demo-") as name:
             folder = Path(name)
             if options.flip:
