@@ -274,7 +274,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--guests", type=Path, default=GUESTS, help="folder with demo-rv.rv64.elf and demo-mb.mb.elf")
     parser.add_argument("--stall", type=float, default=20.0, help="fail after so many seconds without a console line")
     parser.add_argument("--flip", metavar="rv:ADDR|mb:ADDR", help="turn one bit of that byte of a guest: must fail")
-    parser.add_argument("--prepare", type=Path, metavar="FILE", help="only write shared memory, and print what the guests must print")
+    parser.add_argument("--prepare", type=Path, metavar="FILE", help="only write shared memory; print what must come")
     options = parser.parse_args(argv)
     if not 1 <= options.rounds < 1 << 28:
         parser.error(f"--rounds must be 1 to {(1 << 28) - 1}, not {options.rounds}")
