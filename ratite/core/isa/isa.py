@@ -248,7 +248,7 @@ class Isa:
         number = signed(value, self.word) if field.slot == "imm" and field.signed else value
         if operand == insn.relative:
             return hex((addr + number) & ((1 << self.word) - 1))
-        return str(number)
+        return field.show(number)
 
     def disassemble(self, addr: int, code: bytes) -> list[tuple[int, bytes, str]]:
         """(address, encoding, text) of each whole instruction in ``code``, which starts at ``addr``."""

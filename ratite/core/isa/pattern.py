@@ -8,7 +8,7 @@ they stand in the word (``imm[12|10:5]``).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ratite.core.isa.value import V
 
@@ -18,14 +18,16 @@ class Field:
 
     width: bits where a token names the field alone; base: added to the encoded number (compressed registers);
     signed: an immediate is extended from its highest encoded bit; operand: the semantics' name for it; slot: where a
-    decoded record keeps it: "a", "b", "c", "d" (8 bits each) or "imm" (32 bits, sign-extended to the word)."""
+    decoded record keeps it: "a", "b", "c", "d" (8 bits each) or "imm" (32 bits, sign-extended to the word); show: how an
+    immediate is printed (a decimal number unless told)."""
 
-    __slots__ = ("base", "dest", "file", "operand", "signed", "slot", "width")
+    __slots__ = ("base", "dest", "file", "operand", "show", "signed", "slot", "width")
 
     def __init__(
         self, slot: str, width: int = 0, *, file: str = "", base: int = 0, dest: bool = False, signed: bool = False,
-        operand: str = "",
+        operand: str = "", show: Callable[[int], str] = str,
     ) -> None:
+        self.show = show
         self.slot = slot
         self.width = width
         self.file = file
