@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ratite.core import log
 from ratite.core.assembly import CREATED, INITIALIZED, READY, Assembly, Map, Wire, check_id
 from ratite.core.clock import VirtualClock
 from ratite.core.objects.obj import Obj
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ratite.core.cpu.base import Cpu
     from ratite.core.objects.registry import TypeRegistry
 
+# How long the end of a machine may wait for what its owner thread is doing.
+CLOSE_S = 20.0
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -258,7 +261,10 @@ class Machine:
         """End the machine and give everything back: any thread but the owner and vCPU threads; at most some seconds."""
         if not self._ended:
             self._ended = True
-            self.owner.call(self._teardown)
+            try:
+                self.owner.post(self._teardown).result(CLOSE_S)
+            except TimeoutError:
+                log.error("the owner thread is busy; its machine is left as it is", machine=self.name, seconds=CLOSE_S)
             self.chardevs.close()
             self.owner.end()
 

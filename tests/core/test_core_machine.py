@@ -438,3 +438,19 @@ def test_a_device_that_fails_in_its_reset_keeps_nobody_else_from_theirs(bench: B
     bench.call(widget.mmio_write, "regs", 8, 4, 7)
     bench.reset()
     assert widget.ODD == 0 and bench.machine.phase == "ready"
+
+
+def test_a_busy_owner_does_not_keep_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ratite.core.machine as module
+
+    monkeypatch.setattr(module, "CLOSE_S", 0.01)
+    bench = Bench()
+    release = threading.Event()
+    begun = threading.Event()
+    bench.machine.owner.post(lambda: (begun.set(), release.wait(10)))
+    assert begun.wait(5)
+    closing = threading.Thread(target=bench.machine.close)
+    closing.start()
+    release.set()
+    closing.join(5)
+    assert not closing.is_alive()
