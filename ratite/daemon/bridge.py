@@ -2,6 +2,7 @@
 
     loop ──post(fn)──> the machine's owner thread ──done──> loop
     any thread of the machine ──event, call_on_loop──> loop
+    loop ──aside(fn)──> a thread for one long computation ──done──> loop
 
 The loop never takes a machine's lock and never waits: it posts and is called back.  Things that one
 thread sends arrive in order, so the events of a command arrive before its end does.
@@ -9,7 +10,9 @@ thread sends arrive in order, so the events of a command arrive before its end d
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,6 @@ from ratite.qapi.errors import GenericError, QmpError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from concurrent.futures import Future
 
     from ratite.core.machine import Machine
     from ratite.daemon.log import Log
@@ -72,6 +74,19 @@ class Bridge:
 
         machine.on_event = happened
         machine.on_shutdown = shut_down
+
+    def aside(self, fn: Callable[[], Any], done: Done) -> None:
+        """Run `fn`, which must touch nothing shared, on a thread of its own; then `done` on the loop as for `post`."""
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(fn())
+            except BaseException as error:
+                future.set_exception(error)
+            self._to_loop(self._finish, future, done)
+
+        threading.Thread(target=work, name="ratite-aside", daemon=True).start()
 
     def call_on_loop(self, fn: Callable[..., None], *args: Any) -> None:
         """Have `fn(*args)` called on the loop soon.  Any thread."""

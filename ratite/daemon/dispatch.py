@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ratite.daemon.qmp.session import Request, Session
     from ratite.daemon.qmp.unix import Connection
     from ratite.daemon.views import View
-    from ratite.qapi.tables import Command
+    from ratite.qapi.tables import Command, Tables
 
 LOOP, OWNER = "loop", "owner"
 
@@ -108,6 +108,9 @@ class Dispatcher:
             assert command is not None
             entry = self._entries[request.name]
             self._check_phase(session.view, command, entry)
+            if session.view.needs_extension(command):
+                self._extend(connection, request)
+                return
             arguments = session.view.check(command, request.arguments)
             context = Context(self._daemon, session)
             if entry.side is OWNER and not (entry.alone and not self._daemon.has_machine):
@@ -121,6 +124,20 @@ class Dispatcher:
             session.fail(request, GenericError(f"internal error: {type(error).__name__}: {error}"))
         else:
             session.reply(request, {} if value is None else value)
+
+    def _extend(self, connection: Connection, request: Request) -> None:
+        """Make the view's tables off the loop, then try again."""
+        view = connection.session.view
+
+        def done(tables: Tables | None, error: QmpError | None) -> None:
+            if tables is None:
+                connection.session.fail(request, error or GenericError("the schema of this view can't be made"))
+            else:
+                view.extend(tables)
+                self.execute(connection, request)
+            connection.pump()
+
+        self._daemon.bridge.aside(view.extension(), done)
 
     def _check_phase(self, view: View, command: Command, entry: Entry) -> None:
         if command.allow_preconfig or (entry.early and view.personality == RATITE):

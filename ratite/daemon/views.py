@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ratite.qapi.resolved import ResolvedSchema, holds
+from ratite.qapi.resolved import BUILTIN_JSON_TYPES, ResolvedSchema, holds
 from ratite.qapi.tables import Command, Tables
 
 RATITE, QEMU = "ratite", "qemu"
@@ -60,11 +60,23 @@ class View:
     def tables(self) -> Tables:
         """Everything the schema says in this view, the registry's types included."""
         if self._extended is None:
-            if self.personality == RATITE:
-                self._extended = self._extend(self._tables.schema)
-            else:
-                self._extended = self._tables
+            self._extended = self.extension()()
         return self._extended
+
+    def needs_extension(self, command: Command) -> bool:
+        """Whether the command must wait for `tables`, which take many milliseconds to make."""
+        return self._extended is None and (command.arg_type in _EXTENDED or command.name == "query-qmp-schema")
+
+    def extension(self) -> Callable[[], Tables]:
+        """What makes `tables`: takes what it needs from the registry now, and may then be called on any thread."""
+        if self.personality != RATITE:
+            return lambda: _introspected(self._tables)
+        branches = {union: self._types(kinds) for union, (_tag, kinds) in _EXTENDED.items()}
+        return lambda: _introspected(Tables(_extended_schema(self._tables.schema), self.facts, branches))
+
+    def extend(self, tables: Tables) -> None:
+        """Take what `extension` has made."""
+        self._extended = self._extended or tables
 
     def check(self, command: Command, arguments: dict[str, Any]) -> dict[str, Any]:
         """A command's checked arguments.  GenericError in QEMU's wording."""
@@ -84,22 +96,24 @@ class View:
         }
         return {key: value for key, value in data.items() if key not in hidden} if hidden else data
 
-    def _extend(self, schema: ResolvedSchema) -> Tables:
-        definitions = []
-        tags = {}
-        for definition in schema.definitions:
-            if definition["name"] == "ObjectOptions":
-                definition = {**definition, "branches": []}
-            elif definition["name"] == "ObjectType":
-                definition = {**definition, "members": []}
-            elif definition["name"] in ("device_add", "device-add"):
-                definition = {**definition, "arg-type": "DeviceOptions"}
-            definitions.append(definition)
-        definitions += _device_options()
-        extended = ResolvedSchema(definitions)
-        for union, (_tag, kinds) in _EXTENDED.items():
-            tags[union] = self._types(kinds)
-        return Tables(extended, self.facts, tags)
+
+def _introspected(tables: Tables) -> Tables:
+    tables.introspect_bytes()
+    return tables
+
+
+def _extended_schema(schema: ResolvedSchema) -> ResolvedSchema:
+    """The schema with room for the registry's types in the arguments of object-add and device_add."""
+    definitions = []
+    for definition in schema.definitions:
+        if definition["name"] == "ObjectOptions":
+            definition = {**definition, "branches": []}
+        elif definition["name"] == "ObjectType":
+            definition = {**definition, "members": []}
+        elif definition["name"] in ("device_add", "device-add"):
+            definition = {**definition, "arg-type": "DeviceOptions"}
+        definitions.append(definition)
+    return ResolvedSchema(definitions + _device_options())
 
 
 def _device_options() -> list[dict[str, Any]]:
@@ -159,7 +173,10 @@ def members_of(properties: Iterable[Mapping[str, Any]]) -> Members:
         if prop["kind"] not in ("config", "tunable") or prop["name"] in ("id", "driver", "bus", "qom-type"):
             continue
         shown = "str" if prop.get("link") or prop["type"] == "bytes" else prop["type"]
-        if shown.startswith("list:"):
+        if shown.removeprefix("list:") not in BUILTIN_JSON_TYPES:
+            # A plug-in's own idea of a type: its code checks it, the schema can't.
+            shown = "any"
+        elif shown.startswith("list:"):
             shown = f"[{shown[5:]}]"
         member: dict[str, Any] = {"name": prop["name"], "type": shown}
         if not prop.get("required"):

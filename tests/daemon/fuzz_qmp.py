@@ -203,6 +203,10 @@ class SocketSide:
         self._watch = Raw(path)
         self.count = 0
 
+    def close(self) -> None:
+        """End the watching connection."""
+        self._watch.sock.close()
+
     def one(self, rng: random.Random, data: bytes) -> None:
         """One connection a try; most vanish without reading."""
         if b"quit" in data or b"shutdown" in data:
@@ -264,6 +268,8 @@ def _run(options: argparse.Namespace) -> int:
                 state.write_text(json.dumps({"seed": options.seed, "next": number + 1}))
     done = max(0, number + 1 - start) if options.inputs > start else 0
     seconds = time.monotonic() - begun
+    if side is not None:
+        side.close()
     through = f", {side.count} of them over the socket" if side is not None else ""
     print(f"{done} inputs (from {start}, seed {options.seed}){through}: {fuzzer.answers} answers, {failures} failures, "
           f"{seconds:.0f} s")  # fmt: skip

@@ -1,0 +1,61 @@
+"""Random input: a little in every run, two million in the soak; and properties by hypothesis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from daemon_kit import Harness, views
+from fuzz_qmp import PROBE, check_answer, main
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratite.clients.qmp import DaemonProcess
+
+VIEW = views().get()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.binary(max_size=30), max_size=6))
+def test_any_bytes_leave_a_session_that_answers(pieces: list[bytes]) -> None:
+    harness = Harness(VIEW)
+    for piece in pieces:
+        for answer in harness.feed(piece):
+            check_answer(answer)
+    answers = harness.feed(PROBE)
+    assert answers[-1] == {"return": {}, "id": "probe"}
+    whole = Harness(VIEW)
+    assert (whole.feed(b"".join(pieces)) + whole.feed(PROBE))[-1] == answers[-1]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(VIEW.commands)), JSON)
+def test_any_arguments_get_one_answer(name: str, arguments: object) -> None:
+    from json import dumps
+
+    text = dumps({"execute": name, "arguments": arguments, "id": 1})
+    harness = Harness(VIEW)
+    (answer,) = harness.feed(text.encode())
+    check_answer(answer)
+    if not isinstance(arguments, dict):
+        assert answer["error"]["desc"] == "QMP input member 'arguments' must be an object"
+
+
+def test_a_short_run_of_the_fuzzer(tmp_path: Path, path: str) -> None:
+    with DaemonProcess(path) as process:
+        process.client().close()
+        assert main(["--inputs", "3000", "--seed", "7", "--corpus", str(tmp_path), "--socket", path, "--every", "20"]) == 0
+        assert process.process.poll() is None
+
+
+@pytest.mark.soak
+def test_two_million_inputs(tmp_path: Path, path: str) -> None:
+    with DaemonProcess(path) as process:
+        process.client().close()
+        assert main(["--inputs", "2000000", "--corpus", str(tmp_path), "--socket", path]) == 0
+        assert process.process.poll() is None
