@@ -1,0 +1,161 @@
+"""What the groups of MicroBlaze instructions share: registers, immediates, and how an instruction ends in its context.
+
+Contexts: "" the normal one; "imm": behind an ``imm`` prefix; "ds": in the delay slot of a branch; "rds": in the delay
+slot of rtid, rtbd or rted, behind which the machine status changes (UG984, "Delay Slots", "rtid").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ratite.core.isa.emitter import Emitter
+from ratite.core.isa.isa import Isa, Predicate, Semantics
+from ratite.core.isa.operands import Operands
+from ratite.core.isa.pattern import Field
+from ratite.core.isa.value import V
+from ratite.targets.microblaze.config import Config
+
+IMM, DS, RDS = "imm", "ds", "rds"
+SLOTS = (DS, RDS)
+
+#: machine status register, UG984 table "Machine Status Register"
+MSR_IE, MSR_C, MSR_BIP, MSR_FSL, MSR_ICE, MSR_DZO = 0x2, 0x4, 0x8, 0x10, 0x20, 0x40
+MSR_DCE, MSR_EE, MSR_EIP, MSR_PVR, MSR_CC = 0x80, 0x100, 0x200, 0x400, 0x80000000
+MSR_WRITABLE = MSR_IE | MSR_C | MSR_BIP | MSR_FSL | MSR_ICE | MSR_DZO | MSR_DCE | MSR_EE | MSR_EIP
+
+#: exception causes, UG984 table "Exception Status Register"; ESR_DS: in a delay slot
+EC_UNALIGNED, EC_ILLEGAL, EC_IBUS, EC_DBUS, EC_DIVIDE, EC_STACK = 1, 2, 3, 4, 5, 7
+ESR_DS, ESR_W, ESR_S, ESR_DEC, ESR_RX = 1 << 12, 1 << 11, 1 << 10, 1 << 11, 5
+
+LINK_INTERRUPT, LINK_BREAK, LINK_EXCEPTION = 14, 16, 17
+
+_CONDITIONS = ("eq", "ne", "lt", "le", "gt", "ge")
+
+
+def _special(number: int) -> str:
+    return SPECIAL.get(number, f"{number:#x}")
+
+
+#: special purpose registers by number, UG984 "mfs"
+SPECIAL = {
+    0x0: "rpc", 0x1: "rmsr", 0x3: "rear", 0x5: "resr", 0x7: "rfsr", 0xB: "rbtr", 0xD: "redr", 0x800: "rslr",
+    0x802: "rshr", **{0x2000 + n: f"rpvr{n}" for n in range(13)},
+}
+
+FIELDS = {
+    "rd": Field("a", 5, file="r", dest=True),
+    "rs": Field("a", 5, file="r"),  # the same bits where they name a source
+    "ra": Field("b", 5, file="r"),
+    "rb": Field("c", 5, file="r"),
+    "imm": Field("imm", 16, signed=True),
+    "amount": Field("imm", 5, operand="imm"),
+    "bits": Field("imm", 15, operand="imm"),
+    "number": Field("imm", 14, operand="imm", show=_special),
+    "width": Field("c", 5),
+    "kind": Field("imm", 5, operand="imm"),
+}
+
+
+class Kit:
+    """Declares instructions of ``isa`` in configuration ``c``."""
+
+    def __init__(self, isa: Isa, c: Config) -> None:
+        self.isa = isa
+        self.c = c
+
+    # -- declaring
+    def op(
+        self, name: str, pattern: str, asm: str, *, where: Predicate | None = None,
+    ) -> Callable[[Semantics], Semantics]:
+        """An instruction that goes on behind itself, wherever it stands."""
+
+        def declare(semantics: Semantics) -> Semantics:
+            def whole(e: Emitter, i: Operands) -> None:
+                semantics(e, i)
+                self.finish(e)
+
+            self._declare(name, pattern, asm, whole, where=where)
+            return semantics
+
+        return declare
+
+    def control(
+        self, name: str, pattern: str, asm: str, *, relative: str = "", contexts: Sequence[str] = ("", IMM),
+    ) -> Callable[[Semantics], Semantics]:
+        """An instruction that says itself how it ends; not legal in a delay slot unless told."""
+        def declare(semantics: Semantics) -> Semantics:
+            self._declare(name, pattern, asm, semantics, relative=relative, contexts=contexts)
+            return semantics
+
+        return declare
+
+    def _declare(
+        self, name: str, pattern: str, asm: str, semantics: Semantics, *, where: Predicate | None = None,
+        relative: str = "", contexts: Sequence[str] | None = None,
+    ) -> None:
+        def touched(e: Emitter, i: Operands) -> None:
+            for operand in operands:  # read on every path, else what one path reads isn't there on another
+                getattr(i, operand)
+            semantics(e, i)
+
+        self.isa.insn(name, pattern, asm, where=where, relative=relative, contexts=contexts)(touched)
+        operands = tuple(self.isa.by_name[name].operands)
+
+    # -- ending
+    def finish(self, e: Emitter, *, poll: bool = False) -> None:
+        """On behind the instruction; ``poll``: an interrupt may have become deliverable."""
+        if e.ctx == DS:
+            e.jump(e.get("btarget"), poll=poll)
+        elif e.ctx == RDS:
+            e.set("msr", (e.get("msr") & ~e.get("rclear")) | e.get("rset"))
+            e.jump(e.get("btarget"), poll=True)
+        elif poll:
+            e.poll()
+        elif e.ctx:
+            e.next()
+
+    def end(self, e: Emitter) -> None:
+        """As ``finish``, as an explicit end in the normal context too."""
+        if e.ctx:
+            self.finish(e)
+        else:
+            e.next()
+
+    # -- values
+    @staticmethod
+    def imm(e: Emitter, i: Operands) -> V:
+        """The 32-bit immediate, with the prefix's half where there is one (UG984, "imm")."""
+        return e.get("immhi") | (i.imm & 0xFFFF) if e.ctx == IMM else i.imm
+
+    @staticmethod
+    def ra(e: Emitter, i: Operands) -> V:
+        return e.reg("r", i.ra)
+
+    @staticmethod
+    def rb(e: Emitter, i: Operands) -> V:
+        return e.reg("r", i.rb)
+
+    @staticmethod
+    def set_rd(e: Emitter, i: Operands, value: V) -> None:
+        e.set_reg("r", i.rd, value)
+
+    @staticmethod
+    def carry(e: Emitter) -> V:
+        """MSR[C] as 0 or 1, 32 bits."""
+        return (e.get("msr") >> 2) & 1
+
+    @staticmethod
+    def set_carry(e: Emitter, carry: V) -> None:
+        """Sets MSR[C]; ``carry``: 1 bit."""
+        e.set("msr", (e.get("msr") & ~MSR_C) | (carry.zext(32) << 2))
+
+    @staticmethod
+    def msr(e: Emitter) -> V:
+        """MSR as it is read: CC is a copy of C."""
+        msr = e.get("msr")
+        return msr | ((msr & MSR_C) << 29)
+
+    @staticmethod
+    def enabled(e: Emitter) -> V:
+        """Whether exceptions are (MSR[EE])."""
+        return e.get("msr").bit(8)

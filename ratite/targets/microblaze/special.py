@@ -1,0 +1,84 @@
+"""Machine status, special purpose registers, caches. UG984, chapter 5: mfs, mts, msrset, msrclr, wic, wdc; get, put.
+
+Without stream links (C_FSL_LINKS = 0) get and put are illegal opcodes: there is no declaration for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from ratite.core.isa.emitter import Emitter
+from ratite.core.isa.operands import Operands
+from ratite.core.isa.value import V
+from ratite.targets.microblaze.kit import MSR_WRITABLE, SLOTS, Kit
+from ratite.targets.microblaze.pvr import registers
+
+#: state fields by number of the special purpose register; those that mts may write
+_READ = {0x3: "ear", 0x5: "esr", 0xB: "btr", 0x7: "fsr", 0xD: "edr"}
+_WRITE = {0x7: "fsr"}
+_STACK = {0x800: "slr", 0x802: "shr"}
+
+
+def declare(k: Kit) -> None:
+    """All of them, as far as they are configured."""
+    _move(k)
+    if k.c.use_msr_instr:
+        _status(k)
+    _caches(k)
+
+
+def _move(k: Kit) -> None:
+    stack = _STACK if k.c.use_stack_protection else {}
+    readable, writable = {**_READ, **stack}, {**_WRITE, **stack}
+    versions = registers(k.c)
+
+    @k.op("mfs", "100101 rd 00000 10 number", "{rd}, {number}")
+    def mfs(e: Emitter, i: Operands) -> None:
+        def put(make: Callable[[], V]) -> Callable[[], None]:
+            return lambda: k.set_rd(e, i, make())
+
+        cases = {0x0: put(e.pc), 0x1: put(partial(k.msr, e))}
+        cases |= {n: put(partial(e.get, name)) for n, name in readable.items()}
+        cases |= {0x2000 + n: put(partial(e.const, value)) for n, value in enumerate(versions)}
+        e.switch(i.imm, cases, put(partial(e.const, 0)))
+
+    @k.control("mts", "100101 00000 ra 11 number", "{number}, {ra}", contexts=k.isa.contexts)
+    def mts(e: Emitter, i: Operands) -> None:
+        value = k.ra(e, i)
+
+        def status() -> None:
+            e.set("msr", (e.get("msr") & ~MSR_WRITABLE) | (value & MSR_WRITABLE))
+            k.finish(e, poll=True)
+
+        cases: dict[int, Callable[[], None]] = {n: partial(e.set, name, value) for n, name in writable.items()}
+        cases[0x1] = status
+        e.switch(i.imm, cases, lambda: None)
+        k.end(e)
+
+
+def _status(k: Kit) -> None:
+    """rD gets the old value."""
+    for name, bits in (("msrset", "10000"), ("msrclr", "10001")):
+        @k.control(name, f"100101 rd {bits} 0 bits", "{rd}, {bits}", contexts=k.isa.contexts)
+        def status(e: Emitter, i: Operands, clear: bool = name == "msrclr") -> None:
+            old, bits = e.get("msr"), i.imm & MSR_WRITABLE
+            k.set_rd(e, i, k.msr(e))
+            e.set("msr", old & ~bits if clear else old | bits)
+            k.finish(e, poll=True)
+
+
+def _caches(k: Kit) -> None:
+    """There are no caches to see; invalidating the instruction cache fetches anew."""
+
+    @k.control("wic", "100100 00000 ra rb 00001101000", "{ra}, {rb}", contexts=k.isa.contexts)
+    def wic(e: Emitter, i: Operands) -> None:
+        if e.ctx in SLOTS:
+            k.finish(e, poll=True)
+        else:
+            e.flush_code()
+
+    for name, low in (("wdc", "00001100100"), ("wdc.flush", "00001110100"), ("wdc.clear", "00001100110")):
+        @k.op(name, f"100100 00000 ra rb {low}", "{ra}, {rb}")
+        def wdc(e: Emitter, i: Operands) -> None:
+            """Data caches have no contents of their own."""

@@ -1,0 +1,113 @@
+"""Exceptions, interrupts and hardware breaks. UG984, "Reset, Interrupts, Exceptions, and Break"."""
+
+from __future__ import annotations
+
+from ratite.core.isa.emitter import FETCH_FAULT, Emitter
+from ratite.core.isa.value import V
+from ratite.targets.microblaze.kit import (
+    EC_DBUS,
+    EC_IBUS,
+    EC_ILLEGAL,
+    ESR_DS,
+    LINK_BREAK,
+    LINK_EXCEPTION,
+    LINK_INTERRUPT,
+    MSR_BIP,
+    MSR_EE,
+    MSR_EIP,
+    MSR_IE,
+    SLOTS,
+    Kit,
+)
+
+VECTOR_INTERRUPT, VECTOR_BREAK, VECTOR_EXCEPTION = 0x10, 0x18, 0x20
+
+#: bits of irq_lines
+LINE_IRQ, LINE_BREAK, LINE_NM_BREAK, LINE_WAKEUP = 0, 1, 2, 3
+
+
+def declare(k: Kit) -> None:
+    """The routines."""
+    _exception(k)
+    _illegal(k)
+    _fault(k)
+    _interrupt(k)
+
+
+def _enter(k: Kit, e: Emitter, vector: int) -> None:
+    e.set("reservation", 0)
+    e.clear_reservation()
+    e.trap_jump(e.const(k.c.base_vectors + vector))
+
+
+def _exception(k: Kit) -> None:
+    @k.isa.routine("exception")
+    def exception(e: Emitter, esr: V) -> None:
+        if e.ctx in SLOTS:  # r17 is not valid then; the handler goes by BTR
+            e.set("esr", esr | ESR_DS)
+            e.set("btr", e.get("btarget"))
+        else:
+            e.set("esr", esr)
+            e.set_reg("r", LINK_EXCEPTION, e.pc() + 4)
+        e.set("msr", (e.get("msr") & ~MSR_EE) | MSR_EIP)
+        _enter(k, e, VECTOR_EXCEPTION)
+
+
+def _illegal(k: Kit) -> None:
+    """An illegal opcode that raises nothing does nothing."""
+
+    @k.isa.routine("illegal")
+    def illegal(e: Emitter, word: V) -> None:
+        if k.c.ill_opcode_exception:
+            e.if_(k.enabled(e), lambda: e.routine("exception", EC_ILLEGAL))
+        k.end(e)
+
+
+def _fault(k: Kit) -> None:
+    """A fetch from nowhere. It reads 0, an addition without effect, where that is no exception."""
+
+    @k.isa.routine("fault")
+    def fault(e: Emitter, kind: V, addr: V) -> None:
+        e.if_(kind.ne(FETCH_FAULT), lambda: _data(e, addr))
+        if k.c.iopb_bus_exception:
+            e.if_(k.enabled(e), lambda: e.routine("exception", EC_IBUS))
+        if k.c.opcode_0x0_illegal and k.c.ill_opcode_exception:
+            e.if_(k.enabled(e), lambda: e.routine("exception", EC_ILLEGAL))
+        if e.ctx in SLOTS:
+            k.finish(e)
+        else:
+            e.jump(e.pc() + 4)
+
+    def _data(e: Emitter, addr: V) -> None:  # until accesses take ``otherwise``
+        e.set("ear", addr)
+        e.routine("exception", EC_DBUS)
+
+
+def _interrupt(k: Kit) -> None:
+    """In the order of priority: non-maskable break, break, interrupt. The non-maskable one is taken when it rises."""
+
+    @k.isa.routine("interrupt")
+    def interrupt(e: Emitter) -> None:
+        lines, msr = e.get("irq_lines"), e.get("msr")
+        nm = lines.bit(LINE_NM_BREAK)
+        rises = nm & ~e.get("nmseen")
+        e.set("nmseen", nm)
+        idle = (msr & (MSR_BIP | MSR_EIP)).eq(0)
+        e.if_(rises | (lines.bit(LINE_BREAK) & idle), lambda: _take_break(e))
+        e.if_(lines.bit(LINE_IRQ) & idle & (msr & MSR_IE).ne(0), lambda: _take_interrupt(e))
+
+    def _take_break(e: Emitter) -> None:
+        e.set_reg("r", LINK_BREAK, e.pc())
+        e.set("msr", e.get("msr") | MSR_BIP)
+        _enter(k, e, VECTOR_BREAK)
+
+    def _take_interrupt(e: Emitter) -> None:
+        e.set_reg("r", LINK_INTERRUPT, e.pc())
+        e.set("msr", e.get("msr") & ~MSR_IE)
+        _enter(k, e, VECTOR_INTERRUPT)
+
+    @k.isa.routine("wake")
+    def wake(e: Emitter) -> V:
+        """Any line wakes, enabled or not (UG984, "Sleep and Pause Functionality")."""
+        return e.get("irq_lines").ne(0)
+
