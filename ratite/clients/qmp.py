@@ -131,6 +131,8 @@ class Client:
     def send_bytes(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Bytes as they are."""
         if fds:
+            if sys.platform == "win32":
+                raise QmpClientError("this host can't send file descriptors")
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
             sent = self._sock.sendmsg([data], rights)
             data = data[sent:]
@@ -172,6 +174,8 @@ class Client:
 def _open(address: str) -> socket.socket:
     kind, _, place = address.partition(":")
     if kind == "unix":
+        if sys.platform == "win32":
+            raise QmpClientError("this host has no UNIX sockets")
         sock = socket.socket(socket.AF_UNIX)
         try:
             sock.connect(place)

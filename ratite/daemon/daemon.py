@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -91,12 +92,14 @@ class Daemon:
     def _accepted(self, sock: socket.socket) -> None:
         self._count += 1
         session = Session(self.views.get(RATITE, self.targets), self._greeting, f"monitor{self._count}")
+        self.log.info("monitor connected", session=session.name)
         connection = Connection(sock, session, self.loop, self.log, self._dispatcher.execute, self._closed)
         self._connections[connection] = None
         connection.start()
 
     def _closed(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
+        self.log.info("monitor closed", session=connection.session.name)
         if self._ending and not self._connections:
             self.loop.stop()
 
@@ -203,6 +206,7 @@ class Daemon:
         panic = None if self._machine is None else self._machine.panic
         if name == "GUEST_PANICKED" and panic is not None:
             data = {**data, "cpu": {"path": panic.cpu, "pc": panic.pc, "cause": panic.cause}}
+        self.log.info("machine event", name=name, data=data)
         self.emit(name, data, when_ns)
 
     def _guest_shutdown(self, cause: str, exit_code: int) -> None:
@@ -214,8 +218,12 @@ class Daemon:
 
     def run(self) -> int:
         """Serve until somebody ends the daemon, and clean up; the exit status."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            self.loop.add_signal_handler(number, self.shutdown, "host-signal")
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None:
+                # Hosts without signal handlers in loops end at once instead.
+                with suppress(NotImplementedError):
+                    self.loop.add_signal_handler(number, self.shutdown, "host-signal")
         try:
             self.loop.run_forever()
         finally:

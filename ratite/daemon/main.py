@@ -72,7 +72,7 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
     sys.setrecursionlimit(RECURSION_LIMIT)
     log = Log(options.log_level, options.log_file, options.log_json)
     pidfile = _write_pidfile(options.pidfile)
-    loop = asyncio.new_event_loop()
+    loop = asyncio.SelectorEventLoop()
     try:
         daemon = Daemon(options, loop, log, endpoints, commands.MODULES)
         gc.freeze()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
 
 
 class AddressError(Exception):
@@ -97,7 +98,7 @@ def open_endpoint(text: str) -> Endpoint:
 
 def _place(address: Address) -> tuple[int, str | tuple[str, int]]:
     if address.kind == "unix":
-        if not hasattr(socket, "AF_UNIX"):
+        if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
             raise AddressError(f"address {address.text!r}: this host has no UNIX sockets")
         return socket.AF_UNIX, address.place
     family = socket.AF_INET6 if ":" in address.place else socket.AF_INET
@@ -136,9 +137,9 @@ def _remove_dead(address: Address) -> None:
         return
     if not stat.S_ISSOCK(status.st_mode):
         raise AddressError(f"address {address.text!r}: the path exists and is no socket")
-    if status.st_uid != os.getuid():
+    if sys.platform != "win32" and status.st_uid != os.getuid():
         raise AddressError(f"address {address.text!r}: the socket belongs to user {status.st_uid}, not to us")
-    with socket.socket(socket.AF_UNIX) as probe:
+    with socket.socket(_place(address)[0]) as probe:
         probe.settimeout(1)
         try:
             probe.connect(address.place)

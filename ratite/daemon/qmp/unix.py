@@ -7,6 +7,7 @@ that needs no machine is answered in the callback that read it.  Works for TCP j
 from __future__ import annotations
 
 import socket
+import sys
 from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -81,7 +82,7 @@ class Connection:
 
     def _receive(self) -> tuple[bytes, array[int]]:
         fds = array("i")
-        if not _ANCILLARY:
+        if sys.platform == "win32" or not _ANCILLARY:
             return self._sock.recv(CHUNK), fds
         data, ancillary, _flags, _address = self._sock.recvmsg(CHUNK, _ANCILLARY, _FLAGS)
         for level, kind, payload in ancillary:
