@@ -16,7 +16,7 @@ PARTS = ("monitor", "mix", "scaling")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("ratite.bench", description="Measure ratite, beside QEMU where it is installed.")
+    parser = argparse.ArgumentParser("python -m ratite.bench", description="Measure ratite, beside QEMU where it is installed.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} (default: all)")
     parser.add_argument("--boards", default="rv64,s3adsp1800", help="boards of the mix: rv64, rv32, s3adsp1800, ml605")
     parser.add_argument("--runs", type=int, default=3, help="runs of the mix, each (default 3)")
