@@ -177,69 +177,91 @@ class IrEmitter(Emitter):
     def _swap(self, value: V) -> V:
         return value.bswap() if self.isa.big_endian and value.width > 8 else value
 
-    def _slow(self, call: str, returns: bool) -> str:
-        """Calls a slow path and leaves for the fault routine if it failed."""
+    def _slow(
+        self, call: str, returns: bool, join: str, otherwise: Callable[[V], V | object | None] | None = None,
+    ) -> tuple[str, list[tuple[str, str]]]:
+        """Calls a slow path. Where it failed, leaves for the fault routine, or, with ``otherwise``, goes on in that and
+        from there to ``join``. (result, further edges into ``join``: value, block)."""
         result = ""
         if returns:
             result = self.let(f"call {SLOW} i64 {call}")
         else:
             self.put(f"call {SLOW} void {call}")
-        bad = self.read(B.EXC).ne(0)
+        kind = self.read(B.EXC)
         fault, fine = self.new_label(), self.new_label()
-        self.fork(str(bad.ref), fault, fine)
+        self.fork(str(kind.ne(0).ref), fault, fine)
         self.label(fault)
-        self.leave_for_fault()
+        edges = []
+        if otherwise is None:
+            self.leave_for_fault()
+        else:
+            self.write(B.EXC, 0)
+            value = otherwise(kind.trunc(self.word))
+            if not self.dead:
+                edges.append((str(value.ref) if isinstance(value, V) else "", self.here))
+                self.goto(join)
         self.label(fine)
-        return result
+        return result, edges
 
     def leave_for_fault(self) -> None:
         """Terminator: the fault routine takes over at the current pc."""
         raise NotImplementedError(type(self).__name__)
 
-    def load(self, addr: V, size: int) -> V:
-        return self._load(addr, size, size)
+    def _phi(self, width: int, edges: list[tuple[str, str]]) -> V:
+        return self.v(self.let(f"phi i{width} " + ", ".join(f"[{value}, %{block}]" for value, block in edges)), width)
 
-    def _load(self, addr: V, size: int, code: int) -> V:
+    def load(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
+        return self._load(addr, size, size, otherwise)
+
+    def _load(self, addr: V, size: int, how: int, otherwise: Callable[[V], V | None] | None) -> V:
         width = 8 * size
         a, entry, hit = self._probe(addr, size, False)
         fast, slow, join = self.new_label(), self.new_label(), self.new_label()
         self.fork(str(hit.ref), fast, slow, likely=True)
         self.label(slow)
-        r = self.v(self._slow(f"@{self.isa.name}_load(ptr %cpu, i64 {a.ref}, i64 {code})", True), 64).trunc(width)
-        slow_end = self.here
+        called, edges = self._slow(f"@{self.isa.name}_load(ptr %cpu, i64 {a.ref}, i64 {how})", True, join, otherwise)
+        edges.append((str(self.v(called, 64).trunc(width).ref), self.here))
         self.goto(join)
         self.label(fast)
         raw = self.v(self.let(f"load i{width}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}"), width)
-        f = self._swap(raw)
-        fast_end = self.here
+        edges.append((str(self._swap(raw).ref), self.here))
         self.goto(join)
         self.label(join)
-        return self.v(self.let(f"phi i{width} [{r.ref}, %{slow_end}], [{f.ref}, %{fast_end}]"), width)
+        return self._phi(width, edges)
 
-    def store(self, addr: V, value: V) -> None:
+    def store(self, addr: V, value: V, otherwise: Callable[[V], object] | None = None) -> None:
         width = value.width
         a, entry, hit = self._probe(addr, width // 8, True)
         fast, slow, join = self.new_label(), self.new_label(), self.new_label()
         self.fork(str(hit.ref), fast, slow, likely=True)
         self.label(slow)
         v = value.zext(64)
-        self._slow(f"@{self.isa.name}_store(ptr %cpu, i64 {a.ref}, i64 {width // 8}, i64 {v.ref})", False)
+        call = f"@{self.isa.name}_store(ptr %cpu, i64 {a.ref}, i64 {width // 8}, i64 {v.ref})"
+        self._slow(call, False, join, otherwise)
         self.goto(join)
         self.label(fast)
         self.put(f"store i{width} {self._swap(value).ref}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}")
         self.label(join)
 
-    def load_reserved(self, addr: V, size: int) -> V:
-        value = self._load(addr, size, size | 0x100)
-        self.write(B.RESERVED_ADDR, addr.zext(64))
-        self.write(B.RESERVED_VALUE, value.zext(64))
-        self.write(B.RESERVED_SIZE, size)
-        return value
+    def load_reserved(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
+        """Through the slow path always: it takes the reservation too, and only where the load succeeds."""
+        join = self.new_label()
+        call = f"@{self.isa.name}_reserve(ptr %cpu, i64 {addr.zext(64).ref}, i64 {size})"
+        called, edges = self._slow(call, True, join, otherwise)
+        edges.append((str(self.v(called, 64).trunc(8 * size).ref), self.here))
+        self.goto(join)
+        self.label(join)
+        return self._phi(8 * size, edges)
 
-    def store_conditional(self, addr: V, value: V) -> V:
+    def store_conditional(self, addr: V, value: V, otherwise: Callable[[V], V | None] | None = None) -> V:
+        join = self.new_label()
         call = f"@{self.isa.name}_conditional(ptr %cpu, i64 {addr.zext(64).ref}, i64 {value.width // 8}, " \
                f"i64 {value.zext(64).ref})"
-        return self.v(self._slow(call, True), 64).trunc(1)
+        called, edges = self._slow(call, True, join, otherwise)
+        edges.append((str(self.v(called, 64).trunc(1).ref), self.here))
+        self.goto(join)
+        self.label(join)
+        return self._phi(1, edges)
 
     def clear_reservation(self) -> None:
         self.write(B.RESERVED_SIZE, 0)
@@ -254,7 +276,7 @@ class IrEmitter(Emitter):
         fast, slow, join = self.new_label(), self.new_label(), self.new_label()
         self.fork(str(hit.ref), fast, slow, likely=True)
         self.label(slow)  # gives the addend or fails; the operation itself is the same afterwards
-        filled = self._slow(f"@{self.isa.name}_atomic(ptr %cpu, i64 {a.ref}, i64 {width // 8})", True)
+        filled, _ = self._slow(f"@{self.isa.name}_atomic(ptr %cpu, i64 {a.ref}, i64 {width // 8})", True, join)
         slow_end = self.here
         self.goto(join)
         self.label(fast)

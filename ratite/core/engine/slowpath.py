@@ -308,6 +308,24 @@ out:
   %addend = load i64, ptr %ap
   ret i64 %addend
 }}
+define internal {SLOW} i64 @{isa.name}_reserve(ptr %cpu, i64 %a, i64 %n) noinline {{
+  %how = or i64 %n, 256
+  %v = call {SLOW} i64 @{isa.name}_load(ptr %cpu, i64 %a, i64 %how)
+  %ep = getelementptr i8, ptr %cpu, i64 {B.EXC}
+  %e = load i64, ptr %ep
+  %failed = icmp ne i64 %e, 0
+  br i1 %failed, label %out, label %take
+take:
+  %rap = getelementptr i8, ptr %cpu, i64 {B.RESERVED_ADDR}
+  store i64 %a, ptr %rap
+  %vp = getelementptr i8, ptr %cpu, i64 {B.RESERVED_VALUE}
+  store i64 %v, ptr %vp
+  %sp = getelementptr i8, ptr %cpu, i64 {B.RESERVED_SIZE}
+  store i64 %n, ptr %sp
+  br label %out
+out:
+  ret i64 %v
+}}
 define internal {SLOW} i64 @{isa.name}_conditional(ptr %cpu, i64 %a, i64 %n, i64 %v) noinline {{
   %n1 = sub i64 %n, 1
   %low = and i64 %a, %n1

@@ -101,21 +101,22 @@ class Emitter(ABC):
     def instructions(self) -> V:
         """Instructions executed before this one (64 bits)."""
 
-    # -- memory; the CPU's byte order; a fault ends the instruction in the ISA's ``fault`` routine
+    # -- memory; the CPU's byte order. An access that fails ends the instruction in the ISA's ``fault`` routine, or, where
+    # ``otherwise`` is given, goes on in it with the fault's kind: it ends the instruction or gives the result instead
     @abstractmethod
-    def load(self, addr: V, size: int) -> V:
+    def load(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
         """``size`` bytes at ``addr`` as a value of 8 * size bits."""
 
     @abstractmethod
-    def store(self, addr: V, value: V) -> None:
+    def store(self, addr: V, value: V, otherwise: Callable[[V], object] | None = None) -> None:
         """Stores ``value`` (8, 16, 32 or 64 bits)."""
 
     @abstractmethod
-    def load_reserved(self, addr: V, size: int) -> V:
-        """A load that takes a reservation; 4 or 8 bytes, must be aligned."""
+    def load_reserved(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
+        """A load that takes a reservation; 4 or 8 bytes, must be aligned. None is taken where the load fails."""
 
     @abstractmethod
-    def store_conditional(self, addr: V, value: V) -> V:
+    def store_conditional(self, addr: V, value: V, otherwise: Callable[[V], V | None] | None = None) -> V:
         """Stores if the reservation still holds; width 1: whether it did. The reservation is gone afterwards."""
 
     @abstractmethod

@@ -33,6 +33,14 @@ class EvalMemory(Protocol):
     def is_ram(self, addr: int, size: int, for_write: bool) -> bool: ...
 
 
+class _Failed(Exception):
+    """An access failed; ``kind`` of the fault."""
+
+    def __init__(self, kind: int) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
 class _End(Exception):
     """The instruction is over (a terminator ran)."""
 
@@ -192,56 +200,78 @@ class Evaluator(Emitter):
 
     # -- memory
     def _fault(self, kind: int, addr: int) -> NoReturn:
-        self._retired = False
         self.isa.routines["fault"](self, self.const(kind), self.const(addr))
         raise AssertionError("the routine 'fault' must end in a terminator")
 
-    def _misaligned(self, addr: int, size: int, kind: int, atomic: bool = False) -> None:
+    def _failed(self, failure: _Failed, addr: int, otherwise: Callable[[V], V | None] | None) -> V:
+        if otherwise is None:
+            self._fault(failure.kind, addr)
+        value = otherwise(self.const(failure.kind))
+        assert value is not None, "otherwise must end the instruction or give the value"
+        return value
+
+    def _aligned(self, addr: int, size: int, kind: int, atomic: bool = False) -> None:
         if addr & (size - 1) and (atomic or self.isa.misaligned == "fault"):
-            self._fault(kind, addr)
+            raise _Failed(kind)
+
+    def _in_ram(self, addr: int, size: int, kind: int) -> None:
+        if not self.memory.is_ram(addr, size, kind == STORE_FAULT):
+            raise _Failed(kind)
 
     def _read(self, addr: int, size: int, kind: int = LOAD_FAULT) -> int:
         try:
             return self.memory.load(addr, size)
         except MemoryFault:
-            self._fault(kind, addr)
-
-    def load(self, addr: V, size: int) -> V:
-        at = int(addr.ref)
-        self._misaligned(at, size, LOAD_MISALIGNED)
-        return V(self, self._read(at, size), 8 * size)
+            raise _Failed(kind) from None
 
     def _write(self, addr: int, size: int, value: int) -> None:
         try:
             self.memory.store(addr, size, value)
         except MemoryFault:
-            self._fault(STORE_FAULT, addr)
+            raise _Failed(STORE_FAULT) from None
 
-    def store(self, addr: V, value: V) -> None:
-        at, size = int(addr.ref), value.width // 8
-        self._misaligned(at, size, STORE_MISALIGNED)
-        self._write(at, size, int(value.ref))
-
-    def load_reserved(self, addr: V, size: int) -> V:
+    def load(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
         at = int(addr.ref)
-        self._misaligned(at, size, LOAD_MISALIGNED, atomic=True)
-        if not self.memory.is_ram(at, size, False):
-            self._fault(LOAD_FAULT, at)
-        value = self._read(at, size)
+        try:
+            self._aligned(at, size, LOAD_MISALIGNED)
+            return V(self, self._read(at, size), 8 * size)
+        except _Failed as failure:
+            return self._failed(failure, at, otherwise)
+
+    def store(self, addr: V, value: V, otherwise: Callable[[V], object] | None = None) -> None:
+        at, size = int(addr.ref), value.width // 8
+        try:
+            self._aligned(at, size, STORE_MISALIGNED)
+            self._write(at, size, int(value.ref))
+        except _Failed as failure:
+            if otherwise is None:
+                self._fault(failure.kind, at)
+            otherwise(self.const(failure.kind))
+
+    def load_reserved(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
+        at = int(addr.ref)
+        try:
+            self._aligned(at, size, LOAD_MISALIGNED, atomic=True)
+            self._in_ram(at, size, LOAD_FAULT)
+            value = self._read(at, size)
+        except _Failed as failure:
+            return self._failed(failure, at, otherwise)
         self.reservation = (at, size, value)
         return V(self, value, 8 * size)
 
-    def store_conditional(self, addr: V, value: V) -> V:
+    def store_conditional(self, addr: V, value: V, otherwise: Callable[[V], V | None] | None = None) -> V:
         at, size = int(addr.ref), value.width // 8
-        self._misaligned(at, size, STORE_MISALIGNED, atomic=True)
-        held, self.reservation = self.reservation, None
-        if held is None or held[:2] != (at, size):
-            return V(self, 0, 1)
-        if not self.memory.is_ram(at, size, True):
-            self._fault(STORE_FAULT, at)
-        if self._read(at, size, STORE_FAULT) != held[2]:
-            return V(self, 0, 1)
-        self._write(at, size, int(value.ref))
+        try:
+            self._aligned(at, size, STORE_MISALIGNED, atomic=True)
+            held, self.reservation = self.reservation, None
+            if held is None or held[:2] != (at, size):
+                return V(self, 0, 1)
+            self._in_ram(at, size, STORE_FAULT)
+            if self._read(at, size, STORE_FAULT) != held[2]:
+                return V(self, 0, 1)
+            self._write(at, size, int(value.ref))
+        except _Failed as failure:
+            return self._failed(failure, at, otherwise)
         return V(self, 1, 1)
 
     def clear_reservation(self) -> None:
@@ -249,11 +279,13 @@ class Evaluator(Emitter):
 
     def amo(self, op: str, addr: V, value: V) -> V:
         at, width = int(addr.ref), value.width
-        self._misaligned(at, width // 8, STORE_MISALIGNED, atomic=True)
-        if not self.memory.is_ram(at, width // 8, True):
-            self._fault(STORE_FAULT, at)
-        old = self._read(at, width // 8, STORE_FAULT)
-        self._write(at, width // 8, AMO[op](old, int(value.ref), width) & ((1 << width) - 1))
+        try:
+            self._aligned(at, width // 8, STORE_MISALIGNED, atomic=True)
+            self._in_ram(at, width // 8, STORE_FAULT)
+            old = self._read(at, width // 8, STORE_FAULT)
+            self._write(at, width // 8, AMO[op](old, int(value.ref), width) & ((1 << width) - 1))
+        except _Failed as failure:
+            self._fault(failure.kind, at)
         return V(self, old, width)
 
     def fence(self) -> None:
