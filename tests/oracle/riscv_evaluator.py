@@ -1,0 +1,158 @@
+"""Soak: the evaluator against tier 0 on random RISC-V code, state compared after every instruction.
+
+    python -m tests.oracle.riscv_evaluator --count 10000000 --seed 1 --xlen 64 --ledger soak.jsonl
+
+An image of random code fills a RAM with a hole and a read-only part; episodes run over it from random states, in single
+steps (interrupt lines changing) or in short bursts of the threaded interpreter. Everything may trap, handlers are more
+random code, and stores hit code. One chunk is one seed, and reproduces alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from functools import partial
+
+from ratite.core.accel.base import Exit
+from ratite.core.engine.native import NativeLibrary
+from ratite.targets.riscv.csrs import csr_table
+from tests.oracle.ledger import Chunk, Ledger, soak
+from tests.oracle.pair import Pair, Span
+from tests.oracle.streams import numbers, wild
+
+BUILDER = "ratite.targets.riscv.isa:build"
+SPANS = (Span(0x10000, 0x4000, 0), Span(0x15000, 0x4000, 0x4000), Span(0x19000, 0x1000, 0x8000, readonly=True))
+SIZE = 0x9000
+STEPS = 400
+LINES = (1 << 3, 1 << 7, 1 << 11)
+
+
+class Stream:
+    """Random images and states of one seed."""
+
+    def __init__(self, pair: Pair, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.isa = pair.isa
+        self.csrs = list(csr_table(self.isa.word, "imac"))
+        self.rare = {"wfi", "fence.i"}
+
+    def image(self) -> bytes:
+        rng = self.rng
+        pool = [self._one() for _ in range(2500)]
+        return b"".join(rng.choices(pool, k=SIZE // 2))[:SIZE]
+
+    def _one(self) -> bytes:
+        rng, isa = self.rng, self.isa
+        code = wild(rng, isa, isa.insns)
+        word, length = isa.word_at(code)
+        found = isa.decode(word, length) if length else None
+        if found is None:
+            return code
+        name, pattern = found[0].name, found[0].pattern
+        if name in self.rare and rng.random() < 0.8:
+            return self._one()
+        if "csr" in pattern.pieces and rng.random() < 0.9:
+            word = word & 0xFFFFF | rng.choice(self.csrs) << 20
+        elif found[0].relative and length == 4 and rng.random() < 0.7:
+            values = {f: found[1][o] for o, f in found[0].operands.items()}
+            values["imm"] = rng.randrange(-512, 512) & ~1
+            word = pattern.encode(values, isa.fields)
+        elif "imm" in pattern.pieces and length == 4 and rng.random() < 0.5:
+            word = word & 0x0FFFFFFF if rng.random() < 0.5 else word | 0xF8000000  # short distances
+        return isa.to_bytes(word, length)
+
+    def address(self) -> int:
+        span = self.rng.choice(SPANS)
+        at = span.start + self.rng.choice((0, span.size, self.rng.randrange(span.size))) + self.rng.randrange(-8, 9)
+        return at & -8 if self.rng.random() < 0.6 else at
+
+    def code_address(self) -> int:
+        span = self.rng.choice(SPANS)
+        return span.start + self.rng.randrange(0, span.size, 2)
+
+    def state(self) -> dict[tuple[str, int], int]:
+        rng, word = self.rng, self.isa.word
+        state = {("x", k): self.address() if rng.random() < 0.6 else numbers(rng, word) for k in range(1, 32)}
+        state["mtvec", 0] = self.code_address() & -4 | rng.getrandbits(1)
+        state["mepc", 0] = self.code_address() & -self.isa.parcel
+        state["mstatus", 0] = 0x1800 | rng.getrandbits(2) << 3 & 8 | rng.getrandbits(1) << 7
+        state["mie", 0] = sum(rng.choice((0, line)) for line in LINES)
+        for name in ("mcause", "mtval", "mscratch", "mhartid", "mcycle", "minstret"):
+            state[name, 0] = numbers(rng, word)
+        state["mcountinhibit", 0] = rng.choice((0, 0, 1, 4, 5))
+        return state
+
+    def lines(self) -> int:
+        return sum(self.rng.choice((0, 0, line)) for line in LINES) | (self.rng.getrandbits(16) << 16)
+
+
+def run_chunk(pair: Pair, seed: int, count: int) -> Chunk:
+    """Compares ``count`` instructions or a little more."""
+    stream = Stream(pair, seed)
+    rng, steps = stream.rng, 0
+    before = pair.left.cpu.traps
+    differences: list[str] = []
+    episode = 0
+    while steps < count and not differences:
+        image = stream.image()
+        for _ in range(8):
+            episode += 1
+            pair.fill(image)
+            lines = stream.lines() if rng.random() < 0.3 else 0
+            pair.start(stream.code_address() & -pair.isa.parcel, stream.state(), lines)
+            done, text = run_episode(pair, stream, rng.random() < 0.5)
+            steps += done
+            if text:
+                differences.append(f"episode {episode}: {text}")
+                break
+            if steps >= count:
+                break
+    return Chunk(steps, pair.left.cpu.traps - before, differences)
+
+
+def run_episode(pair: Pair, stream: Stream, single: bool) -> tuple[int, str]:
+    """Up to STEPS instructions; (how many, the first difference)."""
+    rng, total = stream.rng, 0
+    while total < STEPS:
+        pc = pair.left.cpu.pc_value
+        if single and rng.random() < 0.03:
+            lines = stream.lines()
+            pair.left.set("irq_lines", lines)
+            pair.right.set("irq_lines", lines)
+        done, kind, text = pair.step(1 if single else rng.randrange(2, 40))
+        total += done
+        if text:
+            return total, f"{'step' if single else 'burst'} of {done} from {pc:#x}: {where(pair, pc)}: {text}"
+        if kind == Exit.PANIC:
+            break
+    return total, pair.memory_differs()
+
+
+def where(pair: Pair, pc: int) -> str:
+    """The instruction at ``pc``, as it is now."""
+    for span in SPANS:
+        if span.start <= pc < span.start + span.size:
+            at = pc - span.start + span.offset
+            rows = pair.isa.disassemble(pc, pair.rams[0].map[at:at + 4])
+            return rows[0][2] if rows else "?"
+    return "no code"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--xlen", type=int, choices=(32, 64), default=64)
+    parser.add_argument("--without", default="", help="extensions to leave out, as in 'ac'")
+    parser.add_argument("--chunk", type=int, default=200_000)
+    parser.add_argument("--ledger")
+    args = parser.parse_args()
+    config: dict[str, object] = {"word-size": args.xlen, **dict.fromkeys(args.without, False)}
+    pair = Pair(BUILDER, config, SPANS, NativeLibrary())
+    ledger = Ledger(args.ledger, "riscv-evaluator", pair.isa.name)
+    return 1 if soak(ledger, args.seed, args.count, partial(run_chunk, pair), args.chunk) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
