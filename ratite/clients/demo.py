@@ -266,7 +266,8 @@ def table(outcome: Outcome) -> str:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m ratite.clients.demo", description="Assemble and run the two-architecture demo machine.")
+    text = "Assemble and run the two-architecture demo machine."
+    parser = argparse.ArgumentParser("python -m ratite.clients.demo", description=text)
     parser.add_argument("--rounds", type=int, default=5000, help="blocks that go to and fro (default 5000)")
     parser.add_argument("--seed", type=lambda text: int(text, 0), help="64-bit seed (default: a fresh random one)")
     parser.add_argument("--block", type=int, default=512, help="bytes of a block, a multiple of 8, at most 16384 (default 512)")
