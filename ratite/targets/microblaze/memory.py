@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ratite.core.isa.emitter import LOAD_MISALIGNED, STORE_MISALIGNED, Emitter
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V
@@ -70,9 +68,9 @@ def _read(k: Kit, e: Emitter, i: Operands, addr: V, size: int, reverse: bool) ->
         misaligned = kind.eq(LOAD_MISALIGNED)
         _refuse(k, e, misaligned, addr, _specific(size, False, i.rd))
         # not an exception: the low address bits do not count, and nothing there reads 0
-        return _e_load(e, place & -size, size, otherwise=lambda kind: e.const(0, 8 * size))
+        return e.load(place & -size, size, otherwise=lambda kind: e.const(0, 8 * size))
 
-    value = _e_load(e, place, size, otherwise=failed)
+    value = e.load(place, size, otherwise=failed)
     if reverse and size > 1:
         value = value.bswap()
     k.set_rd(e, i, value.zext(32))
@@ -87,9 +85,9 @@ def _write(k: Kit, e: Emitter, i: Operands, addr: V, size: int, reverse: bool) -
     def failed(kind: V) -> None:
         misaligned = kind.eq(STORE_MISALIGNED)
         _refuse(k, e, misaligned, addr, _specific(size, True, i.rs))
-        _e_store(e, place & -size, value, otherwise=lambda kind: None)
+        e.store(place & -size, value, otherwise=lambda kind: None)
 
-    _e_store(e, place, value, otherwise=failed)
+    e.store(place, value, otherwise=failed)
 
 
 def _indexed(k: Kit, e: Emitter, i: Operands) -> V:
@@ -141,9 +139,9 @@ def _exclusive(k: Kit) -> None:
                 _refuse(k, e, e.const(0, 1), addr, e.const(0))
                 return e.const(0)
 
-            return _e_load(e, addr, 4, otherwise=bus)
+            return e.load(addr, 4, otherwise=bus)
 
-        value = _e_load_reserved(e, addr, 4, otherwise=failed) if k.c.exclusive_access else _plain(k, e, addr)
+        value = e.load_reserved(addr, 4, otherwise=failed) if k.c.exclusive_access else _plain(k, e, addr)
         e.set("reservation", 1)
         k.set_carry(e, e.const(0, 1))
         k.set_rd(e, i, value)
@@ -157,7 +155,7 @@ def _exclusive(k: Kit) -> None:
                 _refuse(k, e, e.const(0, 1), addr, e.const(0))
                 return e.const(0, 1)
 
-            done = _e_store_conditional(e, addr, value, otherwise=failed)
+            done = e.store_conditional(addr, value, otherwise=failed)
             k.set_carry(e, done ^ 1)
         else:
             held = e.get("reservation")
@@ -165,7 +163,7 @@ def _exclusive(k: Kit) -> None:
             def lost(kind: V) -> None:
                 _refuse(k, e, e.const(0, 1), addr, e.const(0))
 
-            e.if_(held, lambda: _e_store(e, addr, value, otherwise=lost))
+            e.if_(held, lambda: e.store(addr, value, otherwise=lost))
             k.set_carry(e, held ^ 1)
         e.set("reservation", 0)
 
@@ -175,21 +173,4 @@ def _plain(k: Kit, e: Emitter, addr: V) -> V:
         _refuse(k, e, e.const(0, 1), addr, e.const(0))
         return e.const(0)
 
-    return _e_load(e, addr, 4, otherwise=failed)
-
-
-# -- until the toolkit takes ``otherwise`` (what happens where an access fails): failures go to the routine ``fault``
-def _e_load(e: Emitter, addr: V, size: int, otherwise: Callable[[V], V]) -> V:
-    return e.load(addr, size)
-
-
-def _e_store(e: Emitter, addr: V, value: V, otherwise: Callable[[V], None]) -> None:
-    e.store(addr, value)
-
-
-def _e_load_reserved(e: Emitter, addr: V, size: int, otherwise: Callable[[V], V]) -> V:
-    return e.load_reserved(addr, size)
-
-
-def _e_store_conditional(e: Emitter, addr: V, value: V, otherwise: Callable[[V], V]) -> V:
-    return e.store_conditional(addr, value)
+    return e.load(addr, 4, otherwise=failed)
