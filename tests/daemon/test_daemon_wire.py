@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from daemon_kit import Raw
 
+from ratite.clients.qmp import DaemonProcess
+
 GENERIC, NOT_FOUND, NO_DEVICE = "GenericError", "CommandNotFound", "DeviceNotFound"
 
 
@@ -302,3 +304,62 @@ def test_peer_resynchronises_the_same(machine: str, peer: str, sent: bytes) -> N
         raw.send(sent)
         ours = raw.all()
     assert ours == _ask_peer(peer, sent)
+
+
+def _stripped(message: dict[str, Any]) -> dict[str, Any]:
+    message.pop("timestamp", None)
+    if isinstance(message.get("return"), dict):
+        message["return"].pop("singlestep", None)
+    return message
+
+
+_SEQUENCE = b"".join(
+    b'{"execute":"%s","id":"%s"}' % (name, name)
+    for name in (b"cont", b"cont", b"query-status", b"system_reset", b"stop", b"stop", b"query-status", b"system_reset",
+                 b"query-status", b"x-exit-preconfig", b"cont", b"quit")
+)  # fmt: skip
+
+
+@pytest.mark.peer
+def test_peer_sends_the_same_events_in_the_same_places(tmp_path: Path) -> None:
+    if PEER is None:
+        pytest.skip("qemu-system-riscv64 is not installed")
+    theirs, ours = str(tmp_path / "theirs"), str(tmp_path / "ours")
+    command = [PEER, "-M", "none", "-S", "-display", "none", "-qmp", f"unix:{theirs},server=on,wait=off"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    answers = []
+    with DaemonProcess(ours, "-S") as daemon:
+        with daemon.client() as qmp:
+            qmp.execute("machine-create")
+            qmp.execute("x-exit-preconfig")
+        while not Path(theirs).exists():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        for place in (theirs, ours):
+            with Raw(place) as raw:
+                raw.send(_SEQUENCE)
+                lines = []
+                while not lines or lines[-1].get("id") != "quit":
+                    lines.append(_stripped(raw.line()))
+                answers.append(lines)
+    assert process.wait(10) == 0
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("part", "count", "desc"),
+    [
+        (b"a" * (1 << 20), 65, "JSON token size limit exceeded"),
+        pytest.param(b'",' + b"1," * (1 << 19), 5, "JSON token count limit exceeded", marks=pytest.mark.soak),
+    ],
+)
+def test_token_limits(machine: str, part: bytes, count: int, desc: str) -> None:
+    with Raw(machine) as raw, Raw(machine) as other:
+        raw.send(b'{"execute":"query-name","id":["')
+        for number in range(count):
+            raw.send(part if number == 0 else part.removeprefix(b'",'))
+            start = time.monotonic()
+            assert "return" in other.ask(b'{"execute":"query-name"}')
+            assert time.monotonic() - start < 1
+        raw.send(b"1]}" if part.startswith(b'"') else b'"]}')
+        assert raw.all() == [{"error": {"class": GENERIC, "desc": desc}}]
