@@ -87,11 +87,9 @@ class CodePages:
         for number, fresh in enumerate(self._native.decode):
             start = page.base + shape.context_offset(number) + first * RECORD
             want = fresh * (last - first)
-            length = len(want)
-            now = ctypes.string_at(start, length)
-            if any(now[k:k + 8] != fresh[:8] for k in range(0, length, RECORD)):
+            if ctypes.string_at(start, len(want)) != want:
                 hit = True
-                ctypes.memmove(start, want, length)
+                ctypes.memmove(start, want, len(want))
         return hit
 
     def close(self) -> None:
