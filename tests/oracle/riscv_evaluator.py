@@ -16,51 +16,75 @@ from functools import partial
 
 from ratite.core.accel.base import Exit
 from ratite.core.engine.native import NativeLibrary
+from ratite.core.isa.isa import Insn
+from ratite.core.isa.value import signed
 from ratite.targets.riscv.csrs import csr_table
 from tests.oracle.ledger import Chunk, Ledger, soak
 from tests.oracle.pair import Pair, Span
-from tests.oracle.streams import numbers, wild
+from tests.oracle.streams import numbers, random_word, wild
 
 BUILDER = "ratite.targets.riscv.isa:build"
 SPANS = (Span(0x10000, 0x4000, 0), Span(0x15000, 0x4000, 0x4000), Span(0x19000, 0x1000, 0x8000, readonly=True))
 SIZE = 0x9000
-STEPS = 400
+STEPS = 500
+POOL = 4000
+RARE = ("wfi", "fence.i", "ecall", "ebreak", "mret")
+MEMORY = ("lb", "lh", "lw", "ld", "lr", "sb", "sh", "sw", "sd", "sc", "am")
 LINES = (1 << 3, 1 << 7, 1 << 11)
 
 
 class Stream:
-    """Random images and states of one seed."""
+    """Random images and states of one seed. Three registers hold addresses most of the time, so that code lives on."""
 
     def __init__(self, pair: Pair, seed: int) -> None:
         self.rng = random.Random(seed)
         self.isa = pair.isa
         self.csrs = list(csr_table(self.isa.word, "imac"))
-        self.rare = {"wfi", "fence.i"}
+        groups: dict[str, list[Insn]] = {}
+        for insn in self.isa.insns:
+            groups.setdefault(insn.like, []).append(insn)
+        self.groups = list(groups.values())
+        self.bases = (2, self.rng.randrange(8, 16), self.rng.randrange(8, 16))
+        self.pool = [self._one() for _ in range(POOL)]
 
     def image(self) -> bytes:
-        rng = self.rng
-        pool = [self._one() for _ in range(2500)]
-        return b"".join(rng.choices(pool, k=SIZE // 2))[:SIZE]
+        """A RAM full of code; a part of the pool is new each time."""
+        for _ in range(POOL // 20):
+            self.pool[self.rng.randrange(POOL)] = self._one()
+        return b"".join(self.rng.choices(self.pool, k=SIZE // 2))[:SIZE]
 
     def _one(self) -> bytes:
         rng, isa = self.rng, self.isa
-        code = wild(rng, isa, isa.insns)
-        word, length = isa.word_at(code)
-        found = isa.decode(word, length) if length else None
-        if found is None:
-            return code
-        name, pattern = found[0].name, found[0].pattern
-        if name in self.rare and rng.random() < 0.8:
+        if rng.random() < 0.06:
+            return wild(rng, isa, isa.insns)
+        insn = rng.choice(rng.choice(self.groups))
+        if insn.name in RARE and rng.random() < 0.9:
             return self._one()
-        if "csr" in pattern.pieces and rng.random() < 0.9:
-            word = word & 0xFFFFF | rng.choice(self.csrs) << 20
-        elif found[0].relative and length == 4 and rng.random() < 0.7:
-            values = {f: found[1][o] for o, f in found[0].operands.items()}
-            values["imm"] = rng.randrange(-512, 512) & ~1
-            word = pattern.encode(values, isa.fields)
-        elif "imm" in pattern.pieces and length == 4 and rng.random() < 0.5:
-            word = word & 0x0FFFFFFF if rng.random() < 0.5 else word | 0xF8000000  # short distances
-        return isa.to_bytes(word, length)
+        word = random_word(rng, insn)
+        found = isa.decode(word, insn.length)
+        if found is None:
+            return isa.to_bytes(word, insn.length)
+        insn, operands = found
+        if operands.get("rd") in self.bases and rng.random() < 0.85:
+            return self._one()
+        values = {field: signed(operands[operand], isa.word) if isa.fields[field].signed else operands[operand]
+                  for operand, field in insn.operands.items()}
+        self._tame(insn, values)
+        return isa.to_bytes(insn.pattern.encode(values, isa.fields), insn.length)
+
+    def _tame(self, insn: Insn, values: dict[str, int]) -> None:
+        """Operands that let code go on: known registers, near targets, addresses in RAM."""
+        rng = self.rng
+        if "csr" in values:
+            if rng.random() < 0.9:
+                values["csr"] = rng.choice(self.csrs)
+        elif insn.relative:
+            if insn.length == 4 and rng.random() < 0.8:
+                values["imm"] = rng.randrange(-256, 256) & ~1
+        elif insn.like[:2] in MEMORY and "rs1" in values and rng.random() < 0.9:
+            values["rs1"] = rng.choice(self.bases)
+            if "imm" in values and rng.random() < 0.8:
+                values["imm"] = rng.randrange(-64, 64)
 
     def address(self) -> int:
         span = self.rng.choice(SPANS)
@@ -73,7 +97,9 @@ class Stream:
 
     def state(self) -> dict[tuple[str, int], int]:
         rng, word = self.rng, self.isa.word
-        state = {("x", k): self.address() if rng.random() < 0.6 else numbers(rng, word) for k in range(1, 32)}
+        state = {("x", k): self.address() if rng.random() < 0.3 else numbers(rng, word) for k in range(1, 32)}
+        for k in self.bases:
+            state["x", k] = rng.choice(SPANS).start + 8 * rng.randrange(0x1FF)
         state["mtvec", 0] = self.code_address() & -4 | rng.getrandbits(1)
         state["mepc", 0] = self.code_address() & -self.isa.parcel
         state["mstatus", 0] = 0x1800 | rng.getrandbits(2) << 3 & 8 | rng.getrandbits(1) << 7
@@ -96,7 +122,7 @@ def run_chunk(pair: Pair, seed: int, count: int) -> Chunk:
     episode = 0
     while steps < count and not differences:
         image = stream.image()
-        for _ in range(8):
+        for _ in range(20):
             episode += 1
             pair.fill(image)
             lines = stream.lines() if rng.random() < 0.3 else 0

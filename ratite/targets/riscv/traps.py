@@ -59,6 +59,9 @@ def _pending(e: Emitter) -> V:
 def _interrupt(e: Emitter) -> None:
     """In the order MEI, MSI, MTI, §3.1.9."""
     pending = _pending(e)
-    number = e.select(pending.bit(MEI), MEI, e.select(pending.bit(MSI), MSI, e.const(MTI)))
-    deliver = pending.ne(0) & e.get("mstatus").bit(MIE.bit_length() - 1)
-    e.if_(deliver, lambda: e.routine("trap", number | 1 << e.word - 1, 0))
+
+    def deliver() -> None:
+        number = e.select(pending.bit(MEI), MEI, e.select(pending.bit(MSI), MSI, e.const(MTI)))
+        e.routine("trap", number | 1 << e.word - 1, 0)
+
+    e.if_(pending.ne(0) & (e.get("mstatus") & MIE).ne(0), deliver)
