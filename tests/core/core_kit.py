@@ -131,7 +131,7 @@ class Bench:
     def wait_event(self, name: str) -> dict[str, Any]:
         """The data of the first event of this name; waits for it."""
         with self.changed:
-            assert self.changed.wait_for(lambda: any(n == name for n, _ in self.events), 5), self.events
+            assert self.changed.wait_for(lambda: any(n == name for n, _ in self.events), 20), self.events
             return next(data for n, data in self.events if n == name)
 
     def names(self) -> list[str]:
@@ -141,7 +141,7 @@ class Bench:
     def call(self, fn: Any, *args: Any) -> Any:
         """Do it on the owner thread and give its result."""
         done: Future[Any] = self.machine.owner.post(fn, *args)
-        return done.result(10)
+        return done.result(30)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.machine, name)

@@ -25,7 +25,7 @@ def bench() -> Iterator[Bench]:
 
 def until(check: Callable[[], bool]) -> None:
     """Wait for what another thread is about to do."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not check():
         assert time.monotonic() < deadline
         threading.Event().wait(0.001)
@@ -237,10 +237,10 @@ def test_busy_threads_end_with_the_machine() -> None:
     cpu = start(bench)
     thread, vcpu = cpu.thread, cpu.vcpu
     until(vcpu.in_run.is_set)
-    begin = time.monotonic()
     bench.machine.close()
     FakeCpu.program = None
-    assert thread.ended and vcpu.closed and time.monotonic() - begin < thread_module.END_S
+    assert thread_module.END_S <= 2
+    assert thread.ended and vcpu.closed, "a vCPU whose thread didn't end in time stays open"
 
 
 def test_a_wedged_thread_does_not_keep_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
