@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,8 @@ class Daemon:
         self._registry: TypeRegistry | None = None
         self.targets: tuple[str, ...] = ()
         self.exit_status = 0
+        # Called when the end begins, since the process may be ended by the watchdog.
+        self.at_end: Callable[[], None] = lambda: None
         self._count = 0
         self._ending = False
         greeting = {"QMP": {"version": version(), "capabilities": ["oob"]}}
@@ -246,6 +248,7 @@ class Daemon:
             listener.close()
         for endpoint in self._endpoints:
             endpoint.remove()
+        self.at_end()
         watchdog = threading.Timer(WATCHDOG_SECONDS, os._exit, (self.exit_status,))
         watchdog.daemon = True
         watchdog.start()

@@ -61,6 +61,7 @@ def _serve(options: Options) -> int:
 
 def _run(options: Options, endpoints: list[Endpoint]) -> int:
     import gc
+    from functools import partial
 
     gc.disable()
     asyncio = _import_asyncio()
@@ -75,12 +76,12 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
     loop = asyncio.SelectorEventLoop()
     try:
         daemon = Daemon(options, loop, log, endpoints, commands.MODULES)
+        daemon.at_end = partial(_remove_pidfile, pidfile)
         gc.freeze()
         gc.enable()
         return daemon.run()
     finally:
-        if pidfile:
-            os.unlink(pidfile)
+        _remove_pidfile(pidfile)
         loop.close()
 
 
@@ -102,6 +103,11 @@ def _write_pidfile(path: str | None) -> str | None:
         with open(path, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
     return path
+
+
+def _remove_pidfile(path: str | None) -> None:
+    if path and os.path.exists(path):
+        os.unlink(path)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,12 @@ def test_human_monitor(toy: DaemonProcess) -> None:
 
 
 @pytest.mark.parametrize("behaviour", ["busy", "wedge"])
-def test_sigterm_ends_it_in_time_whatever_the_cpus_do(toy: DaemonProcess, path: str, behaviour: str) -> None:
+def test_sigterm_ends_it_in_time_whatever_the_cpus_do(
+    toy: DaemonProcess, path: str, tmp_path: Path, behaviour: str
+) -> None:
+    toy.stop()
+    pidfile = tmp_path / "pid"
+    toy = DaemonProcess(path, "--pidfile", str(pidfile))
     with toy.client() as qmp:
         assemble(qmp, behaviour)
         qmp.execute("x-exit-preconfig")
@@ -165,6 +170,7 @@ def test_sigterm_ends_it_in_time_whatever_the_cpus_do(toy: DaemonProcess, path: 
         assert toy.stop() == 0
         assert time.monotonic() - start < 2
     assert not Path(path).exists()
+    assert not pidfile.exists()
 
 
 def test_panic(toy: DaemonProcess) -> None:
