@@ -85,7 +85,12 @@ class CpuPort(Protocol):
 
 class Vcpu(ABC):
     """One virtual CPU. ``run`` belongs to the vCPU's thread; ``kick`` and ``set_line`` may be called on any thread; the
-    rest only while the vCPU is parked."""
+    rest only while the vCPU is parked.
+
+    ``reset_values``: fields that this CPU resets to another value than the ISA's declaration says (a hart's number)."""
+
+    def __init__(self) -> None:
+        self.reset_values: dict[str, int] = {}
 
     @abstractmethod
     def run(self) -> Exit:

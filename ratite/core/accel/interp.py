@@ -86,6 +86,7 @@ class EvalVcpu(Vcpu):
     """See ``Vcpu``; ``cpu`` is the evaluator."""
 
     def __init__(self, isa: Isa, port: CpuPort, bus_error: type[Exception]) -> None:
+        super().__init__()
         self._isa = isa
         self._memory = PortMemory(port, isa.big_endian, isa.word, bus_error)
         self.cpu = Evaluator(isa, self._memory)
@@ -151,6 +152,8 @@ class EvalVcpu(Vcpu):
     def reset(self, pc: int) -> None:
         for field in self._isa.layout:
             self.cpu.state[field.name] = [field.reset] * field.count
+        for name, value in self.reset_values.items():
+            self.set(name, value)
         self.cpu.ctx = ""
         self.cpu.reservation = None
         self.cpu.trapped = False

@@ -36,6 +36,7 @@ class NativeVcpu(Vcpu):
     """See ``Vcpu``. ``code_limit``: bytes of decoded records at the most."""
 
     def __init__(self, native: NativeIsa, port: CpuPort, bus_error: type[Exception], code_limit: int) -> None:
+        super().__init__()
         self._native = native
         self._port = port
         self._bus_error = bus_error
@@ -229,6 +230,8 @@ class NativeVcpu(Vcpu):
     def reset(self, pc: int) -> None:
         for field in self.layout:
             self._arrays[field.name][:] = [field.reset] * field.count
+        for name, value in self.reset_values.items():
+            self.set(name, value)
         for at in (B.EXC, B.CTX, B.RESERVED_SIZE):
             self._words[at].value = 0
         self._words[B.TRAP_PC].value = (1 << 64) - 1

@@ -1,1 +1,13 @@
-"""RISC-V."""
+"""RISC-V, 32 and 64 bits."""
+
+TARGETS = (
+    {"name": "riscv32", "word-size": 32, "big-endian": False, "default-cpu": "rv32-riscv-cpu", "page-bits": 12},
+    {"name": "riscv64", "word-size": 64, "big-endian": False, "default-cpu": "rv64-riscv-cpu", "page-bits": 12},
+)
+
+# Types of this package, for the manifest.
+TYPES = (
+    "ratite.targets.riscv.cpu:RiscvCpu",
+    "ratite.targets.riscv.cpu:Rv32RiscvCpu",
+    "ratite.targets.riscv.cpu:Rv64RiscvCpu",
+)

@@ -1,0 +1,44 @@
+"""The MicroBlaze CPU type. Configuration after UG984, chapter 3, "MicroBlaze Core Configurability"; signals after chapter 3,
+"MicroBlaze Interfaces and Signals"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ratite.core.cpu.base import Cpu
+from ratite.core.objects.props import config
+from ratite.targets.microblaze.config import DEFAULTS
+
+
+class MicroblazeCpu(Cpu):
+    """A MicroBlaze, of its cluster's byte order: integer set, exceptions, interrupts; no MMU, FPU or streams."""
+
+    TYPE = "microblaze-cpu"
+    TARGETS = ("microblaze", "microblazeel")
+    ISA = "ratite.targets.microblaze.isa:build"
+    ELF_MACHINE = 189
+    LINES = MappingProxyType({"irq": 0, "break": 1, "nm-break": 2, "wakeup": 3})
+
+    version = config("str", DEFAULTS["version"], "release of the core, as PVR0 tells it")
+    base_vectors = config("uint32", DEFAULTS["base-vectors"], "where the vectors are")
+    use_barrel = config("bool", DEFAULTS["use-barrel"], "barrel shifter")
+    use_div = config("bool", DEFAULTS["use-div"], "divider")
+    use_hw_mul = config("uint8", DEFAULTS["use-hw-mul"], "multiplier: none, 32 or 64 bits", maximum=2)
+    use_msr_instr = config("bool", DEFAULTS["use-msr-instr"], "msrset and msrclr")
+    use_pcmp_instr = config("bool", DEFAULTS["use-pcmp-instr"], "pattern compare and clz")
+    use_reorder_instr = config("bool", DEFAULTS["use-reorder-instr"], "reversed loads and stores, swapb, swaph")
+    use_stack_protection = config("bool", DEFAULTS["use-stack-protection"], "stack limits SLR and SHR")
+    exclusive_access = config("bool", DEFAULTS["exclusive-access"], "lwx and swx are exclusive on the bus")
+    unaligned_exceptions = config("bool", DEFAULTS["unaligned-exceptions"], "unaligned accesses raise an exception")
+    dopb_bus_exception = config("bool", DEFAULTS["dopb-bus-exception"], "failed data accesses raise an exception")
+    iopb_bus_exception = config("bool", DEFAULTS["iopb-bus-exception"], "failed fetches raise an exception")
+    ill_opcode_exception = config("bool", DEFAULTS["ill-opcode-exception"], "illegal opcodes raise an exception")
+    opcode_0x0_illegal = config("bool", DEFAULTS["opcode-0x0-illegal"], "opcode 0 is illegal")
+    div_zero_exception = config("bool", DEFAULTS["div-zero-exception"], "division by 0 and overflow raise an exception")
+    pvr = config("uint8", DEFAULTS["pvr"], "processor version registers: none, basic or full", maximum=2)
+
+    def isa_config(self) -> Mapping[str, object]:
+        """The whole configuration and the byte order."""
+        values = {name: getattr(self, name.replace("-", "_")) for name in DEFAULTS if name != "big"}
+        return {**values, "big": self.cluster.big_endian}
