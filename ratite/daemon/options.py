@@ -54,7 +54,8 @@ addresses (for --qmp):
                         replaced, a live one is an error.
   tcp:HOST:PORT         listen at a TCP port.  Whoever can connect controls the daemon: keep to localhost.
   fd:N                  listen at the socket that was inherited as file descriptor N
-  ...,server=off        connect to the address instead of listening at it
+  ...,server=off        connect to the address instead of listening at it.  `-qmp ADDR` is --qmp with this
+                        as the default, as QEMU has it and qmp-shell-wrap needs it.
 
 try it:
   ratited --qmp unix:/tmp/r.sock &

@@ -415,3 +415,15 @@ def test_log_lines_are_structured(path: str, tmp_path: Path) -> None:
 def path_when_there(process: DaemonProcess, path: str) -> str:
     process.client().close()
     return path
+
+
+def test_qmp_shell_wrap(tmp_path: Path) -> None:
+    """It listens itself and starts the emulator with `-qmp unix:PATH`."""
+    pytest.importorskip("qemu.qmp")
+    program = "import sys; from qemu.qmp.qmp_shell import main_wrap; main_wrap()"
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, sys.executable, "-m", "ratite.daemon"],
+        input="query-status\nquit\n", env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert '"status": "prelaunch"' in done.stdout, done.stderr
