@@ -122,7 +122,11 @@ def test_a_client_that_lets_events_wait_is_closed(daemon: DaemonProcess, path: s
     with Raw(path) as good, Raw(path) as bad:
         for name in ("machine-create", "x-exit-preconfig"):
             good.ask({"execute": name})
+        good.ask(b'{"execute":"query-qmp-schema"}')
         bad.send(b'{"execute":"query-qmp-schema"}' * 1000)
+        for _ in range(100):
+            # Each answer is a turn of the other's, who is soon clogged.
+            status(good)
         good.send(b'{"execute":"system_reset"}' * 1500)
         for _ in range(1500):
             while "event" in good.line():
