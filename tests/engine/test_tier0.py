@@ -133,3 +133,20 @@ def test_another_cpu_writes_code(toy: tuple[Isa, NativeIsa]) -> None:
     assert reader.get("r", 1) == 9
     reader.close()
     writer.close()
+
+
+def test_the_evaluator_keeps_nothing_of_what_it_ran(toy: tuple[Isa, NativeIsa]) -> None:
+    """Every jump ends in an exception inside; none may hold on to the frames of those before."""
+    import gc
+    import sys
+
+    isa, _ = toy
+    pair = pair_of(toy)
+    pair.write(0, isa.assemble("addi", rd=1, rs=0, imm=1) + isa.assemble("bne", rs=1, rt=0, imm=-4))
+    pair.start(BASE, {})
+    pair.left.step(50)
+    gc.collect()
+    before = sys.getallocatedblocks()
+    pair.left.step(3000)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 500

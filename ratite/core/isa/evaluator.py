@@ -45,8 +45,6 @@ class _End(Exception):
     """The instruction is over (a terminator ran)."""
 
 
-_END = _End()
-
 
 class Evaluator(Emitter):
     """One CPU of ``isa``. ``step`` executes one instruction or takes one trap. State fields are in ``state`` (lists of ints,
@@ -139,7 +137,7 @@ class Evaluator(Emitter):
         return self.HALTED if self._halted else self.RAN
 
     def _end(self) -> NoReturn:
-        raise _END
+        raise _End  # a new one each time: a kept one would keep every traceback
 
     def wakes(self) -> bool:
         """The ISA's wake predicate."""
