@@ -51,7 +51,7 @@ def query_cpu_definitions(ctx: Context, arguments: dict[str, Any]) -> object:
         raise GenericError(f"Target '{target}' has no query-cpu-definitions; {', '.join(have)} do")
     return [
         {
-            "name": row.name.removesuffix("-cpu"),
+            "name": row.name.removesuffix(f"-{row.data['parent']}"),
             "typename": row.name,
             "static": False,
             "deprecated": False,

@@ -200,6 +200,8 @@ def _registers(cpu: Cpu) -> str:
     if cpu.vcpu is None:
         return " (not realized)\n"
     text, width = "", 0
+    if all(name != cpu.PC for _field, name, _index in _shown_registers(cpu.vcpu)):
+        text = f" {cpu.PC:<8} {cpu.pc():0{cpu.cluster.bits // 4}x}\n"
     for field, name, index in _shown_registers(cpu.vcpu):
         cell = f" {name:<8} {cpu.vcpu.get(field.name, index):0{2 * field.size}x}"
         if width and width + len(cell) > _LINE_WIDTH:
