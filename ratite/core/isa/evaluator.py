@@ -14,10 +14,12 @@ from ratite.core.isa.emitter import (
     STORE_MISALIGNED,
     Emitter,
 )
-from ratite.core.isa.isa import Insn, Isa
+from ratite.core.isa.isa import Isa
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.state import StateField
 from ratite.core.isa.value import V
+
+_KEPT = 1 << 14  # decoded instructions an evaluator keeps
 
 
 class MemoryFault(Exception):
@@ -68,6 +70,8 @@ class Evaluator(Emitter):
         self.irq_lines = 0
         self.reservation: tuple[int, int, int] | None = None  # address, size, value
         self.panic_info: tuple[int, int] = (0, 0)  # kind, address of the fetch that had no way on
+        self._prepared: dict[tuple[str, bytes], tuple[Callable[..., object], object]] = {}
+        self._lines_seen = 0
         self._next = 0
         self._next_ctx = ""
         self._retired = True
@@ -82,23 +86,24 @@ class Evaluator(Emitter):
         try:
             if not self.ctx and self._interrupted():
                 return self.RAN
-            fetched = self._fetch()
-            if fetched is None:
+            raw = self._fetch()
+            if not raw:
                 return self.PANIC
-            insn, word, length, operands = fetched
-            self.ilen = length
-            self._next = (self.pc_value + length) & self.mask
+            prepared = self._prepared.get((self.ctx, raw)) or self._prepare(raw)
+            semantics, operand = prepared
+            self.ilen = len(raw)
+            self._next = (self.pc_value + self.ilen) & self.mask
             self._retired = True
-            if insn is None:
-                self.isa.routines["illegal"](self, V(self, word, self.word))
-            else:
-                mem = {name: V(self, v, self.word if self.isa.slot(name) == "imm" else 32) for name, v in operands.items()}
-                insn.semantics(self, Operands(mem.__getitem__))
+            semantics(self, operand)
         except _End:
             pass
         return self._finish()
 
     def _interrupted(self) -> bool:
+        """Whether an interrupt was taken. The ISA is not asked again while no line is set."""
+        if not self.irq_lines and not self._lines_seen:
+            return False
+        self._lines_seen = self.irq_lines
         self._next = self.pc_value
         try:
             self.isa.routines["interrupt"](self)
@@ -107,8 +112,8 @@ class Evaluator(Emitter):
             return True
         return False
 
-    def _fetch(self) -> tuple[Insn | None, int, int, Mapping[str, int]] | None:
-        """(instruction, word, length, operands); raises _End when the fetch trapped; None is a panic."""
+    def _fetch(self) -> bytes:
+        """The instruction's bytes; raises _End when the fetch trapped; none at all is a panic."""
         pc, n = self.pc_value, self.isa.parcel
         try:
             addr = pc
@@ -117,16 +122,28 @@ class Evaluator(Emitter):
             while len(raw) < length:
                 addr = (pc + len(raw)) & self.mask
                 raw += self.memory.fetch(addr, n)
+            return raw
         except MemoryFault:
-            if self.trapped:
-                self.panic_info = (FETCH_FAULT, addr)
-                return None
-            self._fault(FETCH_FAULT, addr)
-        word, _ = self.isa.word_at(raw)
+            if not self.trapped:
+                self._fault(FETCH_FAULT, addr)
+            self.panic_info = (FETCH_FAULT, addr)
+            return b""
+
+    def _prepare(self, raw: bytes) -> tuple[Callable[..., object], object]:
+        """Semantics and what they are called with, kept by the instruction's bytes."""
+        word, length = self.isa.word_at(raw)
         found = self.isa.decode(word, length, self.ctx)
+        prepared: tuple[Callable[..., object], object]
         if found is None:
-            return None, word, length, {}
-        return found[0], word, length, found[1]
+            prepared = (self.isa.routines["illegal"], V(self, word, self.word))
+        else:
+            insn, values = found
+            known = {name: V(self, v, self.word if self.isa.slot(name) == "imm" else 32) for name, v in values.items()}
+            prepared = (insn.semantics, Operands(known.__getitem__))
+        if len(self._prepared) >= _KEPT:
+            self._prepared.clear()
+        self._prepared[self.ctx, raw] = prepared
+        return prepared
 
     def _finish(self) -> str:
         self.pc_value = self._next & -self.isa.parcel

@@ -114,10 +114,10 @@ class Isa:
             relative=base.relative, like=base.like, fields=self.fields))
 
     def routine(self, name: str) -> Callable[[Routine], Routine]:
-        """Declares a shared piece of semantics ``f(e, *args)`` that ends in a terminator. Three names have a meaning:
+        """Declares a shared piece of semantics ``f(e, *args)`` that ends in a terminator. Some names have a meaning:
         ``illegal(e, word)`` for an encoding that isn't there, ``fault(e, kind, addr)`` for an access that failed,
-        ``interrupt(e)``, which takes a deliverable interrupt or comes back. ``wake(e)`` gives a value of width 1:
-        whether a halted CPU should go on."""
+        ``interrupt(e)``, which takes a deliverable interrupt or comes back (it may not be asked while no line is set).
+        ``wake(e)`` gives a value of width 1: whether a halted CPU should go on."""
 
         def declare(f: Routine) -> Routine:
             self.routines[name] = f
