@@ -174,7 +174,8 @@ class IrEmitter(Emitter):
         addend = self.v(self.let(f"load i64, ptr {self.at(entry, 16)}{CPU_SCOPE}"), 64)
         return self.let(f"inttoptr i64 {(a + addend).ref} to ptr")
 
-    def _swap(self, value: V) -> V:
+    def swapped(self, value: V) -> V:
+        """Between the CPU's byte order and the host's."""
         return value.bswap() if self.isa.big_endian and value.width > 8 else value
 
     def _slow(
@@ -224,7 +225,7 @@ class IrEmitter(Emitter):
         self.goto(join)
         self.label(fast)
         raw = self.v(self.let(f"load i{width}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}"), width)
-        edges.append((str(self._swap(raw).ref), self.here))
+        edges.append((str(self.swapped(raw).ref), self.here))
         self.goto(join)
         self.label(join)
         return self._phi(width, edges)
@@ -240,7 +241,7 @@ class IrEmitter(Emitter):
         self._slow(call, False, join, otherwise)
         self.goto(join)
         self.label(fast)
-        self.put(f"store i{width} {self._swap(value).ref}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}")
+        self.put(f"store i{width} {self.swapped(value).ref}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}")
         self.label(join)
 
     def load_reserved(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:

@@ -1,373 +1,266 @@
-"""Slow paths of generated code, as LLVM text: what happens when the inline TLB does not answer.
+"""Slow paths of generated code: what happens when the inline TLB does not answer.
 
 Each looks the address up in the memory map, fills the TLB where a whole page is RAM, and does the access; anything else
-goes to the host through the block's callbacks. A failure is left in EXC/EXC_ADDR for the caller to see.
+goes to the host through the block's callbacks. A failure is left in EXC and EXC_ADDR for the caller to see. A misaligned
+access is made in two halves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 from ratite.core.engine import block as B
 from ratite.core.engine.ir import SLOW
+from ratite.core.engine.threaded import DirectEmitter
 from ratite.core.isa.emitter import LOAD_FAULT, LOAD_MISALIGNED, STORE_FAULT, STORE_MISALIGNED
 from ratite.core.isa.isa import Isa
+from ratite.core.isa.value import V
+
+# fields of a row of the memory map
+_START, _LAST, _ADDEND, _MARKS, _FLAGS = 0, 8, 16, 24, 32
+_ATOMIC = 256  # added to a load's size: it must be aligned and hit RAM
 
 
-def _swapped(isa: Isa, ref: str, width: int, to: str) -> str:
-    """A line that gives ``to``: ``ref`` in the other byte order where the ISA is big-endian."""
-    if isa.big_endian and width > 8:
-        return f"{to} = call i{width} @llvm.bswap.i{width}(i{width} {ref})"
-    return f"{to} = add i{width} {ref}, 0"
+class _Path(DirectEmitter):
+    """Writes one function; its parameters are ``%cpu`` and 64-bit values."""
+
+    def __init__(self, isa: Isa, shape: B.Shape, name: str, *parameters: str, result: str = "i64", how: str = "") -> None:
+        super().__init__(isa, shape)
+        listed = "".join(f", i64 %{p}" for p in parameters)
+        convention = SLOW if name in _CALLED_BY_HANDLERS else ""
+        self.out = [f"define internal {convention} {result} @{isa.name}_{name}(ptr %cpu{listed}) noinline {how} {{", "entry:"]
+
+    def text(self) -> str:
+        return "\n".join([*self.out, "}"])
+
+    def parameter(self, name: str) -> V:
+        return self.v(f"%{name}", 64)
+
+    def ret(self, value: V | int | None = None) -> None:
+        """Terminator."""
+        ref = value.ref if isinstance(value, V) else value
+        self.end("ret void" if value is None else f"ret i64 {ref}")
+
+    def call(self, name: str, *args: V | int) -> V:
+        """Another slow path that gives a value."""
+        return self.v(self.let(self._call(name, "i64", args)), 64)
+
+    def do(self, name: str, *args: V | int) -> None:
+        """Another slow path that gives none."""
+        self.put(self._call(name, "void", args))
+
+    def _call(self, name: str, result: str, args: tuple[V | int, ...]) -> str:
+        listed = "".join(f", i64 {a.ref if isinstance(a, V) else a}" for a in args)
+        convention = SLOW if name in _CALLED_BY_HANDLERS else ""
+        return f"call {convention} {result} @{self.isa.name}_{name}(ptr %cpu{listed})"
+
+    def host(self, callback: int, result: str, *args: V) -> str:
+        """A callback of the block."""
+        function = self.let(f"load ptr, ptr {self.at('%cpu', callback)}")
+        return f"call {result} {function}(ptr %cpu" + "".join(f", i64 {a.ref}" for a in args) + ")"
+
+    def field(self, row: V, offset: int) -> V:
+        """A word at ``row`` + ``offset``."""
+        return self.word_at(row + offset)
+
+    def word_at(self, addr: V) -> V:
+        p = self.let(f"inttoptr i64 {addr.ref} to ptr")
+        return self.v(self.let(f"load i64, ptr {p}"), 64)
+
+    def fail(self, kind: V | int, addr: V, value: int | None) -> None:
+        """Terminator: the access failed."""
+        self.write(B.EXC, kind)
+        self.write(B.EXC_ADDR, addr)
+        self.ret(value)
+
+    def unless_failed(self, addr: V, value: int | None) -> None:
+        """Leaves if a call just made has failed; the fault is then that of the whole access at ``addr``."""
+        kind = self.read(B.EXC)
+        self.if_(kind.ne(0), lambda: self.fail(kind, addr, value))
+
+    def by_size(self, n: V, sizes: tuple[int, ...], body: Callable[[int], None]) -> None:
+        """Runs ``body`` for the size that ``n`` has; the last of ``sizes`` is the default."""
+        *first, last = sizes
+        self.switch(n, {size: partial(body, size) for size in first}, partial(body, last))
+
+    def masked(self, addr: V) -> V:
+        """An address that wraps as the CPU's do."""
+        return addr.trunc(self.word).zext(64)
 
 
-def _find(isa: Isa, shape: B.Shape) -> str:
-    page = shape.page
-    return f"""
-define internal ptr @{isa.name}_find(ptr %cpu, i64 %a, i64 %n) noinline {{
-entry:
-  %mp = getelementptr i8, ptr %cpu, i64 {B.MEMMAP}
-  %map = load ptr, ptr %mp
-  %cp = getelementptr i8, ptr %cpu, i64 {B.MEMMAP_COUNT}
-  %count = load i64, ptr %cp
-  %n1 = sub i64 %n, 1
-  %last = add i64 %a, %n1
-  br label %next
-next:
-  %k = phi i64 [0, %entry], [%k1, %on]
-  %done = icmp uge i64 %k, %count
-  br i1 %done, label %none, label %look
-look:
-  %o = mul i64 %k, {B.MAP_ROW}
-  %row = getelementptr i8, ptr %map, i64 %o
-  %s = load i64, ptr %row
-  %lp = getelementptr i8, ptr %row, i64 8
-  %l = load i64, ptr %lp
-  %c1 = icmp uge i64 %a, %s
-  %c2 = icmp ule i64 %last, %l
-  %c = and i1 %c1, %c2
-  br i1 %c, label %found, label %on
-on:
-  %k1 = add i64 %k, 1
-  br label %next
-found:
-  ret ptr %row
-none:
-  ret ptr null
-}}
-define internal i1 @{isa.name}_fill(ptr %cpu, ptr %row, i64 %a) noinline {{
-  %s = load i64, ptr %row
-  %lp = getelementptr i8, ptr %row, i64 8
-  %l = load i64, ptr %lp
-  %ap = getelementptr i8, ptr %row, i64 16
-  %addend = load i64, ptr %ap
-  %fp = getelementptr i8, ptr %row, i64 24
-  %flags = load ptr, ptr %fp
-  %rp = getelementptr i8, ptr %row, i64 32
-  %bits = load i64, ptr %rp
-  %page = and i64 %a, {-page}
-  %end = add i64 %page, {page - 1}
-  %first = and i64 %s, -4096
-  %fo = sub i64 %a, %first
-  %fi = lshr i64 %fo, 12
-  %flagp = getelementptr i8, ptr %flags, i64 %fi
-  %flag = load volatile i8, ptr %flagp
-  %code = icmp ne i8 %flag, 0
-  %ro = icmp ne i64 %bits, 0
-  %nowrite = or i1 %code, %ro
-  %w1 = icmp uge i64 %page, %s
-  %w2 = icmp ule i64 %end, %l
-  %whole = and i1 %w1, %w2
-  br i1 %whole, label %fill, label %out
-fill:
-  %i0 = lshr i64 %a, {isa.page_bits - 5}
-  %i1 = and i64 %i0, {(B.TLB_ENTRIES - 1) * B.TLB_ENTRY}
-  %i2 = add i64 %i1, {shape.tlb}
-  %entry = getelementptr i8, ptr %cpu, i64 %i2
-  store i64 %page, ptr %entry
-  %wtag = select i1 %nowrite, i64 -1, i64 %page
-  %wp = getelementptr i8, ptr %entry, i64 8
-  store i64 %wtag, ptr %wp
-  %adp = getelementptr i8, ptr %entry, i64 16
-  store i64 %addend, ptr %adp
-  br label %out
-out:
-  ret i1 %code
-}}
-define internal void @{isa.name}_fail(ptr %cpu, i64 %kind, i64 %a) noinline {{
-  %kp = getelementptr i8, ptr %cpu, i64 {B.EXC}
-  store i64 %kind, ptr %kp
-  %ap = getelementptr i8, ptr %cpu, i64 {B.EXC_ADDR}
-  store i64 %a, ptr %ap
-  ret void
-}}
-define internal void @{isa.name}_code_written(ptr %cpu, i64 %a, i64 %n) noinline {{
-  %fp = getelementptr i8, ptr %cpu, i64 {B.ON_CODE_WRITE}
-  %f = load ptr, ptr %fp
-  call void %f(ptr %cpu, i64 %a, i64 %n)
-  ret void
-}}
-"""
+_CALLED_BY_HANDLERS = frozenset({"load", "store", "atomic", "reserve", "conditional"})
 
 
-def _load(isa: Isa) -> str:
-    mask = (1 << isa.word) - 1
-    cases = "\n".join(f"""l{n}:
-  %v{n} = load i{8 * n}, ptr %p, align 1
-  {_swapped(isa, f"%v{n}", 8 * n, f"%s{n}")}
-  {f"%w{n} = zext i{8 * n} %s{n} to i64" if n < 8 else "%w8 = add i64 %s8, 0"}
-  ret i64 %w{n}""" for n in (1, 2, 4, 8))
-    shift = "%sh = sub i64 %n1, %k" if isa.big_endian else "%sh = add i64 %k, 0"
-    return f"""
-define internal {SLOW} i64 @{isa.name}_load(ptr %cpu, i64 %a, i64 %how) noinline cold {{
-entry:
-  %n = and i64 %how, 255
-  %atomic = icmp ugt i64 %how, 255
-  %n1 = sub i64 %n, 1
-  %low = and i64 %a, %n1
-  %odd = icmp ne i64 %low, 0
-  br i1 %odd, label %misaligned, label %aligned
-misaligned:
-  %m = or i1 %atomic, {int(isa.misaligned == "fault")}
-  br i1 %m, label %bad, label %bytes
-bad:
-  call void @{isa.name}_fail(ptr %cpu, i64 {LOAD_MISALIGNED}, i64 %a)
-  ret i64 0
-bytes:
-  br label %byte
-byte:
-  %k = phi i64 [0, %bytes], [%k1, %byteok]
-  %acc = phi i64 [0, %bytes], [%acc1, %byteok]
-  %ak0 = add i64 %a, %k
-  %ak = and i64 %ak0, {mask}
-  %b = call {SLOW} i64 @{isa.name}_load(ptr %cpu, i64 %ak, i64 1)
-  %ep = getelementptr i8, ptr %cpu, i64 {B.EXC}
-  %e = load i64, ptr %ep
-  %failed = icmp ne i64 %e, 0
-  br i1 %failed, label %bytebad, label %byteok
-bytebad:
-  call void @{isa.name}_fail(ptr %cpu, i64 %e, i64 %a)
-  ret i64 0
-byteok:
-  {shift}
-  %sh8 = shl i64 %sh, 3
-  %bs = shl i64 %b, %sh8
-  %acc1 = or i64 %acc, %bs
-  %k1 = add i64 %k, 1
-  %more = icmp ult i64 %k1, %n
-  br i1 %more, label %byte, label %bytesdone
-bytesdone:
-  ret i64 %acc1
-aligned:
-  %row = call ptr @{isa.name}_find(ptr %cpu, i64 %a, i64 %n)
-  %none = icmp eq ptr %row, null
-  br i1 %none, label %outside, label %ram
-outside:
-  br i1 %atomic, label %noram, label %mmio
-noram:
-  call void @{isa.name}_fail(ptr %cpu, i64 {LOAD_FAULT}, i64 %a)
-  ret i64 0
-mmio:
-  %fp = getelementptr i8, ptr %cpu, i64 {B.ON_LOAD}
-  %f = load ptr, ptr %fp
-  %r = call i64 %f(ptr %cpu, i64 %a, i64 %n)
-  ret i64 %r
-ram:
-  %code = call i1 @{isa.name}_fill(ptr %cpu, ptr %row, i64 %a)
-  %ap = getelementptr i8, ptr %row, i64 16
-  %addend = load i64, ptr %ap
-  %h = add i64 %a, %addend
-  %p = inttoptr i64 %h to ptr
-  switch i64 %n, label %l8 [i64 1, label %l1 i64 2, label %l2 i64 4, label %l4]
-{cases}
-}}
-"""
+def _find(isa: Isa, shape: B.Shape) -> _Path:
+    """Address of the map's row that holds all of [a, a + n), or 0."""
+    e = _Path(isa, shape, "find", "a", "n")
+    a = e.parameter("a")
+    last = a + (e.parameter("n") - 1)
+    table = e.read(B.MEMMAP)
+    end = table + e.read(B.MEMMAP_COUNT) * B.MAP_ROW
+    loop, look, on, none = (e.new_label() for _ in range(4))
+    e.goto(loop)
+    e.label(loop)
+    row = e.v("%row", 64)
+    e.put(f"%row = phi i64 [{table.ref}, %entry], [%next, %{on}]")
+    e.fork(str(row.ult(end).ref), look, none)
+    e.label(look)
+    inside = a.uge(e.field(row, _START)) & last.ule(e.field(row, _LAST))
+    e.if_(inside, lambda: e.ret(row))
+    e.goto(on)
+    e.label(on)
+    e.put(f"%next = add i64 %row, {B.MAP_ROW}")
+    e.goto(loop)
+    e.label(none)
+    e.ret(0)
+    return e
 
 
-def _store(isa: Isa) -> str:
-    mask = (1 << isa.word) - 1
-    cases = "\n".join(f"""s{n}:
-  {f"%t{n} = trunc i64 %v to i{8 * n}" if n < 8 else "%t8 = add i64 %v, 0"}
-  {_swapped(isa, f"%t{n}", 8 * n, f"%x{n}")}
-  store i{8 * n} %x{n}, ptr %p, align 1
-  br label %stored""" for n in (1, 2, 4, 8))
-    shift = "%sh = sub i64 %n1, %k" if isa.big_endian else "%sh = add i64 %k, 0"
-    return f"""
-define internal {SLOW} void @{isa.name}_store(ptr %cpu, i64 %a, i64 %n, i64 %v) noinline cold {{
-entry:
-  %n1 = sub i64 %n, 1
-  %low = and i64 %a, %n1
-  %odd = icmp ne i64 %low, 0
-  br i1 %odd, label %misaligned, label %aligned
-misaligned:
-  br i1 {"true" if isa.misaligned == "fault" else "false"}, label %bad, label %bytes
-bad:
-  call void @{isa.name}_fail(ptr %cpu, i64 {STORE_MISALIGNED}, i64 %a)
-  ret void
-bytes:
-  br label %byte
-byte:
-  %k = phi i64 [0, %bytes], [%k1, %byteok]
-  %ak0 = add i64 %a, %k
-  %ak = and i64 %ak0, {mask}
-  {shift}
-  %sh8 = shl i64 %sh, 3
-  %b0 = lshr i64 %v, %sh8
-  %b = and i64 %b0, 255
-  call {SLOW} void @{isa.name}_store(ptr %cpu, i64 %ak, i64 1, i64 %b)
-  %ep = getelementptr i8, ptr %cpu, i64 {B.EXC}
-  %e = load i64, ptr %ep
-  %failed = icmp ne i64 %e, 0
-  br i1 %failed, label %bytebad, label %byteok
-bytebad:
-  call void @{isa.name}_fail(ptr %cpu, i64 %e, i64 %a)
-  ret void
-byteok:
-  %k1 = add i64 %k, 1
-  %more = icmp ult i64 %k1, %n
-  br i1 %more, label %byte, label %bytesdone
-bytesdone:
-  ret void
-aligned:
-  %row = call ptr @{isa.name}_find(ptr %cpu, i64 %a, i64 %n)
-  %none = icmp eq ptr %row, null
-  br i1 %none, label %mmio, label %known
-known:
-  %rp = getelementptr i8, ptr %row, i64 32
-  %bits = load i64, ptr %rp
-  %ro = icmp ne i64 %bits, 0
-  br i1 %ro, label %mmio, label %ram
-mmio:
-  %fp = getelementptr i8, ptr %cpu, i64 {B.ON_STORE}
-  %f = load ptr, ptr %fp
-  call void %f(ptr %cpu, i64 %a, i64 %n, i64 %v)
-  ret void
-ram:
-  %code = call i1 @{isa.name}_fill(ptr %cpu, ptr %row, i64 %a)
-  %ap = getelementptr i8, ptr %row, i64 16
-  %addend = load i64, ptr %ap
-  %h = add i64 %a, %addend
-  %p = inttoptr i64 %h to ptr
-  switch i64 %n, label %s8 [i64 1, label %s1 i64 2, label %s2 i64 4, label %s4]
-{cases}
-stored:
-  br i1 %code, label %written, label %out
-written:
-  call void @{isa.name}_code_written(ptr %cpu, i64 %a, i64 %n)
-  ret void
-out:
-  ret void
-}}
-"""
+def _fill(isa: Isa, shape: B.Shape) -> _Path:
+    """Fills the TLB from a row where it has the whole page; 1 if the page holds decoded code, else 0. The page can be
+    written past the check only if it holds no code and is not read-only."""
+    e = _Path(isa, shape, "fill", "row", "a")
+    row, a = e.parameter("row"), e.parameter("a")
+    start = e.field(row, _START)
+    number = (a - (start & -4096)) >> 12
+    mark = e.let(f"inttoptr i64 {(e.field(row, _MARKS) + number).ref} to ptr")
+    code = e.v(e.let(f"load volatile i8, ptr {mark}"), 8).ne(0)
+    page = a & -shape.page
+
+    def fill() -> None:
+        index = (a >> (isa.page_bits - 5)) & ((B.TLB_ENTRIES - 1) * B.TLB_ENTRY)
+        entry = e.at(e.at("%cpu", shape.tlb), str(index.ref))
+        shut = code | e.field(row, _FLAGS).ne(0)
+        e.put(f"store i64 {page.ref}, ptr {entry}")
+        e.put(f"store i64 {e.select(shut, e.const(-1, 64), page).ref}, ptr {e.at(entry, 8)}")
+        e.put(f"store i64 {e.field(row, _ADDEND).ref}, ptr {e.at(entry, 16)}")
+
+    e.if_(page.uge(start) & (page + (shape.page - 1)).ule(e.field(row, _LAST)), fill)
+    e.ret(code.zext(64))
+    return e
 
 
-def _atomic(isa: Isa) -> str:
-    """``_atomic`` gives the addend for a read-modify-write; ``_conditional`` is a store-conditional: compare and swap
-    against the value that the reservation saw (that an equal value was written in between goes unseen)."""
-    cases = "\n".join(f"""c{n}:
-  %e{n} = trunc i64 %expected to i{8 * n}
-  %n{n} = trunc i64 %v to i{8 * n}
-  {_swapped(isa, f"%e{n}", 8 * n, f"%x{n}")}
-  {_swapped(isa, f"%n{n}", 8 * n, f"%y{n}")}
-  %q{n} = cmpxchg ptr %p, i{8 * n} %x{n}, i{8 * n} %y{n} seq_cst seq_cst
-  %ok{n} = extractvalue {{ i{8 * n}, i1 }} %q{n}, 1
-  br label %swapped""" for n in (4,)) + f"""
-c8:
-  {_swapped(isa, "%expected", 64, "%x8")}
-  {_swapped(isa, "%v", 64, "%y8")}
-  %q8 = cmpxchg ptr %p, i64 %x8, i64 %y8 seq_cst seq_cst
-  %ok8 = extractvalue {{ i64, i1 }} %q8, 1
-  br label %swapped"""
-    return f"""
-define internal {SLOW} i64 @{isa.name}_atomic(ptr %cpu, i64 %a, i64 %n) noinline cold {{
-  %n1 = sub i64 %n, 1
-  %low = and i64 %a, %n1
-  %odd = icmp ne i64 %low, 0
-  br i1 %odd, label %bad, label %aligned
-bad:
-  call void @{isa.name}_fail(ptr %cpu, i64 {STORE_MISALIGNED}, i64 %a)
-  ret i64 0
-aligned:
-  %row = call ptr @{isa.name}_find(ptr %cpu, i64 %a, i64 %n)
-  %none = icmp eq ptr %row, null
-  br i1 %none, label %noram, label %known
-known:
-  %rp = getelementptr i8, ptr %row, i64 32
-  %bits = load i64, ptr %rp
-  %ro = icmp ne i64 %bits, 0
-  br i1 %ro, label %noram, label %ram
-noram:
-  call void @{isa.name}_fail(ptr %cpu, i64 {STORE_FAULT}, i64 %a)
-  ret i64 0
-ram:
-  %code = call i1 @{isa.name}_fill(ptr %cpu, ptr %row, i64 %a)
-  br i1 %code, label %written, label %out
-written:
-  call void @{isa.name}_code_written(ptr %cpu, i64 %a, i64 %n)
-  br label %out
-out:
-  %ap = getelementptr i8, ptr %row, i64 16
-  %addend = load i64, ptr %ap
-  ret i64 %addend
-}}
-define internal {SLOW} i64 @{isa.name}_reserve(ptr %cpu, i64 %a, i64 %n) noinline {{
-  %how = or i64 %n, 256
-  %v = call {SLOW} i64 @{isa.name}_load(ptr %cpu, i64 %a, i64 %how)
-  %ep = getelementptr i8, ptr %cpu, i64 {B.EXC}
-  %e = load i64, ptr %ep
-  %failed = icmp ne i64 %e, 0
-  br i1 %failed, label %out, label %take
-take:
-  %rap = getelementptr i8, ptr %cpu, i64 {B.RESERVED_ADDR}
-  store i64 %a, ptr %rap
-  %vp = getelementptr i8, ptr %cpu, i64 {B.RESERVED_VALUE}
-  store i64 %v, ptr %vp
-  %sp = getelementptr i8, ptr %cpu, i64 {B.RESERVED_SIZE}
-  store i64 %n, ptr %sp
-  br label %out
-out:
-  ret i64 %v
-}}
-define internal {SLOW} i64 @{isa.name}_conditional(ptr %cpu, i64 %a, i64 %n, i64 %v) noinline {{
-  %n1 = sub i64 %n, 1
-  %low = and i64 %a, %n1
-  %odd = icmp ne i64 %low, 0
-  br i1 %odd, label %bad, label %aligned
-bad:
-  call void @{isa.name}_fail(ptr %cpu, i64 {STORE_MISALIGNED}, i64 %a)
-  ret i64 0
-aligned:
-  %sp = getelementptr i8, ptr %cpu, i64 {B.RESERVED_SIZE}
-  %size = load i64, ptr %sp
-  store i64 0, ptr %sp
-  %rap = getelementptr i8, ptr %cpu, i64 {B.RESERVED_ADDR}
-  %ra = load i64, ptr %rap
-  %c1 = icmp eq i64 %size, %n
-  %c2 = icmp eq i64 %ra, %a
-  %held = and i1 %c1, %c2
-  br i1 %held, label %try, label %lost
-lost:
-  ret i64 0
-try:
-  %addend = call {SLOW} i64 @{isa.name}_atomic(ptr %cpu, i64 %a, i64 %n)
-  %ep = getelementptr i8, ptr %cpu, i64 {B.EXC}
-  %e = load i64, ptr %ep
-  %failed = icmp ne i64 %e, 0
-  br i1 %failed, label %lost, label %swap
-swap:
-  %h = add i64 %a, %addend
-  %p = inttoptr i64 %h to ptr
-  %vp = getelementptr i8, ptr %cpu, i64 {B.RESERVED_VALUE}
-  %expected = load i64, ptr %vp
-  switch i64 %n, label %c8 [i64 4, label %c4]
-{cases}
-swapped:
-  %ok = phi i1 [%ok4, %c4], [%ok8, %c8]
-  %r = zext i1 %ok to i64
-  ret i64 %r
-}}
-"""
+def _load(isa: Isa, shape: B.Shape) -> _Path:
+    """``how``: size, plus ``_ATOMIC``."""
+    e = _Path(isa, shape, "load", "a", "how", how="cold")
+    a, how = e.parameter("a"), e.parameter("how")
+    n, atomic = how & (_ATOMIC - 1), how.uge(_ATOMIC)
+
+    def misaligned() -> None:
+        refused = e.const(1, 1) if isa.misaligned == "fault" else atomic
+        e.if_(refused, lambda: e.fail(LOAD_MISALIGNED, a, 0))
+        half = n >> 1
+        first = e.call("load", a, half)
+        e.unless_failed(a, 0)
+        second = e.call("load", e.masked(a + half), half)
+        e.unless_failed(a, 0)
+        shift = half << 3
+        e.ret((first << shift) | second if isa.big_endian else first | (second << shift))
+
+    def outside() -> None:
+        e.if_(atomic, lambda: e.fail(LOAD_FAULT, a, 0))
+        e.ret(e.v(e.let(e.host(B.ON_LOAD, "i64", a, n)), 64))
+
+    e.if_((a & (n - 1)).ne(0), misaligned)
+    row = e.call("find", a, n)
+    e.if_(row.eq(0), outside)
+    e.call("fill", row, a)
+    p = e.let(f"inttoptr i64 {(a + e.field(row, _ADDEND)).ref} to ptr")
+
+    def ram(size: int) -> None:
+        e.ret(e.swapped(e.v(e.let(f"load i{8 * size}, ptr {p}, align 1"), 8 * size)).zext(64))
+
+    e.by_size(n, (1, 2, 4, 8), ram)
+    return e
 
 
-def slow_paths(isa: Isa, shape: B.Shape) -> str:
-    """All slow paths of ``isa`` as LLVM text."""
-    swaps = "".join(f"declare i{w} @llvm.bswap.i{w}(i{w})\n" for w in (16, 32, 64)) if isa.big_endian else ""
-    return swaps + _find(isa, shape) + _load(isa) + _store(isa) + _atomic(isa)
+def _store(isa: Isa, shape: B.Shape) -> _Path:
+    e = _Path(isa, shape, "store", "a", "n", "v", result="void", how="cold")
+    a, n, value = e.parameter("a"), e.parameter("n"), e.parameter("v")
+
+    def misaligned() -> None:
+        if isa.misaligned == "fault":
+            e.fail(STORE_MISALIGNED, a, None)
+            return
+        half = n >> 1
+        high = value >> (half << 3)
+        parts = (high, value) if isa.big_endian else (value, high)
+        e.do("store", a, half, parts[0])
+        e.unless_failed(a, None)
+        e.do("store", e.masked(a + half), half, parts[1])
+        e.unless_failed(a, None)
+        e.ret()
+
+    def outside() -> None:
+        e.put(e.host(B.ON_STORE, "void", a, n, value))
+        e.ret()
+
+    e.if_((a & (n - 1)).ne(0), misaligned)
+    row = e.call("find", a, n)
+    e.if_(row.eq(0), outside)
+    e.if_(e.field(row, _FLAGS).ne(0), outside)
+    code = e.call("fill", row, a)
+    p = e.let(f"inttoptr i64 {(a + e.field(row, _ADDEND)).ref} to ptr")
+    e.by_size(n, (1, 2, 4, 8), lambda size: e.put(
+        f"store i{8 * size} {e.swapped(value.trunc(8 * size)).ref}, ptr {p}, align 1"))
+    e.if_(code.ne(0), lambda: e.put(e.host(B.ON_CODE_WRITE, "void", a, n)))
+    e.ret()
+    return e
+
+
+def _atomic(isa: Isa, shape: B.Shape) -> _Path:
+    """What to add to an address in RAM for a read-modify-write there."""
+    e = _Path(isa, shape, "atomic", "a", "n", how="cold")
+    a, n = e.parameter("a"), e.parameter("n")
+    e.if_((a & (n - 1)).ne(0), lambda: e.fail(STORE_MISALIGNED, a, 0))
+    row = e.call("find", a, n)
+    e.if_(row.eq(0), lambda: e.fail(STORE_FAULT, a, 0))
+    e.if_(e.field(row, _FLAGS).ne(0), lambda: e.fail(STORE_FAULT, a, 0))
+    code = e.call("fill", row, a)
+    e.if_(code.ne(0), lambda: e.put(e.host(B.ON_CODE_WRITE, "void", a, n)))
+    e.ret(e.field(row, _ADDEND))
+    return e
+
+
+def _reserve(isa: Isa, shape: B.Shape) -> _Path:
+    e = _Path(isa, shape, "reserve", "a", "n")
+    a, n = e.parameter("a"), e.parameter("n")
+    value = e.call("load", a, n | _ATOMIC)
+    e.if_(e.read(B.EXC).ne(0), lambda: e.ret(0))
+    e.write(B.RESERVED_ADDR, a)
+    e.write(B.RESERVED_VALUE, value)
+    e.write(B.RESERVED_SIZE, n)
+    e.ret(value)
+    return e
+
+
+def _conditional(isa: Isa, shape: B.Shape) -> _Path:
+    """Compares and swaps against the value that the reservation saw; that an equal value was written in between goes
+    unseen. 1 if it stored."""
+    e = _Path(isa, shape, "conditional", "a", "n", "v")
+    a, n, value = e.parameter("a"), e.parameter("n"), e.parameter("v")
+    e.if_((a & (n - 1)).ne(0), lambda: e.fail(STORE_MISALIGNED, a, 0))
+    size = e.read(B.RESERVED_SIZE)
+    e.write(B.RESERVED_SIZE, 0)
+    e.if_(size.ne(n) | e.read(B.RESERVED_ADDR).ne(a), lambda: e.ret(0))
+    addend = e.call("atomic", a, n)
+    e.if_(e.read(B.EXC).ne(0), lambda: e.ret(0))
+    p = e.let(f"inttoptr i64 {(a + addend).ref} to ptr")
+    expected = e.read(B.RESERVED_VALUE)
+
+    def swap(size: int) -> None:
+        w = 8 * size
+        old, new = e.swapped(expected.trunc(w)).ref, e.swapped(value.trunc(w)).ref
+        done = e.let(f"cmpxchg ptr {p}, i{w} {old}, i{w} {new} seq_cst seq_cst")
+        e.ret(e.v(e.let(f"extractvalue {{ i{w}, i1 }} {done}, 1"), 1).zext(64))
+
+    e.by_size(n, (4, 8), swap)
+    return e
+
+
+def slow_paths(isa: Isa, shape: B.Shape) -> Iterator[tuple[str, set[str]]]:
+    """(LLVM text, the intrinsics that it needs) of each slow path."""
+    for make in (_find, _fill, _load, _store, _atomic, _reserve, _conditional):
+        path = make(isa, shape)
+        yield path.text(), path.intrinsics

@@ -47,14 +47,14 @@ class Tier0:
         self._step()
         self._wake()
         self._entry()
-        return "\n".join([*sorted(self.declarations), slow_paths(isa, self.shape), *self.functions, METADATA])
+        for text, intrinsics in slow_paths(isa, self.shape):
+            self.functions.append(text)
+            self.declarations |= intrinsics
+        return "\n".join([*sorted(self.declarations), *self.functions, METADATA])
 
     def _keep(self, e: DirectEmitter) -> None:
         self.functions.append(e.finish())
-        if not (self.isa.big_endian and e.intrinsics):
-            self.declarations |= e.intrinsics
-        else:  # the slow paths declare these
-            self.declarations |= {d for d in e.intrinsics if "bswap" not in d}
+        self.declarations |= e.intrinsics
 
     # -- handlers
     def _handlers(self, number: int, ctx: str) -> None:
