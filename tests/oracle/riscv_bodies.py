@@ -89,7 +89,7 @@ class Bodies:
 
     def access(self) -> bytes:
         """A load or store from a base."""
-        insn, word, operands = self.valid(self.memory)
+        insn, word, _ = self.valid(self.memory)
         pieces = insn.pattern.pieces
         for field, base in (("rs1", self.rng.choice(self.bases)), ("rs1'", self.bases[1] - 8)):
             if field in pieces:

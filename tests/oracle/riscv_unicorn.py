@@ -14,6 +14,7 @@ import argparse
 import random
 import sys
 from functools import partial
+from pathlib import Path
 
 import unicorn
 from unicorn import riscv_const
@@ -113,8 +114,9 @@ class Judged:
         self.cpu.close()
 
 
-def run_chunk(judged: Judged, seed: int, count: int) -> Chunk:
-    """Compares ``count`` instructions of bodies or a little more."""
+def run_chunk(judged: Judged, seed: int, count: int, keep: str = "/tmp") -> Chunk:
+    """Compares ``count`` instructions of bodies or a little more. A program that tells a difference is kept in the folder
+    ``keep``."""
     rng = random.Random(seed)
     done, made, differences = 0, 0, []
     while done < count and not differences:
@@ -129,8 +131,8 @@ def run_chunk(judged: Judged, seed: int, count: int) -> Chunk:
         done += judged.cpu.instructions - before - program.overhead * STATES
         if problem or judged.ram.map[ROWS:SIZE] != judged.judge_ram.map[ROWS:SIZE]:
             differences.append(f"body {made}: {problem or describe(judged, bodies, program)}")
-            with open(f"/tmp/riscv-unicorn-{judged.xlen}-{seed}-{made}.bin", "wb") as f:
-                f.write(code.ljust(ROWS, b"\0") + rest)
+            if keep:
+                Path(keep, f"riscv-unicorn-{judged.xlen}-{seed}-{made}.bin").write_bytes(code.ljust(ROWS, b"\0") + rest)
     return Chunk(done, 0, differences)
 
 

@@ -1,0 +1,79 @@
+"""The soaks in small, and that they can tell a difference."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ratite.core.engine.native import NativeLibrary
+from tests.oracle import riscv_evaluator, riscv_unicorn
+from tests.oracle.ledger import Chunk, Ledger, soak
+from tests.oracle.pair import Pair
+
+
+@pytest.fixture(scope="module")
+def library() -> NativeLibrary:
+    return NativeLibrary()
+
+
+@pytest.mark.parametrize(("xlen", "without"), [(64, ""), (32, ""), (64, "c"), (32, "mac")])
+def test_evaluator_and_tier0_agree(library: NativeLibrary, xlen: int, without: str) -> None:
+    config = {"word-size": xlen, **dict.fromkeys(without, False)}
+    pair = Pair(riscv_evaluator.BUILDER, config, riscv_evaluator.SPANS, library)
+    done = riscv_evaluator.run_chunk(pair, 12345, 6000)
+    pair.close()
+    assert done.differences == []
+    assert done.count >= 6000 and done.traps > 100
+
+
+@pytest.mark.parametrize("xlen", [32, 64])
+def test_tier0_and_unicorn_agree(library: NativeLibrary, xlen: int) -> None:
+    judged = riscv_unicorn.Judged(xlen, library)
+    done = riscv_unicorn.run_chunk(judged, 12345, 100_000)
+    judged.close()
+    assert done.differences == []
+    assert done.count >= 100_000
+
+
+def test_a_difference_is_found(library: NativeLibrary) -> None:
+    """One bit of one register is enough for either."""
+    pair = Pair(riscv_evaluator.BUILDER, {"word-size": 64}, riscv_evaluator.SPANS, library)
+    pair.fill(bytes(riscv_evaluator.SIZE))
+    pair.start(0x10000, {("mtvec", 0): 0x10000})
+    assert pair.step(1)[2] == ""
+    pair.right.set("x", 1, 7)
+    assert "x " in pair.differences("", "")
+    pair.rams[0].map[5] = 1
+    assert "offset 0x5" in pair.memory_differs()
+    pair.close()
+    judged = riscv_unicorn.Judged(64, library)
+    honest = judged.run
+
+    def lying(program: bytes, end: int, rest: bytes) -> str:
+        problem = honest(program, end, rest)
+        judged.ram.map[riscv_unicorn.ROWS + 0x208] ^= 1
+        return problem
+
+    judged.run = lying  # type: ignore[method-assign]
+    found = riscv_unicorn.run_chunk(judged, 1, 1000, keep="").differences
+    judged.close()
+    assert len(found) == 1 and "state 0: ra" in found[0]
+
+
+def test_a_ledger_resumes_and_adds_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, seen = str(tmp_path / "soak.jsonl"), []
+
+    def run(seed: int, count: int) -> Chunk:
+        seen.append(seed)
+        return Chunk(count, 1, ["no good"] if seed == 3 else [])
+
+    assert soak(Ledger(path, "toy", "a"), 1, 20, run, 10) == 0
+    assert soak(Ledger(path, "toy", "b"), 1, 10, run, 10) == 0
+    assert soak(Ledger(path, "toy", "a"), 1, 20, run, 10) == 1
+    assert seen == [1, 2, 1, 3, 4]
+    ledger = Ledger(path, "toy", "a")
+    assert (ledger.total("count"), ledger.total("differences"), ledger.seeds()) == (40, 1, {1, 2, 3, 4})
+    assert len([json.loads(line) for line in Path(path).read_text().splitlines()]) == 5
+    assert "ledger: 40 instructions" in capsys.readouterr().out
