@@ -243,6 +243,11 @@ class NativeVcpu(Vcpu):
         return (w[B.LIMIT].value - w[B.BUDGET].value - w[B.TRAPS].value) & (1 << 64) - 1
 
     @property
+    def evictions(self) -> int:
+        """How often all decoded code had to go for lack of room."""
+        return self._pages.evictions
+
+    @property
     def traps(self) -> int:
         """Traps taken since creation."""
         return self._words[B.TRAPS].value

@@ -1,0 +1,118 @@
+"""Decoded pages: eviction, aliases of one RAM, read-only and partial pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ratite.core.accel.base import Exit, RamRange
+from ratite.core.engine.native import NativeLibrary
+from ratite.core.engine.vcpu import NativeVcpu
+from ratite.core.memory import BusError
+from tests.engine.toy import ToyPort, ToyRam
+
+CONFIG = {"big": False, "word": 32}
+PAGE = 0x1000
+
+
+class SplitPort(ToyPort):
+    """RAM as the given (guest address, offset, size, read-only) pieces."""
+
+    def __init__(self, ram: ToyRam, pieces: Sequence[tuple[int, int, int, bool]]) -> None:
+        super().__init__(ram)
+        self.pieces = pieces
+
+    def ram_ranges(self) -> Sequence[RamRange]:
+        return [RamRange(start, size, self.ram.address + offset, self.ram, offset, ro)  # type: ignore[arg-type]
+                for start, offset, size, ro in self.pieces]
+
+    def mmio_store(self, addr: int, size: int, value: int) -> None:
+        self.log.append((addr, size, value))
+
+
+def test_pages_are_evicted_and_come_back(library: NativeLibrary) -> None:
+    """Seven pages of code that jump to each other, with room for two."""
+    native = library.get(ToyPort.ISA, CONFIG)
+    isa = native.isa
+    ram = ToyRam(8 * PAGE)
+    for page in range(7):
+        target = 0x1000 + (page + 1) % 7 * PAGE
+        code = (isa.assemble("addi", rd=1, rs=1, imm=1) + isa.assemble("addi", rd=2, rs=0, imm=target)
+                + isa.assemble("jr", rs=2))
+        ram.map[page * PAGE:page * PAGE + len(code)] = code
+    small = NativeVcpu(native, ToyPort(ram), BusError, 2 * native.shape.records)
+    small.reset(0x1000)
+    done, ended = small.advance(3000)
+    assert (small.get("r", 1), ended.kind) == (-(-done // 3), Exit.BUDGET)
+    assert small.evictions > 100
+    small.close()
+
+
+def test_a_store_by_another_name_reaches_the_code(library: NativeLibrary) -> None:
+    native = library.get(ToyPort.ISA, CONFIG)
+    isa = native.isa
+    ram = ToyRam(2 * PAGE)
+    port = SplitPort(ram, [(0x10000, 0, 2 * PAGE, False), (0x80000, 0, 2 * PAGE, False)])
+    cpu = NativeVcpu(native, port, BusError, 1 << 20)
+    new = isa.assemble("addi", rd=2, rs=0, imm=7)
+    code = (isa.assemble("sw", rs=4, rt=5, imm=4) + isa.assemble("addi", rd=2, rs=0, imm=1)
+            + isa.assemble("bne", rs=2, rt=0, imm=-8))
+    ram.map[:len(code)] = code
+    cpu.reset(0x10000)
+    cpu.set("r", 0x90000, 4)  # somewhere else first: the line is decoded as it stands
+    cpu.step(3)
+    assert cpu.get("r", 2) == 1
+    cpu.set("r", 0x80000, 4)
+    cpu.set("r", int.from_bytes(new, "little"), 5)
+    cpu.step(2)
+    assert cpu.get("r", 2) == 7
+    cpu.close()
+
+
+def test_a_read_only_page_sends_stores_to_the_bus(library: NativeLibrary) -> None:
+    native = library.get(ToyPort.ISA, CONFIG)
+    isa = native.isa
+    ram = ToyRam(2 * PAGE)
+    port = SplitPort(ram, [(0x10000, 0, PAGE, False), (0x20000, PAGE, PAGE, True)])
+    cpu = NativeVcpu(native, port, BusError, 1 << 20)
+    code = isa.assemble("lw", rs=4, rd=3, imm=0) + isa.assemble("sw", rs=4, rt=5, imm=0)
+    ram.map[:len(code)] = code
+    ram.map[PAGE:PAGE + 4] = b"\x11\x22\x33\x44"
+    cpu.reset(0x10000)
+    cpu.set("r", 0x20000, 4)
+    cpu.set("r", 0xAB, 5)
+    cpu.step(2)
+    assert cpu.get("r", 3) == 0x44332211
+    assert port.log == [(0x20000, 4, 0xAB)]
+    assert ram.map[PAGE:PAGE + 4] == b"\x11\x22\x33\x44"
+    cpu.close()
+
+
+def test_nothing_is_fetched_from_part_of_a_page(library: NativeLibrary) -> None:
+    native = library.get(ToyPort.ISA, CONFIG)
+    ram = ToyRam(2 * PAGE)
+    port = SplitPort(ram, [(0x10000, 0, PAGE, False), (0x11000, PAGE, 0x800, False)])
+    cpu = NativeVcpu(native, port, BusError, 1 << 20)
+    cpu.reset(0x11000)
+    cpu.set("vector", 0x10000)
+    cpu.step()
+    assert (cpu.get("pc"), cpu.get("cause")) == (0x10000, 16 + 3)
+    cpu.close()
+
+
+def test_data_beside_code_gets_fast_again(library: NativeLibrary) -> None:
+    """A page whose code is no longer run, but written often, counts as data; nothing goes wrong on the way."""
+    native = library.get(ToyPort.ISA, CONFIG)
+    isa = native.isa
+    ram = ToyRam(2 * PAGE)
+    cpu = NativeVcpu(native, SplitPort(ram, [(0x10000, 0, 2 * PAGE, False)]), BusError, 1 << 20)
+    ram.map[PAGE:PAGE + 2] = isa.assemble("jr", rs=7)
+    loop = (isa.assemble("sw", rs=4, rt=1, imm=0x100) + isa.assemble("addi", rd=1, rs=1, imm=1)
+            + isa.assemble("bne", rs=1, rt=6, imm=-8))
+    ram.map[:len(loop)] = loop
+    cpu.reset(0x11000)
+    for register, value in ((4, 0x11000), (6, 5000), (7, 0x10000)):
+        cpu.set("r", value, register)
+    cpu.advance(3 * 4999)
+    assert int.from_bytes(ram.map[PAGE + 0x100:PAGE + 0x104], "little") in (4998, 4999)
+    assert ram.code_pages[1] == 0
+    cpu.close()
