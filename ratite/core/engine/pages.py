@@ -42,7 +42,7 @@ class CodePages:
     @property
     def full(self) -> bool:
         """Whether a new page needs the others gone first."""
-        return not self._free and len(self.by_pc) >= self._most
+        return len(self.by_pc) >= self._most
 
     def make(self, pc: int, ram: RamBlock, page: int, host: int) -> CodePage:
         """Records for the page at guest address ``pc``, whose bytes are at ``host``, none decoded yet."""
