@@ -11,15 +11,17 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 
-class Chunk(NamedTuple):
+class Chunk:
     """What one seed did: instructions and traps compared, and the differences found, as text."""
 
-    count: int
-    traps: int
-    differences: list[str]
+    __slots__ = ("count", "differences", "traps")
+
+    def __init__(self, count: int, traps: int, differences: list[str]) -> None:
+        self.count = count
+        self.traps = traps
+        self.differences = differences
 
 
 def commit() -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ratite.core.accel.base import Exit, RamRange
 from ratite.core.accel.interp import EvalVcpu
 from ratite.core.engine.native import NativeLibrary
 from ratite.core.engine.vcpu import NativeVcpu
+from ratite.core.isa.evaluator import Evaluator
 from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
 from tests.engine.toy import ToyRam
@@ -62,7 +64,7 @@ class Pair:
         self.left = EvalVcpu(self.isa, ports[0], BusError)
         self.right = NativeVcpu(native, ports[1], BusError, CODE_LIMIT)
         arrays = self.right._arrays
-        self._files = [(self.left.cpu, f.name, arrays[f.name]) for f in self.isa.layout]
+        self._files: list[tuple[Evaluator, str, Any]] = [(self.left.cpu, f.name, arrays[f.name]) for f in self.isa.layout]
 
     def fill(self, image: bytes) -> None:
         """New contents of the whole RAM."""

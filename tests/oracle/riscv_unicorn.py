@@ -118,7 +118,8 @@ def run_chunk(judged: Judged, seed: int, count: int, keep: str = "/tmp") -> Chun
     """Compares ``count`` instructions of bodies or a little more. A program that tells a difference is kept in the folder
     ``keep``."""
     rng = random.Random(seed)
-    done, made, differences = 0, 0, []
+    done = made = 0
+    differences: list[str] = []
     while done < count and not differences:
         if made % POOL_LIFE == 0:
             bodies = Bodies(judged.isa, rng, POOL)
