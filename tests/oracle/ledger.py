@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -86,3 +87,31 @@ def soak(ledger: Ledger, seed: int, count: int, run: Callable[[int, int], Chunk]
     print(f"this run: {done} instructions, {bad} differences; ledger: {ledger.total('count')} instructions, "
           f"{ledger.total('traps')} traps, {ledger.total('differences')} differences, {len(ledger.rows)} seeds")
     return bad
+
+
+def spans(numbers: set[int]) -> str:
+    """{1, 2, 3, 7} as "1–3, 7"."""
+    runs: list[list[int]] = []
+    for n in sorted(numbers):
+        if runs and runs[-1][1] == n - 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return ", ".join(f"{a}–{b}" if a != b else str(a) for a, b in runs)
+
+
+def totals(path: str) -> str:
+    """The sums of a ledger as a table for the docs, a line per oracle, configuration and commit."""
+    rows = [json.loads(line) for line in Path(path).read_text().splitlines() if line.strip()]
+    groups: dict[tuple[str, str, str], list[dict[str, int]]] = {}
+    for row in rows:
+        groups.setdefault((row["oracle"], row["config"], row["commit"]), []).append(row)
+    lines = ["| oracle | ISA | instructions | traps | differences | seeds | commit |", "|---|---|---|---|---|---|---|"]
+    for (oracle, config, at), many in sorted(groups.items()):
+        sums = " | ".join(f"{sum(r[k] for r in many):,}" for k in ("count", "traps", "differences"))
+        lines.append(f"| {oracle} | {config} | {sums} | {spans({r['seed'] for r in many})} | {at} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(totals(sys.argv[1]))

@@ -9,7 +9,7 @@ import pytest
 
 from ratite.core.engine.native import NativeLibrary
 from tests.oracle import riscv_evaluator, riscv_unicorn
-from tests.oracle.ledger import Chunk, Ledger, soak
+from tests.oracle.ledger import Chunk, Ledger, soak, totals
 from tests.oracle.pair import Pair
 
 
@@ -76,4 +76,5 @@ def test_a_ledger_resumes_and_adds_up(tmp_path: Path, capsys: pytest.CaptureFixt
     ledger = Ledger(path, "toy", "a")
     assert (ledger.total("count"), ledger.total("differences"), ledger.seeds()) == (40, 1, {1, 2, 3, 4})
     assert len([json.loads(line) for line in Path(path).read_text().splitlines()]) == 5
+    assert "| toy | a | 40 | 4 | 1 | 1–4 |" in totals(path)
     assert "ledger: 40 instructions" in capsys.readouterr().out

@@ -8,8 +8,8 @@
     mcycle, minstret, cycle, instret: instructions executed, no cycle model
     mvendorid, marchid, mimpid, mconfigptr, mhpmcounter3…31, mhpmevent3…31, mstatush: read-only 0
 
-Left out, so illegal instructions: time (§3.1.10 allows a trap), hpmcounter3…31, PMP (zero entries, §3.7.1), medeleg,
-mideleg, mcounteren, menvcfg (no lower mode, §3.1.8, §3.1.11), triggers.
+Left out, so illegal instructions: time (its reads may trap, §3.1.11), hpmcounter3…31, PMP (zero entries, §3.7.1), medeleg,
+mideleg, mcounteren, menvcfg (no lower mode, §3.1.8, §3.1.11, §3.1.18), triggers.
 """
 
 from __future__ import annotations
