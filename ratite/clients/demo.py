@@ -186,7 +186,8 @@ def run(
     console = Console(folder / "console.sock", expected.lines, show)
     with log.open("wb") as stderr, DaemonProcess(folder / "qmp.sock", "--no-shutdown", stderr=stderr) as daemon:
         try:
-            with daemon.client() as qmp:
+            # Patient: the first start of all compiles both instruction sets.
+            with Client.connect(daemon.address, timeout=120) as qmp:
                 _assemble(qmp, machines.demo(rv_elf, mb_elf, shared, "console", accel=accel), folder / "console.sock")
                 console.start()
                 began = time.monotonic()

@@ -67,7 +67,7 @@ def one_cpu(name: str, image: Path, chardev: str, *, prefix: str = "", accel: st
     this = board(name)
     p = prefix
     yield "object-add", {"qom-type": "address-space", "id": f"{p}view"}
-    yield "object-add", {"qom-type": "memory-backend-ram", "id": f"{p}ram", "size": 16 * MIB}
+    yield "object-add", {"qom-type": "memory-backend-ram", "id": f"{p}ram", "size": 16 * MIB if this.ram else 512 << 10}
     yield "map-region", {"space": f"{p}view", "region": f"{p}ram", "offset": this.ram}
     if this.ram and this.intc is not None:  # a MicroBlaze with block RAM at 0, where its vectors are
         yield "object-add", {"qom-type": "memory-backend-ram", "id": f"{p}bram", "size": 0x2000}

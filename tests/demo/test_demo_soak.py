@@ -7,7 +7,6 @@ import time
 
 import pytest
 from test_demo import MB, RV, run_demo
-from test_demo import cpus as cpus
 
 from ratite.clients import demo
 
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.soak
 SECONDS = 300
 
 
-def test_any_seed_and_any_size(cpus: None) -> None:
+def test_any_seed_and_any_size() -> None:
     seed = time.time_ns()
     draw = random.Random(seed)
     end = time.monotonic() + SECONDS
@@ -27,7 +26,7 @@ def test_any_seed_and_any_size(cpus: None) -> None:
         assert run.returncode == 0, f"draw {seed}, {arguments}\n{run.stdout}{run.stderr}"
 
 
-def test_any_flipped_byte(cpus: None) -> None:
+def test_any_flipped_byte() -> None:
     seed = time.time_ns()
     draw = random.Random(seed)
     end = time.monotonic() + SECONDS

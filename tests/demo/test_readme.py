@@ -6,10 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from test_demo import cpus as cpus
-
 from ratite.clients import demo, machines
-from ratite.clients.qmp import DaemonProcess
+from ratite.clients.qmp import Client, DaemonProcess
 
 ROOT = Path(__file__).parents[2]
 SHARED, CONSOLE, ELFS = "/tmp/ratite-shared", "/tmp/ratite-console", "tests/guests/elf"
@@ -41,7 +39,7 @@ def test_it_is_the_demo_machine() -> None:
     assert quick_start() == [made[0], chardev, *made[1:], ("machine-wire", {}), ("x-exit-preconfig", {})]
 
 
-def test_it_works(cpus: None, tmp_path: Path, capsys: Any) -> None:
+def test_it_works(tmp_path: Path, capsys: Any) -> None:
     assert demo.main(["--rounds", "50", "--prepare", str(tmp_path / "shared")]) == 0
     must = capsys.readouterr().out
 
@@ -53,7 +51,7 @@ def test_it_works(cpus: None, tmp_path: Path, capsys: Any) -> None:
             return value.replace(ELFS, str(demo.GUESTS))
         return value
 
-    with DaemonProcess(tmp_path / "qmp", "--no-shutdown") as daemon, daemon.client() as qmp:
+    with DaemonProcess(tmp_path / "qmp", "--no-shutdown") as daemon, Client.connect(daemon.address, timeout=60) as qmp:
         for command, arguments in quick_start():
             qmp.execute(command, here(arguments))
         qmp.wait_event("SHUTDOWN", 60)

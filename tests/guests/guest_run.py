@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-import ratite
 from ratite.clients import machines
 from ratite.clients.qmp import Client, DaemonProcess
 
 ELF = Path(__file__).parent / "elf"
 
 
-def need_cpu(board: str) -> None:
-    """Skip while the package has no CPU for a board."""
-    types = json.loads((Path(ratite.__file__).parent / "manifest.json").read_text())["types"]
-    cpu = machines.board(board).cpu
-    if cpu not in types:
-        pytest.skip(f"there is no {cpu} yet")
-
-
-class Result(NamedTuple):
-    """What a run left: the console's text, the events' names, the instructions executed."""
-
-    text: str
-    events: list[str]
-    instructions: int
-
-
 class Guest:
     """A machine with one guest; a context manager that ends the daemon."""
 
     def __init__(self, guest: str, board: str, folder: Path, *, accel: str = "", timer: bool = False) -> None:
-        need_cpu(board)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(os.fspath(folder / "console"))
         self._listener.listen(1)
         self._daemon = DaemonProcess(folder / "qmp", "--no-shutdown")
         self.text = ""
         try:
-            self.qmp = self._daemon.client()
+            self.qmp = Client.connect(self._daemon.address, timeout=60)
             self._assemble(guest, board, folder, accel, timer)
             self._listener.settimeout(10)
             self.console, _ = self._listener.accept()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ratite.clients import machines
 from ratite.clients.bench.report import Row
 from ratite.clients.bench.subjects import version
-from ratite.clients.qmp import DaemonProcess
+from ratite.clients.qmp import Client, DaemonProcess
 
 GUESTS = Path(__file__).resolve().parents[3] / "tests" / "guests" / "elf"
 
@@ -95,7 +95,8 @@ def under_ratite(boards: list[str], guest: str, accel: str) -> list[Run]:
             listener.listen(1)
             listener.settimeout(LIMIT)
             listeners.append(listener)
-        with DaemonProcess(folder / "qmp", "--no-shutdown", "--paused", stderr=log) as daemon, daemon.client() as qmp:
+        with DaemonProcess(folder / "qmp", "--no-shutdown", "--paused", stderr=log) as daemon, \
+                Client.connect(daemon.address, timeout=LIMIT) as qmp:  # fmt: skip
             qmp.execute("machine-create")
             for number, board in enumerate(boards):
                 address = {"type": "unix", "data": {"path": str(folder / f"console{number}")}}
