@@ -39,7 +39,8 @@ class Qemu:
                    "-chardev", f"socket,id=g,path={path},server=on,wait=off", "-gdb", "chardev:g"]
         for option in options:
             command += ["-global", f"microblaze-cpu.{option}"]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._socket = socket.socket(socket.AF_UNIX)
         deadline = time.monotonic() + 10
         while True:

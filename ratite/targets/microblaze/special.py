@@ -43,7 +43,7 @@ def _move(k: Kit) -> None:
         cases |= {0x2000 + n: put(partial(e.const, value)) for n, value in enumerate(versions)}
         e.switch(i.imm, cases, put(partial(e.const, 0)))
 
-    @k.control("mts", "100101 00000 ra 11 number", "{number}, {ra}", contexts=k.isa.contexts)
+    @k.control("mts", "100101 00000 ra 11 number", "{number}, {ra}", slots=True)
     def mts(e: Emitter, i: Operands) -> None:
         value = k.ra(e, i)
 
@@ -60,7 +60,7 @@ def _move(k: Kit) -> None:
 def _status(k: Kit) -> None:
     """rD gets the old value."""
     for name, bits in (("msrset", "10000"), ("msrclr", "10001")):
-        @k.control(name, f"100101 rd {bits} 0 bits", "{rd}, {bits}", contexts=k.isa.contexts)
+        @k.control(name, f"100101 rd {bits} 0 bits", "{rd}, {bits}", slots=True)
         def status(e: Emitter, i: Operands, clear: bool = name == "msrclr") -> None:
             old, bits = e.get("msr"), i.imm & MSR_WRITABLE
             k.set_rd(e, i, k.msr(e))
@@ -71,7 +71,7 @@ def _status(k: Kit) -> None:
 def _caches(k: Kit) -> None:
     """There are no caches to see; invalidating the instruction cache fetches anew."""
 
-    @k.control("wic", "100100 00000 ra rb 00001101000", "{ra}, {rb}", contexts=k.isa.contexts)
+    @k.control("wic", "100100 00000 ra rb 00001101000", "{ra}, {rb}", slots=True)
     def wic(e: Emitter, i: Operands) -> None:
         if e.ctx in SLOTS:
             k.finish(e, poll=True)

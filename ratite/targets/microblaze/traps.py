@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ratite.core.isa.emitter import FETCH_FAULT, Emitter
+from ratite.core.isa.emitter import Emitter
 from ratite.core.isa.value import V
 from ratite.targets.microblaze.kit import (
-    EC_DBUS,
     EC_IBUS,
     EC_ILLEGAL,
     ESR_DS,
@@ -43,12 +42,11 @@ def _enter(k: Kit, e: Emitter, vector: int) -> None:
 def _exception(k: Kit) -> None:
     @k.isa.routine("exception")
     def exception(e: Emitter, esr: V) -> None:
-        if e.ctx in SLOTS:  # r17 is not valid then; the handler goes by BTR
-            e.set("esr", esr | ESR_DS)
+        if e.ctx in SLOTS:  # r17 is "invalid" then; the handler goes by BTR
             e.set("btr", e.get("btarget"))
-        else:
-            e.set("esr", esr)
-            e.set_reg("r", LINK_EXCEPTION, e.pc() + 4)
+            esr = esr | ESR_DS
+        e.set("esr", esr)
+        e.set_reg("r", LINK_EXCEPTION, e.pc() + 4)
         e.set("msr", (e.get("msr") & ~MSR_EE) | MSR_EIP)
         _enter(k, e, VECTOR_EXCEPTION)
 
@@ -68,9 +66,8 @@ def _fault(k: Kit) -> None:
 
     @k.isa.routine("fault")
     def fault(e: Emitter, kind: V, addr: V) -> None:
-        e.if_(kind.ne(FETCH_FAULT), lambda: _data(e, addr))
         if k.c.iopb_bus_exception:
-            e.if_(k.enabled(e), lambda: e.routine("exception", EC_IBUS))
+            e.if_(k.enabled(e), lambda: _bus(e, addr))
         if k.c.opcode_0x0_illegal and k.c.ill_opcode_exception:
             e.if_(k.enabled(e), lambda: e.routine("exception", EC_ILLEGAL))
         if e.ctx in SLOTS:
@@ -78,9 +75,9 @@ def _fault(k: Kit) -> None:
         else:
             e.jump(e.pc() + 4)
 
-    def _data(e: Emitter, addr: V) -> None:  # until accesses take ``otherwise``
+    def _bus(e: Emitter, addr: V) -> None:
         e.set("ear", addr)
-        e.routine("exception", EC_DBUS)
+        e.routine("exception", EC_IBUS)
 
 
 def _interrupt(k: Kit) -> None:
