@@ -66,6 +66,7 @@ def test_a_cpu_that_cannot_fetch_its_trap_handler_panics(board: str, tmp_path: P
     with Guest("panic", board, tmp_path) as guest:
         guest.start()
         guest.client.wait_event("GUEST_PANICKED")
+        guest.client.wait_event("STOP")
         assert guest.wait_text("panic\n") == "panic\n"
         assert guest.client.execute("query-status")["status"] == "guest-panicked"
 
