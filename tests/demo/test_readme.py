@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,13 @@ SHARED, CONSOLE, ELFS = "/tmp/ratite-shared", "/tmp/ratite-console", "tests/gues
 
 
 def typed(line: str) -> machines.Command:
-    """A line as qmp-shell takes it: numbers decimal, dots for members of members."""
+    """A line as qmp-shell takes it: numbers decimal, objects as JSON without blanks."""
     name, *words = line.split()
     arguments: dict[str, Any] = {}
     for word in words:
         key, _, text = word.partition("=")
-        place = arguments
-        *path, last = key.split(".")
-        for step in path:
-            place = place.setdefault(step, {})
-        place[last] = int(text) if text.isdigit() else {"true": True, "false": False}.get(text, text)
+        plain = text.isdigit() or text in ("true", "false") or text.startswith("{")
+        arguments[key] = json.loads(text) if plain else text
     return name, arguments
 
 
