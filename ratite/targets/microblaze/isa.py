@@ -22,7 +22,7 @@ def _state(c: Config) -> list[StateField]:
         StateField("rset", 32, text="bits that a return sets behind its delay slot", hidden=True),
         StateField("rclear", 32, text="bits that a return clears behind its delay slot", hidden=True),
         StateField("reservation", 1, text="reservation bit of lwx and swx", hidden=True),
-        StateField("nmseen", 1, text="level of the non-maskable break when it was last looked at", hidden=True),
+        StateField("nmbreak", 1, text="a non-maskable break is in progress", hidden=True),
     ]
     stack = [
         StateField("slr", 32, text="stack low register"),

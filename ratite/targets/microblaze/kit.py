@@ -116,6 +116,7 @@ class Kit:
             clear = e.get("rclear")
             e.set("msr", (e.get("msr") & ~clear) | e.get("rset"))
             e.set("esr", e.select((clear & MSR_EIP).ne(0), 0, e.get("esr")))
+            e.set("nmbreak", e.get("nmbreak") & ~clear.bit(3))
             e.jump(e.get("btarget"), poll=True)
         elif poll:
             e.poll()

@@ -81,25 +81,30 @@ def _fault(k: Kit) -> None:
 
 
 def _interrupt(k: Kit) -> None:
-    """In the order of priority: non-maskable break, break, interrupt. The non-maskable one is taken when it rises."""
+    """In the order of priority: non-maskable break, break, interrupt. The non-maskable one is taken whatever MSR says, but
+    not again before RTBD (the signal stands for one clock cycle in hardware, for longer here)."""
 
     @k.isa.routine("interrupt")
     def interrupt(e: Emitter) -> None:
-        lines, msr = e.get("irq_lines"), e.get("msr")
-        nm = lines.bit(LINE_NM_BREAK)
-        rises = nm & ~e.get("nmseen")
-        e.set("nmseen", nm)
+        lines = e.get("irq_lines")
+        e.if_(lines.ne(0), lambda: _look(e, lines))
+
+    def _look(e: Emitter, lines: V) -> None:
+        msr = e.get("msr")
         idle = (msr & (MSR_BIP | MSR_EIP)).eq(0)
-        e.if_(rises | (lines.bit(LINE_BREAK) & idle), lambda: _take_break(e))
+        e.if_(lines.bit(LINE_NM_BREAK) & ~e.get("nmbreak"), lambda: _take_break(e, True))
+        e.if_(lines.bit(LINE_BREAK) & idle, lambda: _take_break(e, False))
         e.if_(lines.bit(LINE_IRQ) & idle & (msr & MSR_IE).ne(0), lambda: _take_interrupt(e))
 
-    def _take_break(e: Emitter) -> None:
-        e.set_reg("r", LINK_BREAK, e.pc())
+    def _take_break(e: Emitter, masked: bool) -> None:
+        if masked:
+            e.set("nmbreak", 1)
+        e.set_reg("r", LINK_BREAK, e.pc() & -4)
         e.set("msr", e.get("msr") | MSR_BIP)
         _enter(k, e, VECTOR_BREAK)
 
     def _take_interrupt(e: Emitter) -> None:
-        e.set_reg("r", LINK_INTERRUPT, e.pc())
+        e.set_reg("r", LINK_INTERRUPT, e.pc() & -4)
         e.set("msr", e.get("msr") & ~MSR_IE)
         _enter(k, e, VECTOR_INTERRUPT)
 
