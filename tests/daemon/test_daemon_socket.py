@@ -205,6 +205,30 @@ def test_a_socket_handed_over_becomes_a_chardev(daemon: DaemonProcess) -> None:
         assert ours.recv(1) == b""
 
 
+@pytest.mark.parametrize("server", [False, True])
+def test_no_number_takes_a_descriptor_of_others(daemon: DaemonProcess, path: str, server: bool) -> None:
+    with daemon.client() as qmp, Raw(path) as victim:
+        qmp.execute("machine-create")
+        for number in (*range(16), 1 << 32, "\u0663"):
+            backend = {"type": "socket", "data": {"server": server, "addr": {"type": "fd", "data": {"str": str(number)}}}}
+            with pytest.raises(CommandError, match=f"File descriptor named '{number}' has not been found"):
+                qmp.execute("chardev-add", id="c", backend=backend)
+        assert status(victim) == "prelaunch"
+        assert qmp.execute("query-chardev") == []
+
+
+def test_a_descriptor_that_is_refused_is_closed(daemon: DaemonProcess, tmp_path: Path) -> None:
+    fds_of = Path(f"/proc/{daemon.process.pid}/fd")
+    with daemon.client() as qmp, open(tmp_path / "no socket", "wb") as file:
+        qmp.execute("machine-create")
+        before = len(list(fds_of.iterdir()))
+        qmp.execute("getfd", fdname="file", fds=(file.fileno(),))
+        address = {"type": "fd", "data": {"str": "file"}}
+        with pytest.raises(CommandError, match="is not a socket"):
+            qmp.execute("chardev-add", id="c", backend={"type": "socket", "data": {"addr": address, "server": False}})
+        assert len(list(fds_of.iterdir())) == before
+
+
 def test_ring_buffers(daemon: DaemonProcess) -> None:
     with daemon.client() as qmp:
         qmp.execute("machine-create")

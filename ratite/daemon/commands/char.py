@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
+from contextlib import suppress
 from typing import Any
 
 from ratite.daemon.dispatch import OWNER, Context, command
@@ -30,13 +32,14 @@ def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
     """Make one."""
     backend = arguments["backend"]
     named = ctx.session.named_fds
+    taken: list[int] = []
 
     def fd_of(name: str) -> int:
-        if name.isdecimal():
-            return int(name)
+        # Only what this session gave itself by getfd: a number would take the descriptors of others.
         fd = named.pop(name, None)
         if fd is None:
             raise GenericError(f"File descriptor named '{name}' has not been found")
+        taken.append(fd)
         return fd
 
     name = arguments["id"]
@@ -45,6 +48,9 @@ def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
     try:
         return ctx.machine.chardev_add(name, backend["type"], backend.get("data", {}), fd_of)
     except GenericError as error:
+        for fd in taken:
+            with suppress(OSError):
+                os.close(fd)
         raise GenericError(f"Failed to add chardev '{name}': {error.desc}") from None
 
 
