@@ -169,6 +169,15 @@ class Dispatcher:
         self._daemon.bridge.post(machine, work, done)
 
 
+def refuse_nul(values: Mapping[str, Any]) -> None:
+    """GenericError if a text among the values holds a NUL, which no name of the host can."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            refuse_nul(value)
+        elif isinstance(value, str) and "\0" in value:
+            raise GenericError(f"Parameter '{name}' must not contain a NUL character")
+
+
 def targets_of(machine: Machine) -> tuple[str, ...]:
     """The targets of a machine's clusters, the primary one first.  On the owner's side."""
     found = [obj.get_property("target") for obj in machine.tree.objects.children.values() if obj.is_a("cpu-cluster")]

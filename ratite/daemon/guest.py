@@ -5,19 +5,19 @@ The CPUs are numbered by their paths' order of appearance; numbers stay as long 
 
 from __future__ import annotations
 
+import os
+import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ratite.core.memory.access import BusError
+from ratite.daemon.dispatch import refuse_nul
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ratite.core.cpu.base import Cpu
     from ratite.core.machine import Machine
     from ratite.core.memory.space import Space
-
-    Reader = Callable[[int, int], bytes]
 
 CHUNK = 1 << 20
 
@@ -45,20 +45,58 @@ def first_space(machine: Machine, path: str | None = None) -> Space:
     return spaces[0]  # type: ignore[return-value]
 
 
-def save(read: Reader, address: int, size: int, filename: str) -> None:
-    """Write guest memory to a file; GenericError in QEMU's words."""
+def save(space: Space, address: int, size: int, filename: str) -> None:
+    """Write guest memory to a regular file; GenericError in QEMU's words, and then no file was made or changed.
+
+    Only what changes while it is read (a device that refuses an access) can spoil a file that was there.
+    """
+    refuse_nul({"filename": filename})
+    _check_covered(space, address, size)
+    made = not os.path.lexists(filename)
     try:
-        with open(filename, "wb") as file:
-            at, end = address, address + size
-            while at < end:
-                count = min(CHUNK, end - at)
-                try:
-                    file.write(read(at, count))
-                except BusError:
-                    raise GenericError(f"Invalid addr {address:#018x}/size {size} specified") from None
-                at += count
-    except OSError as error:
+        with open(filename, "wb", opener=_open_regular) as file:
+            for at in range(address, address + size, CHUNK):
+                file.write(space.read(at, min(CHUNK, address + size - at)))
+    except (BusError, OSError) as error:
+        if made:
+            with suppress(OSError):
+                os.unlink(filename)
+        if isinstance(error, BusError):
+            raise _invalid(address, size) from None
         raise GenericError(f"Could not open '{filename}': {error.strerror}") from None
+
+
+def _check_covered(space: Space, address: int, size: int) -> None:
+    at, end = address, address + size
+    while at < end:
+        found = space.view.find(at)
+        if found is None:
+            raise _invalid(address, size)
+        at = found.end
+
+
+def _invalid(address: int, size: int) -> GenericError:
+    return GenericError(f"Invalid addr {address:#018x}/size {size} specified")
+
+
+def _open_regular(filename: str, flags: int) -> int:
+    """A descriptor of a regular file.  The owner thread comes here: opening a FIFO could keep it for ever."""
+    with suppress(FileNotFoundError):
+        _need_regular(os.stat(filename), filename)
+    # The file may be another by now: truncated only when it is known what was opened.
+    fd = os.open(filename, flags & ~os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        _need_regular(os.fstat(fd), filename)
+        os.ftruncate(fd, 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _need_regular(facts: os.stat_result, filename: str) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise GenericError(f"Could not open '{filename}': it must be a regular file")
 
 
 def register(cpu: Cpu, name: str) -> int | None:
@@ -70,8 +108,8 @@ def register(cpu: Cpu, name: str) -> int | None:
     return value
 
 
-def virtual_reader(cpu: Cpu) -> Reader:
-    """Reads memory as the CPU's virtual addresses show it."""
+def virtual_space(cpu: Cpu) -> Space:
+    """Memory as the CPU's virtual addresses show it."""
     # Every CPU of this version runs without translation.
-    read: Reader = cpu.cluster.space.read
-    return read
+    space: Space = cpu.cluster.space
+    return space

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -109,6 +110,47 @@ def test_guest_memory(toy: DaemonProcess, tmp_path: Path) -> None:
             qmp.execute("memsave", val=0xFF0, size=32, filename=str(out))
         with pytest.raises(CommandError, match="Could not open '/nonexistent/x': No such file"):
             qmp.execute("pmemsave", val=0x1000, size=1, filename="/nonexistent/x")
+
+
+def test_guest_memory_goes_to_regular_files_only(toy: DaemonProcess, tmp_path: Path) -> None:
+    fifo, out, kept = tmp_path / "fifo", tmp_path / "out", tmp_path / "kept"
+    os.mkfifo(fifo)
+    kept.write_text("as it was")
+    with toy.client() as qmp:
+        assemble(qmp)
+        qmp.execute("x-exit-preconfig")
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        for place in (fifo, "/dev/null", tmp_path):
+            with pytest.raises(CommandError, match=f"Could not open '{place}': it must be a regular file"):
+                qmp.execute("pmemsave", val=0x1000, size=16, filename=str(place))
+        os.close(reader)
+        with pytest.raises(CommandError, match=f"Could not open '{fifo}': it must be a regular file"):
+            qmp.execute("memsave", val=0x1000, size=16, filename=str(fifo))
+        for size in (0x1001, 1 << 62):
+            for file in (out, kept):
+                with pytest.raises(CommandError, match=f"Invalid addr 0x0000000000001000/size {size} specified"):
+                    qmp.execute("pmemsave", val=0x1000, size=size, filename=str(file))
+        assert not out.exists()
+        assert kept.read_text() == "as it was"
+        qmp.execute("pmemsave", val=0x1000, size=4, filename=str(kept))
+        assert kept.read_bytes() == bytes(4)
+
+
+def test_no_name_of_the_host_holds_a_nul(toy: DaemonProcess) -> None:
+    with toy.client() as qmp:
+        assemble(qmp)
+        file = {"type": "file", "data": {"out": "a\0b"}}
+        unix = {"type": "socket", "data": {"addr": {"type": "unix", "data": {"path": "a\0b"}}}}
+        for backend in (file, unix):
+            with pytest.raises(CommandError, match=r"Parameter '(out|path)' must not contain a NUL character"):
+                qmp.execute("chardev-add", id="c", backend=backend)
+        with pytest.raises(CommandError, match="Parameter 'mem-path' must not contain a NUL character"):
+            qmp.execute("object-add", {"qom-type": "memory-backend-file", "id": "m", "mem-path": "a\0b", "size": 4096})
+        with pytest.raises(CommandError, match="Parameter 'image' must not contain a NUL character"):
+            qmp.execute("qom-set", path="cpu-a", property="image", value="a\0b")
+        qmp.execute("x-exit-preconfig")
+        with pytest.raises(CommandError, match="Parameter 'filename' must not contain a NUL character"):
+            qmp.execute("pmemsave", val=0x1000, size=16, filename="a\0b")
 
 
 def test_human_monitor(toy: DaemonProcess) -> None:

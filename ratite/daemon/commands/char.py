@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from ratite.daemon.dispatch import OWNER, Context, command
+from ratite.daemon.dispatch import OWNER, Context, command, refuse_nul
 from ratite.qapi.errors import GenericError
 
 
@@ -31,6 +31,7 @@ def query_chardev_backends(ctx: Context, arguments: dict[str, Any]) -> object:
 def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
     """Make one."""
     backend = arguments["backend"]
+    refuse_nul(backend)
     named = ctx.session.named_fds
     taken: list[int] = []
 

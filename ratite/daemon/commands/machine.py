@@ -74,7 +74,7 @@ def memsave(ctx: Context, arguments: dict[str, Any]) -> None:
     from ratite.daemon import guest
 
     cpu = guest.cpu_at(ctx.machine, arguments.get("cpu-index"))
-    guest.save(guest.virtual_reader(cpu), arguments["val"], arguments["size"], arguments["filename"])
+    guest.save(guest.virtual_space(cpu), arguments["val"], arguments["size"], arguments["filename"])
 
 
 @command("pmemsave", side=OWNER, early=False)
@@ -83,4 +83,4 @@ def pmemsave(ctx: Context, arguments: dict[str, Any]) -> None:
     from ratite.daemon import guest
 
     space = guest.first_space(ctx.machine, arguments.get("space"))
-    guest.save(space.read, arguments["val"], arguments["size"], arguments["filename"])
+    guest.save(space, arguments["val"], arguments["size"], arguments["filename"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratite.daemon.commands.qom import property_info
-from ratite.daemon.dispatch import OWNER, Context, command
+from ratite.daemon.dispatch import OWNER, Context, command, refuse_nul
 from ratite.qapi.errors import DeviceNotFound, GenericError
 
 
@@ -26,6 +26,7 @@ def device_list_properties(ctx: Context, arguments: dict[str, Any]) -> object:
 def device_add(ctx: Context, arguments: dict[str, Any]) -> None:
     """Make a device."""
     properties = dict(arguments)
+    refuse_nul(properties)
     driver = properties.pop("driver")
     name = properties.pop("id", None)
     if name is None and ctx.ratite:

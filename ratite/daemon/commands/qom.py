@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ratite.daemon.dispatch import OWNER, Context, command
+from ratite.daemon.dispatch import OWNER, Context, command, refuse_nul
 from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def qom_set(ctx: Context, arguments: dict[str, Any]) -> None:
     name = arguments["property"]
     if name == "type" or name in obj.children:
         raise GenericError(f"Property '{obj.TYPE}.{name}' is not writable")
+    refuse_nul({name: arguments["value"]})
     ctx.machine.set_property(arguments["path"], name, arguments["value"])
 
 
@@ -133,6 +134,7 @@ def qom_list_properties(ctx: Context, arguments: dict[str, Any]) -> object:
 def object_add(ctx: Context, arguments: dict[str, Any]) -> None:
     """Make an object."""
     properties = dict(arguments)
+    refuse_nul(properties)
     qom_type, name = properties.pop("qom-type"), properties.pop("id")
     ctx.machine.create_object(qom_type, name, properties)
 

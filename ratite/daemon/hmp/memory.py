@@ -59,7 +59,7 @@ def dump_virtual(line: Line) -> str:
     from ratite.daemon import guest
 
     cpu = guest.cpu_at(line.ctx.machine, line.cpu_index)
-    return _dump(line, cpu, guest.virtual_reader(cpu))
+    return _dump(line, cpu, guest.virtual_space(cpu).read)
 
 
 def dump_physical(line: Line) -> str:
