@@ -51,6 +51,13 @@ class CpuCluster(Obj):
         """The word size that the CPUs start in."""
         return int(self.word_size or self.target_row["word-size"])
 
+    def check_property(self, name: str, value: Any) -> None:
+        """Target and accelerator name types, which can't come later as objects can: they must be there and usable."""
+        if name == "target":
+            self.machine.registry.target(value)
+        elif name == "accel" and value:
+            self._check_accelerator(value)
+
     def wire(self) -> None:
         """Look up target and accelerator; GenericError with the reason when one can't serve."""
         row = self.machine.registry.target(self.target)
@@ -60,9 +67,7 @@ class CpuCluster(Obj):
                 f"Property '{self.TYPE}.word-size' must be {sizes} for target '{self.target}', not {self.word_size}"
             )
         if self.accel:
-            reason = self._why_not(self.accel)
-            if reason:
-                raise GenericError(f"Accelerator '{self.accel}' is not available: {reason}")
+            self._check_accelerator(self.accel)
         self.target_row = row
 
     def unwire(self) -> None:
@@ -108,6 +113,11 @@ class CpuCluster(Obj):
         """A CPU leaves."""
         if cpu in self.cpus:
             self.cpus.remove(cpu)
+
+    def _check_accelerator(self, name: str) -> None:
+        reason = self._why_not(name)
+        if reason:
+            raise GenericError(f"Accelerator '{name}' is not available: {reason}")
 
     def _why_not(self, name: str) -> str:
         """Why the accelerator can't be used here; "" when it can."""

@@ -169,10 +169,14 @@ class Obj:
         prop = self.prop(name)
         self._check_settable(prop)
         checked = prop.check(value, self.TYPE)
+        self.check_property(name, checked)
         self.store_property(prop, checked)
         self.given.add(name)
         if self.phase in ("wired", "realized"):
             self.property_changed(name)
+
+    def check_property(self, name: str, value: Any) -> None:
+        """The type's own word on a value of the right type and range, before it is kept; GenericError."""
 
     def store_property(self, prop: Prop, value: Any) -> None:
         """Put a checked value where it belongs."""
