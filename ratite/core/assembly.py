@@ -110,8 +110,6 @@ class Assembly:
             _raise_all(errors, f"'{obj.path}' can't be wired")
             _guard(obj, obj.wire)
             obj.phase = "wired"
-            obj.check_wired(errors)
-            _raise_all(errors, f"'{obj.path}' can't be wired")
         except QmpError:
             self._unwire_one(obj)
             raise
@@ -176,6 +174,11 @@ class Assembly:
 
     def realize(self) -> None:
         """Realize everything, what is linked to first; QmpError: everything is wired as before."""
+        errors: list[str] = []
+        for obj in self._tree.members():
+            # Things came and went since machine-wire.
+            obj.check_wired(errors)
+        _raise_all(errors, "machine can't be started")
         done: list[Obj] = []
         try:
             for obj in in_order(self._tree.members()):
@@ -296,7 +299,13 @@ class Assembly:
             errors.extend(f"{space.path}: {clash}" for clash in space.clashes())  # type: ignore[attr-defined]
 
     def _map(self, spec: Map) -> None:
-        self._space(spec.space).map(self._region(spec.region), spec.offset, spec.priority)
+        space, region = self._space(spec.space), self._region(spec.region)
+        if spec.offset + region.size > space.root.size:
+            raise GenericError(
+                f"'{spec.region}' of {region.size:#x} bytes can't be mapped at {spec.offset:#x} of '{spec.space}': "
+                f"it must end at or below {space.root.size:#x}, not at {spec.offset + region.size:#x}"
+            )
+        space.map(region, spec.offset, spec.priority)
 
     def _unmap(self, spec: Map) -> None:
         space, owner = self._find_space(spec.space), self._owner(spec.region)

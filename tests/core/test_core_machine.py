@@ -175,6 +175,49 @@ def test_everything_wrong_is_one_error_and_nothing_is_wired(bench: Bench) -> Non
     bench.exit_preconfig()
 
 
+def test_a_machine_does_not_start_with_a_cluster_without_a_cpu(bench: Bench) -> None:
+    bench.basic()
+    bench.wire()
+    bench.device_del("cpu0")
+    assert bench.error("exit_preconfig") == "/objects/cl: the cluster has no CPU"
+    assert bench.machine.phase == "initialized"
+    bench.create_object("cpu-cluster", "more", {"target": "fake64", "address-space": "mem"})
+    bench.device_add("fake-cpu", "cpu1", {"cluster": "cl"})
+    assert bench.error("exit_preconfig") == "/objects/more: the cluster has no CPU"
+    bench.device_add("fake-cpu", "cpu2", {"cluster": "more"})
+    bench.exit_preconfig()
+    bench.create_object("cpu-cluster", "late", {"target": "fake64", "address-space": "mem"})
+    bench.device_add("fake-cpu", "cpu3", {"cluster": "late"})
+
+
+def test_a_map_ends_inside_its_address_space(bench: Bench) -> None:
+    bench.basic()
+    bench.create_object("address-space", "small", {"address-bits": 16})
+    bench.create_object("memory-backend-ram", "ram1", {"size": 0x2000})
+    cases = (
+        ("mem", "ram1", (1 << 64) - 0x1000, "0x10000000000000000", "0x10000000000001000"),
+        ("small", "ram1", 0xF000, "0x10000", "0x11000"),
+        ("small", "w0", 0x10000, "0x10000", "0x10100"),
+    )
+
+    def told(case: tuple[str, str, int, str, str]) -> str:
+        space, region, offset, limit, end = case
+        size = 0x2000 if region == "ram1" else 0x100
+        place = f"'{region}' of {size:#x} bytes can't be mapped at {offset:#x} of '{space}'"
+        return f"{place}: it must end at or below {limit}, not at {end}"
+
+    for case in cases:
+        bench.map_region(*case[:3])
+        assert told(case) in bench.error("wire")
+        bench.unmap_region(*case[:3])
+    for step in (bench.wire, bench.exit_preconfig):
+        step()
+        for case in cases:
+            assert bench.error("map_region", *case[:3]) == told(case)
+    bench.map_region("small", "ram1", 0xE000)
+    bench.map_region("mem", "ram1", (1 << 64) - 0x2000)
+
+
 @pytest.mark.parametrize("hook", ["wire", "wire-bug", "realize", "realize-bug"])
 def test_a_device_that_fails_leaves_the_machine_in_its_phase(bench: Bench, hook: str) -> None:
     bench.basic()

@@ -76,8 +76,8 @@ class CpuCluster(Obj):
         self.cpus = []
 
     def check_wired(self, errors: list[str]) -> None:
-        """A cluster of a machine that is about to start has CPUs; a hot-plugged one gets them later."""
-        if not self.cpus and self.machine.phase == "created":
+        """A cluster of a machine that is about to start has CPUs; one plugged into a started machine gets them later."""
+        if not self.cpus:
             errors.append(f"{self.path}: the cluster has no CPU")
 
     def realize(self) -> None:

@@ -11,7 +11,8 @@ Life cycle (`phase`), the same for CPUs, devices, memory, backends and address s
     wire()          links are objects now; make          yes; what it made is undone by unwire()
                     lines and regions
     realize()       everything of the machine is wired   yes; the tree stays as it was
-    check_wired()   the whole machine is wired           adds to a list of errors
+    check_wired()   the whole machine is wired, and      adds to a list of errors
+                    once more before it is realized
     unrealize()     before it leaves the machine         no
     unwire()        after unrealize, or wiring failed    no
     reset()         the machine resets, and once after   no
