@@ -1,59 +1,85 @@
-"""README's quick start is the demo machine, and works when typed in."""
+"""README's quick start is the demo machine, and works when typed into the real qmp-shell."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ratite.clients import demo, machines
 from ratite.clients.qmp import Client, DaemonProcess
 
 ROOT = Path(__file__).parents[2]
 SHARED, CONSOLE, ELFS = "/tmp/ratite-shared", "/tmp/ratite-console", "tests/guests/elf"
+QMP_SHELL = Path(sys.executable).with_name("qmp-shell")
+PROMPT = "(QEMU) "
 
 
-def typed(line: str) -> machines.Command:
-    """A line as qmp-shell takes it: numbers decimal, objects as JSON without blanks."""
-    name, *words = line.split()
-    arguments: dict[str, Any] = {}
-    for word in words:
-        key, _, text = word.partition("=")
-        plain = text.isdigit() or text in ("true", "false") or text.startswith("{")
-        arguments[key] = json.loads(text) if plain else text
-    return name, arguments
+def quick_start() -> str:
+    """What README says to type."""
+    return (ROOT / "README.md").read_text().partition("```qmp-shell\n")[2].partition("```")[0]
 
 
-def quick_start() -> list[machines.Command]:
-    block = (ROOT / "README.md").read_text().partition("```qmp-shell\n")[2].partition("```")[0]
-    return [typed(line) for line in block.splitlines()]
+def type_in(text: str, socket: str, home: Path) -> tuple[list[machines.Command], list[Any]]:
+    """The commands that the real qmp-shell made of the lines, and their replies."""
+    if not QMP_SHELL.exists():
+        pytest.skip(f"{QMP_SHELL} is missing (package qemu.qmp)")
+    # HOME: it keeps a history there.
+    environment = {**os.environ, "HOME": str(home)}
+    done = subprocess.run(
+        [QMP_SHELL, "-v", socket], input=text, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stderr == ""
+    sent, replies = [], []
+    for line in done.stdout.splitlines():
+        message = line.removeprefix(PROMPT)
+        if message.startswith('{"execute"'):
+            command = json.loads(message)
+            sent.append((command["execute"], command["arguments"]))
+        elif message.startswith("{"):
+            replies.append(json.loads(message))
+    return sent, replies
 
 
-def test_it_is_the_demo_machine() -> None:
-    elfs = Path(ELFS)
-    made = list(machines.demo(elfs / "demo-rv.rv64.elf", elfs / "demo-mb.mb.elf", Path(SHARED), "console"))
-    chardev = ("chardev-add", {"id": "console", "backend": {"type": "file", "data": {"out": CONSOLE}}})
-    assert quick_start() == [made[0], chardev, *made[1:], ("machine-wire", {}), ("x-exit-preconfig", {})]
-
-
-def test_it_works(tmp_path: Path, capsys: Any) -> None:
-    assert demo.main(["--rounds", "50", "--prepare", str(tmp_path / "shared")]) == 0
+def test_quick_start(tmp_path: Path, capsys: Any) -> None:
+    shared, console = tmp_path / "shared", tmp_path / "console"
+    assert demo.main(["--rounds", "50", "--prepare", str(shared)]) == 0
     must = capsys.readouterr().out
-
-    def here(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: here(item) for key, item in value.items()}
-        if isinstance(value, str):
-            value = value.replace(SHARED, str(tmp_path / "shared")).replace(CONSOLE, str(tmp_path / "console"))
-            return value.replace(ELFS, str(demo.GUESTS))
-        return value
-
+    lines = quick_start()
+    for name, here in ((SHARED, shared), (CONSOLE, console), (ELFS, demo.GUESTS)):
+        assert name in lines
+        lines = lines.replace(name, str(here))
     with DaemonProcess(tmp_path / "qmp", "--no-shutdown") as daemon, Client.connect(daemon.address, timeout=60) as qmp:
-        for command, arguments in quick_start():
-            qmp.execute(command, here(arguments))
+        sent, replies = type_in(lines, str(tmp_path / "qmp"), tmp_path)
+        assert replies == [{"return": {}}] * len(lines.splitlines())
+        elfs = demo.GUESTS / "demo-rv.rv64.elf", demo.GUESTS / "demo-mb.mb.elf"
+        made = list(machines.demo(*elfs, shared, "console"))
+        chardev = ("chardev-add", {"id": "console", "backend": {"type": "file", "data": {"out": str(console)}}})
+        assert sent == [made[0], chardev, *made[1:], ("machine-wire", {}), ("x-exit-preconfig", {})]
         qmp.wait_event("SHUTDOWN", 60)
         deadline = time.monotonic() + 5
-        while (tmp_path / "console").read_text() != must and time.monotonic() < deadline:
+        while console.read_text() != must and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert (tmp_path / "console").read_text() == must
+        assert console.read_text() == must
+
+
+def test_what_to_look_at(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    looks = ("query-status", "query-cpus-fast", "qom-get path=/machine/peripheral/rv0 property=instructions")
+    assert all(f"`{look}`" in text for look in looks)
+    lines = "".join(line + "\n" for line in quick_start().splitlines() if "chardev" not in line and "console" not in line)
+    lines = lines.replace(ELFS, str(demo.GUESTS))
+    assert demo.main(["--rounds", "50", "--prepare", str(tmp_path / "shared")]) == 0
+    lines = lines.replace(SHARED, str(tmp_path / "shared"))
+    with DaemonProcess(tmp_path / "qmp", "-S"):
+        _, replies = type_in(lines + "\n".join(looks) + "\n", str(tmp_path / "qmp"), tmp_path)
+    status, cpus, instructions = (reply["return"] for reply in replies[-3:])
+    assert status == {"running": False, "status": "prelaunch"}
+    assert {cpu["target"] for cpu in cpus} == {"riscv64", "microblaze"}
+    assert instructions == 0
