@@ -9,6 +9,12 @@
        │                                       (guest-panicked: a CPU can't fetch its trap handler; cont() tries again)
        └── shutdown, internal-error: only reset() leads out
 
+What a guest did (panic, power-off, reset) reaches the owner through its queue, stamped with the `epoch` it happened in:
+a reset that comes first begins a new one, and what is left of the former life is dropped.
+
+A vCPU that doesn't park: what a client asked (stop, a look at registers, a map) is refused and the machine runs on; what
+can't be refused (panic, power-off, fault of the engine) stops the machine all the same.
+
 Everything runs on the owner thread under the machine lock, except what is marked @on_vcpu.  Nothing waits with the
 lock held: parking waits on `changed`, a Condition of the machine lock, which lets vCPU threads finish the MMIO access
 they are in.
@@ -64,6 +70,8 @@ class RunState:
         self.panic: Panic | None = None
         self._asked_shutdown = False
         self._asked_reset = False
+        # Counts resets.
+        self.epoch = 0
 
     @property
     def running(self) -> bool:
@@ -84,24 +92,18 @@ class RunState:
         self._clock.start()
         self._resume_all()
 
-    def stop(self, status: str = PAUSED, event: bool = True) -> None:
-        """Park every vCPU and stop the clock; nothing when they are.  GenericError naming a CPU that doesn't park."""
-        if not self.running:
-            return
-        wedged = self._park_all()
-        self._clock.stop()
-        self._set(status)
-        if event:
-            self._machine.emit("STOP")
-        if wedged:
-            raise GenericError(f"CPU {', '.join(wedged)} did not stop within {PARK_S:g} seconds")
+    def stop(self) -> None:
+        """Park every vCPU and stop the clock; nothing when they are.  GenericError (and it runs on): a CPU didn't park."""
+        if self.running:
+            self._park_or_go_on()
+            self._stopped(PAUSED)
 
     def reset(self, guest: bool = False, reason: str = "") -> None:
         """Everything to its state after power-on; guests go on running if they did."""
-        self._asked_reset = False
         with self.quiesced():
+            self.epoch += 1
             self._machine.reset_members()
-        self._asked_shutdown = False
+            self._asked_shutdown = self._asked_reset = False
         self.panic = None
         if not self.running:
             self._set(PRELAUNCH)
@@ -111,10 +113,7 @@ class RunState:
     def quiesced(self) -> Iterator[None]:
         """Inside, no vCPU executes: a map may change, registers may be looked at.  The clock goes on.  May be nested."""
         if not self._quiet and self.running:
-            wedged = self._park_all()
-            if wedged:
-                self._resume_all()
-                raise GenericError(f"CPU {', '.join(wedged)} did not stop within {PARK_S:g} seconds")
+            self._park_or_go_on()
         self._quiet += 1
         try:
             yield
@@ -137,7 +136,7 @@ class RunState:
             self._asked_shutdown = True
             for thread in self.threads.values():
                 thread.request_park()
-            self._machine.owner.post(self._guest_shutdown, cause, exit_code)
+            self._machine.owner.post(self._guest_shutdown, cause, exit_code, self.epoch)
 
     @on_vcpu
     def request_reset(self, reason: str) -> None:
@@ -146,25 +145,30 @@ class RunState:
             self._asked_reset = True
             for thread in self.threads.values():
                 thread.request_park()
-            self._machine.owner.post(self._guest_reset, reason)
+            self._machine.owner.post(self._guest_reset, reason, self.epoch)
 
-    def _guest_shutdown(self, cause: str, exit_code: int) -> None:
+    def _guest_shutdown(self, cause: str, exit_code: int, epoch: int) -> None:
+        if epoch != self.epoch:
+            return
         machine = self._machine
         machine.emit("SHUTDOWN", guest=True, reason=cause)
-        self._try_stop(SHUTDOWN, event=machine.no_shutdown)
+        self._stop_anyway(SHUTDOWN, event=machine.no_shutdown)
         if machine.on_shutdown is not None:
             machine.on_shutdown(cause, exit_code)
 
-    def _guest_reset(self, reason: str) -> None:
+    def _guest_reset(self, reason: str, epoch: int) -> None:
+        if epoch != self.epoch:
+            return
+        self._asked_reset = False
         try:
             self.reset(True, reason)
         except GenericError as exc:
             log.error("guest reset failed", reason=exc.desc)
-            self._try_stop(INTERNAL_ERROR)
+            self._stop_anyway(INTERNAL_ERROR)
 
-    def cpu_panicked(self, cpu: Cpu, cause: str) -> None:
-        """A CPU can do nothing more: pause, keep the cause, tell."""
-        if cpu not in self.threads:
+    def cpu_panicked(self, cpu: Cpu, cause: str, epoch: int) -> None:
+        """A CPU could do nothing more in that epoch: pause, keep the cause, tell."""
+        if cpu not in self.threads or epoch != self.epoch:
             return
         self.panic = Panic(cpu.path, cpu.pc(), cause)
         cpu.panic = f"{cause} at pc {self.panic.pc:#x}"
@@ -175,22 +179,30 @@ class RunState:
             if self.status == PAUSED:
                 self._set(PANICKED)
             return
-        self._try_stop(PANICKED)
+        self._stop_anyway(PANICKED)
 
-    def cpu_failed(self, cpu: Cpu, error: BaseException) -> None:
-        """The engine raised: our fault, so the machine stops with `internal-error`."""
+    def cpu_failed(self, cpu: Cpu, error: BaseException, epoch: int) -> None:
+        """The engine raised in that epoch: our fault, so the machine stops with `internal-error`."""
         log.error("engine failed", cpu=cpu.path, error=f"{type(error).__name__}: {error}", exc_info=error)
+        if epoch != self.epoch:
+            return
         cpu.panic = f"engine: {type(error).__name__}: {error}"
         if self.running:
-            self._try_stop(INTERNAL_ERROR)
+            self._stop_anyway(INTERNAL_ERROR)
         elif self.status == PAUSED:
             self._set(INTERNAL_ERROR)
 
-    def _try_stop(self, status: str, event: bool = True) -> None:
-        try:
-            self.stop(status, event)
-        except GenericError as exc:
-            log.error("machine did not stop cleanly", reason=exc.desc)
+    def _stop_anyway(self, status: str, event: bool = True) -> None:
+        """Stop; a CPU that doesn't park is logged and left behind."""
+        if self.running:
+            self._park_all()
+            self._stopped(status, event)
+
+    def _stopped(self, status: str, event: bool = True) -> None:
+        self._clock.stop()
+        self._set(status)
+        if event:
+            self._machine.emit("STOP")
 
     # -- vCPU threads
 
@@ -231,6 +243,12 @@ class RunState:
         for cpu in busy:
             log.error("vCPU did not stop", cpu=cpu.path, seconds=PARK_S)
         return [f"'{cpu.path}'" for cpu in busy]
+
+    def _park_or_go_on(self) -> None:
+        wedged = self._park_all()
+        if wedged:
+            self._resume_all()
+            raise GenericError(f"CPU {', '.join(wedged)} did not stop within {PARK_S:g} seconds")
 
     def _resume_all(self) -> None:
         for thread in self.threads.values():

@@ -224,11 +224,44 @@ def test_a_wedged_cpu_is_reported_and_the_rest_goes_on(bench: Bench, monkeypatch
     until(cpu.vcpu.in_run.is_set)
     with pytest.raises(Exception, match="CPU '/machine/peripheral/cpu0' did not stop within"):
         bench.stop()
-    assert bench.machine.status == "paused"
+    with pytest.raises(Exception, match="CPU '/machine/peripheral/cpu0' did not stop within"):
+        bench.get_property("cpu0", "pc")
+    assert bench.machine.status == "running" and "STOP" not in bench.names(), "what is refused changes nothing"
     release.set()
-    until(lambda: cpu.thread.parked)
-    bench.cont()
     bench.stop()
+    assert bench.machine.status == "paused" and cpu.thread.parked
+
+
+def test_what_a_guest_did_before_a_reset_is_over_after_it(bench: Bench) -> None:
+    lives: list[str] = []
+
+    def program(vcpu: Any) -> Exit | None:
+        if vcpu.get("x", 0) == 0:
+            vcpu.set("x", 1)
+            lives.append("begun")
+            return Exit(Exit.PANIC, "lost") if len(lives) == 1 else None
+        time.sleep(0.001)
+        return None
+
+    cpu = start(bench)
+
+    def panic_then_reset() -> None:
+        # On the owner thread: what the guest posts waits behind this.
+        guest(program)
+        cpu.thread.kick()
+        until(lambda: cpu.thread.parked)
+        bench.machine.state.request_shutdown("guest-shutdown", 0)
+        bench.machine.state.request_reset("guest-reset")
+        bench.machine.reset()
+
+    until(cpu.vcpu.in_run.is_set)
+    bench.events.clear()
+    bench.call(panic_then_reset)
+    bench.get_property("cpu0", "activity")
+    until(lambda: len(lives) >= 2)
+    assert bench.names() == ["RESET"] and bench.machine.status == "running" and cpu.panic == ""
+    bench.call(bench.machine.state.request_reset, "guest-reset")
+    until(lambda: bench.names() == ["RESET", "RESET"])
 
 
 def test_busy_threads_end_with_the_machine() -> None:

@@ -310,8 +310,11 @@ class _Listener:
 
     @on_vcpu
     def vcpu_panicked(self, detail: str) -> None:
-        self._machine.owner.post(self._machine.state.cpu_panicked, self._cpu, detail)
+        # The thread counts as running until this returns: no reset can come between.
+        state = self._machine.state
+        self._machine.owner.post(state.cpu_panicked, self._cpu, detail, state.epoch)
 
     @on_vcpu
     def vcpu_failed(self, error: BaseException) -> None:
-        self._machine.owner.post(self._machine.state.cpu_failed, self._cpu, error)
+        state = self._machine.state
+        self._machine.owner.post(state.cpu_failed, self._cpu, error, state.epoch)
