@@ -110,9 +110,9 @@ def test_data_beside_code_gets_fast_again(library: NativeLibrary) -> None:
             + isa.assemble("bne", rs=1, rt=6, imm=-8))
     ram.map[:len(loop)] = loop
     cpu.reset(0x11000)
-    for register, value in ((4, 0x11000), (6, 5000), (7, 0x10000)):
+    for register, value in ((4, 0x11000), (6, 100000), (7, 0x10000)):
         cpu.set("r", value, register)
-    cpu.advance(3 * 4999)
-    assert int.from_bytes(ram.map[PAGE + 0x100:PAGE + 0x104], "little") in (4998, 4999)
-    assert ram.code_pages[1] == 0
+    cpu.advance(3 * 99999)
+    assert int.from_bytes(ram.map[PAGE + 0x100:PAGE + 0x104], "little") in (99998, 99999)
+    assert ram.code.pages[1] == 0
     cpu.close()

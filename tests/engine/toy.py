@@ -14,6 +14,7 @@ from ratite.core.isa.pattern import Field
 from ratite.core.isa.state import StateField
 from ratite.core.isa.value import V
 from ratite.core.memory import BusError
+from ratite.core.memory.code import CodeMarks
 
 FIELDS = {
     "rd": Field("a", 3, file="r", dest=True), "rs": Field("b", 3, file="r"), "rt": Field("c", 3, file="r"),
@@ -144,9 +145,7 @@ class ToyRam:
         self.map = mmap.mmap(-1, size)
         self.size = size
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
-        self.code_pages = bytearray(size >> 12)
-        self.on_code_write: list[object] = []
-        self.on_code_made: list[object] = []
+        self.code = CodeMarks(size)
 
 
 class ToyPort:

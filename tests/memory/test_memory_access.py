@@ -169,10 +169,10 @@ def test_ram_at_a_stable_address_with_code_and_dirty_pages() -> None:
     ram, written = anonymous_ram("ram", 0x5000), []
     ram.write(0x1234, b"xyz")
     assert ctypes.string_at(ram.address + 0x1234, 3) == b"xyz"
-    ram.on_code_write.append(lambda offset, size: written.append((offset, size)))
+    ram.code.on_write.append(lambda offset, size: written.append((offset, size)))
     ram.write(0x2000, b"1")
     assert written == []
-    ram.code_pages[2] = 1
+    ram.code.enter(2)
     ram.write(0x1FFE, b"1234")
     ram.store(0x2FF8, 8, 1, LITTLE)
     ram.write(0x3000, b"5")

@@ -8,11 +8,12 @@ tested with a memory and nothing else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ratite.core.isa.state import StateField
+    from ratite.core.memory.code import CodeMarks
 
 
 class Exit:
@@ -34,21 +35,10 @@ class Exit:
         return f"Exit({self.kind!r}, {self.detail!r})"
 
 
-class CodeHook(Protocol):
-    """Called when Python code or another CPU wrote [offset, offset + size) of a RAM's code pages; ``owner``: the vCPU."""
-
-    @property
-    def owner(self) -> object: ...
-
-    def __call__(self, offset: int, size: int, /) -> None: ...
-
-
 class RamBlock(Protocol):
     """The piece of RAM behind a range; see ``core.memory``."""
 
-    code_pages: bytearray
-    on_code_write: list[CodeHook]
-    on_code_made: list[Callable[[int], None]]
+    code: CodeMarks
 
 
 class RamRange:

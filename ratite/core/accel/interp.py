@@ -57,7 +57,7 @@ class PortMemory:
         for start, end, view, r in self._rows:
             if start <= addr and addr + size <= end and not r.readonly:
                 view[addr - start:addr - start + size] = value.to_bytes(size, self._order)  # type: ignore[arg-type]
-                self._written(r, addr - start + r.offset, size)
+                r.ram.code.written(addr - start + r.offset, size)
                 return
         if addr & (size - 1):
             half = size // 2
@@ -70,13 +70,6 @@ class PortMemory:
             self._port.mmio_store(addr, size, value)
         except self._bus_error:
             raise MemoryFault from None
-
-    @staticmethod
-    def _written(r: RamRange, offset: int, size: int) -> None:
-        pages = r.ram.code_pages
-        if pages[offset >> _PAGE_BITS] or pages[offset + size - 1 >> _PAGE_BITS]:
-            for hook in tuple(r.ram.on_code_write):
-                hook(offset, size)
 
     def fetch(self, addr: int, size: int) -> bytes:
         """Instructions come from whole pages of RAM only, as in the native tiers."""

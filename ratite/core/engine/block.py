@@ -34,13 +34,17 @@ ON_STORE = -184  # void (block, addr, size, value)
 ON_CODE_MISS = -192  # u64 (block, pc): address of the page's records, 0: nothing to fetch
 ON_CODE_WRITE = -200  # void (block, addr, size): a store hit a page that holds decoded code
 
+STORES_BESIDE = -208  # stores into lines without code of pages with code
+BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
+
 LEAVE, LOOK, SERVICE = 0, 1, 2  # bytes of EXIT_REQUEST
 
 # reasons
 KICKED, HALTED, OUT_OF_BUDGET, PANICKED, FLUSH, SERVED = 1, 2, 3, 4, 5, 6
 
-# memory map rows: start, last, addend (host - guest), address of the page flags for the row's first page, flags
-MAP_ROW = 40
+# memory map rows: start, last, addend (host - guest), addresses of the code marks (counts of pages, marks of lines) of the
+# row's first page, flags
+MAP_ROW = 48
 MAP_READONLY = 1
 
 TLB_ENTRIES = 256
@@ -49,7 +53,7 @@ CODE_TLB_ENTRIES = 256
 CODE_TLB_ENTRY = 16  # page address, its records
 
 RECORD = 16  # handler, imm (4), a, b, c, d (1 each)
-PAGE_HEADER = 64  # before a page's records: [0] host address of the page's bytes
+PAGE_HEADER = 64  # before a page's records: host addresses of [0] the page's bytes, [8] its lines' code marks
 
 
 class Shape:

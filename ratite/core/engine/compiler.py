@@ -54,7 +54,17 @@ def describe_host() -> str:
     return f"llvmlite {version}; " + "; ".join(f"{k} {rows.get(k, '?')}" for k in wanted)
 
 
+def _end_with_parent() -> None:
+    """The kernel ends this process with the one that asked for it (prctl PR_SET_PDEATHSIG, Linux)."""
+    import ctypes
+    import signal
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def _main(level: int) -> int:
+    _end_with_parent()
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()

@@ -14,6 +14,7 @@ from ratite.core.engine.threaded import SIGNATURE, SLOTS, DirectEmitter, Handler
 from ratite.core.isa.isa import Insn, Isa
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V
+from ratite.core.memory.code import LINE_BITS
 
 Near = set[tuple[str, int, int]]
 
@@ -32,6 +33,12 @@ def _word(e: DirectEmitter, pointer: str, size: int) -> V:
     return raw.bswap() if e.isa.big_endian and size > 1 else raw
 
 
+def _mark(e: DirectEmitter, marks: str, offset: V) -> None:
+    """Notes that the line at ``offset`` of the page holds decoded code, before its bytes are read."""
+    e.put(f"store volatile i8 1, ptr {e.at(marks, str((offset >> LINE_BITS).ref))}")
+    e.fence()
+
+
 def _fetch(isa: Isa, shape: B.Shape, near: Near, number: int, ctx: str) -> DirectEmitter:
     """Reads parcels within the page and decodes; an instruction that leaves its page gets the handler ``cross_K``."""
     e = DirectEmitter(isa, shape, ctx)
@@ -39,6 +46,8 @@ def _fetch(isa: Isa, shape: B.Shape, near: Near, number: int, ctx: str) -> Direc
     code = e.let("load ptr, ptr %header")
     offset = e.v("%pc", 64) & (shape.page - 1)
     at = e.at(code, str(offset.ref))
+    marks = e.let(f"load ptr, ptr {e.at('%header', 8)}")
+    _mark(e, marks, offset)
     first = _word(e, at, isa.parcel)
 
     def decode(length: int) -> None:
@@ -51,6 +60,7 @@ def _fetch(isa: Isa, shape: B.Shape, near: Near, number: int, ctx: str) -> Direc
         e.put(f"store ptr @{isa.name}_cross_{number}, ptr %rec")
         e.end("ret void")
         e.label(inside)
+        _mark(e, marks, offset + (length - 1))
         word = first.zext(8 * length)
         for k in range(isa.parcel, length, isa.parcel):
             word = word | (_word(e, e.at(at, k), isa.parcel).zext(8 * length) << 8 * k)

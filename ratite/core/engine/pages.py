@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Iterator
 
 from ratite.core.accel.base import RamBlock
 from ratite.core.engine.block import PAGE_HEADER, RECORD
@@ -44,8 +43,10 @@ class CodePages:
         """Whether a new page needs the others gone first."""
         return len(self.by_pc) >= self._most
 
-    def make(self, pc: int, ram: RamBlock, page: int, host: int) -> CodePage:
-        """Records for the page at guest address ``pc``, whose bytes are at ``host``, none decoded yet."""
+    def make(self, pc: int, ram: RamBlock, page: int, host: int, marks: int) -> CodePage:
+        """Records for the page at guest address ``pc``, whose bytes are at ``host`` and whose lines' code marks are at
+        ``marks``, none decoded yet."""
+        ram.code.enter(page)
         if not self._free:
             chunk = mmap.mmap(-1, self._size * _CHUNK_PAGES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             start = ctypes.addressof(ctypes.c_char.from_buffer(chunk))
@@ -54,6 +55,7 @@ class CodePages:
         base = self._free.pop()
         ctypes.memmove(base, self._native.page_template, self._native.shape.records)
         ctypes.c_uint64.from_address(base - PAGE_HEADER).value = host
+        ctypes.c_uint64.from_address(base - PAGE_HEADER + 8).value = marks
         made = self.by_pc[pc] = CodePage(base, pc, ram, page)
         self._by_ram.setdefault((id(ram), page), []).append(made)
         return made
@@ -70,12 +72,12 @@ class CodePages:
         if not self._by_ram[key]:
             del self._by_ram[key]
         self._free.append(page.base)
+        page.ram.code.leave(page.page)
 
-    def drop_all(self) -> Iterator[CodePage]:
-        """Forgets every page and gives each."""
+    def drop_all(self) -> None:
+        """Forgets every page."""
         for page in list(self.by_pc.values()):
             self.drop(page)
-            yield page
 
     def forget_bytes(self, page: CodePage, offset: int, size: int) -> bool:
         """Instructions that may include bytes [offset, offset + size) of the page are to be decoded anew. Whether any
@@ -94,7 +96,6 @@ class CodePages:
 
     def close(self) -> None:
         """Gives the memory back; nothing may run from it any more."""
-        self.by_pc.clear()
-        self._by_ram.clear()
+        self.drop_all()
         self._free.clear()
         self._chunks.clear()

@@ -16,9 +16,10 @@ from ratite.core.engine.threaded import DirectEmitter
 from ratite.core.isa.emitter import LOAD_FAULT, LOAD_MISALIGNED, STORE_FAULT, STORE_MISALIGNED
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.value import V
+from ratite.core.memory.code import LINE_BITS, PAGE_BITS
 
 # fields of a row of the memory map
-_START, _LAST, _ADDEND, _MARKS, _FLAGS = 0, 8, 16, 24, 32
+_START, _LAST, _ADDEND, _PAGES, _LINES, _FLAGS = 0, 8, 16, 24, 32, 40
 _ATOMIC = 256  # added to a load's size: it must be aligned and hit RAM
 
 
@@ -84,6 +85,18 @@ class _Path(DirectEmitter):
         *first, last = sizes
         self.switch(n, {size: partial(body, size) for size in first}, partial(body, last))
 
+    def tell_of_code(self, row: V, a: V, n: V) -> None:
+        """A page with code was written: if its line holds any, the host is told, and now and then otherwise. The fence pairs
+        with the decoder's: of a store and a mark at the same time, one sees the other."""
+        self.fence()
+        line = (a - (self.field(row, _START) & -4096)) >> LINE_BITS
+        p = self.let(f"inttoptr i64 {(self.field(row, _LINES) + line).ref} to ptr")
+        mark = self.v(self.let(f"load volatile i8, ptr {p}"), 8)
+        beside = self.read(B.STORES_BESIDE) + 1
+        self.write(B.STORES_BESIDE, beside)
+        told = mark.ne(0) | (beside & (B.BESIDE_TOLD - 1)).eq(0)
+        self.if_(told, lambda: self.put(self.host(B.ON_CODE_WRITE, "void", a, n)))
+
     def masked(self, addr: V) -> V:
         """An address that wraps as the CPU's do."""
         return addr.trunc(self.word).zext(64)
@@ -123,8 +136,8 @@ def _fill(isa: Isa, shape: B.Shape) -> _Path:
     e = _Path(isa, shape, "fill", "row", "a")
     row, a = e.parameter("row"), e.parameter("a")
     start = e.field(row, _START)
-    number = (a - (start & -4096)) >> 12
-    mark = e.let(f"inttoptr i64 {(e.field(row, _MARKS) + number).ref} to ptr")
+    number = (a - (start & -4096)) >> PAGE_BITS
+    mark = e.let(f"inttoptr i64 {(e.field(row, _PAGES) + number).ref} to ptr")
     code = e.v(e.let(f"load volatile i8, ptr {mark}"), 8).ne(0)
     page = a & -shape.page
 
@@ -204,7 +217,7 @@ def _store(isa: Isa, shape: B.Shape) -> _Path:
     p = e.let(f"inttoptr i64 {(a + e.field(row, _ADDEND)).ref} to ptr")
     e.by_size(n, (1, 2, 4, 8), lambda size: e.put(
         f"store i{8 * size} {e.swapped(value.trunc(8 * size)).ref}, ptr {p}, align 1"))
-    e.if_(code.ne(0), lambda: e.put(e.host(B.ON_CODE_WRITE, "void", a, n)))
+    e.if_(code.ne(0), lambda: e.tell_of_code(row, a, n))
     e.ret()
     return e
 
@@ -218,7 +231,7 @@ def _atomic(isa: Isa, shape: B.Shape) -> _Path:
     e.if_(row.eq(0), lambda: e.fail(STORE_FAULT, a, 0))
     e.if_(e.field(row, _FLAGS).ne(0), lambda: e.fail(STORE_FAULT, a, 0))
     code = e.call("fill", row, a)
-    e.if_(code.ne(0), lambda: e.put(e.host(B.ON_CODE_WRITE, "void", a, n)))
+    e.if_(code.ne(0), lambda: e.tell_of_code(row, a, n))
     e.ret(e.field(row, _ADDEND))
     return e
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -20,6 +21,7 @@ from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePages
 from ratite.core.isa.emitter import LOAD_FAULT, STORE_FAULT
 from ratite.core.isa.state import StateField
+from ratite.core.memory.code import LINE_BITS, PAGE_BITS
 
 _LoadHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _StoreHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
@@ -27,9 +29,9 @@ _MissHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
 _WriteHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 
 _BUDGET = 1 << 60
+_GLIMPSE_S = 0.02
 _TYPES = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
 _PATIENCE = 64  # stores into a code page that hit no instruction before the page counts as data again
-_PAGE_BITS = 12  # of RamBlock.code_pages
 
 
 class NativeVcpu(Vcpu):
@@ -54,6 +56,9 @@ class NativeVcpu(Vcpu):
         self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
         self._drops: set[int] = set()  # guest addresses of pages that turned out to be data
         self._failure: BaseException | None = None
+        self._executed = 0  # as of the last time outside of generated code
+        self._outside = threading.Event()
+        self._outside.set()
         self._keep: list[object] = []
         self._ranges: list[RamRange] = []
         self._hooks()
@@ -76,32 +81,33 @@ class NativeVcpu(Vcpu):
             ctypes.c_uint64.from_address(self._pointer + at).value = address
 
     def remap(self) -> None:
+        self._flush_code()
         self._unwatch()
         self._ranges = list(self._port.ram_ranges())
-        table = (ctypes.c_uint64 * (5 * max(1, len(self._ranges))))()
+        self._lines: dict[int, int] = {}  # address of a RAM's line marks
+        table = (ctypes.c_uint64 * (6 * max(1, len(self._ranges))))()
         flags: list[object] = [table]
         for k, r in enumerate(self._ranges):
-            marks = ctypes.c_char.from_buffer(r.ram.code_pages)
+            marks = [ctypes.c_char.from_buffer(table) for table in (r.ram.code.pages, r.ram.code.lines)]
             flags.append(marks)
-            table[5 * k:5 * k + 5] = [
+            self._lines[id(r.ram)] = ctypes.addressof(marks[1])
+            table[6 * k:6 * k + 6] = [
                 r.start, r.start + r.size - 1, (r.host - r.start) & (1 << 64) - 1,
-                ctypes.addressof(marks) + (r.offset >> _PAGE_BITS), B.MAP_READONLY if r.readonly else 0]
+                ctypes.addressof(marks[0]) + (r.offset >> PAGE_BITS),
+                ctypes.addressof(marks[1]) + (r.offset >> PAGE_BITS << PAGE_BITS - LINE_BITS),
+                B.MAP_READONLY if r.readonly else 0]
         self._tables = flags
         self._words[B.MEMMAP].value = ctypes.addressof(table)
         self._words[B.MEMMAP_COUNT].value = len(self._ranges)
         for ram in {id(r.ram): r.ram for r in self._ranges}.values():
-            ram.on_code_write.append(self._ram_hook(ram))
-            ram.on_code_made.append(self._code_made)
-        self._flush_code()
+            ram.code.on_write.append(_RamHook(self, ram))
+            ram.code.on_made.append(self._code_made)
         self.flush_tlb()
-
-    def _ram_hook(self, ram: RamBlock) -> _RamHook:
-        return _RamHook(self, ram)
 
     def _unwatch(self) -> None:
         for ram in {id(r.ram): r.ram for r in self._ranges}.values():
-            ram.on_code_write[:] = [h for h in ram.on_code_write if getattr(h, "owner", None) is not self]
-            ram.on_code_made[:] = [h for h in ram.on_code_made if h != self._code_made]
+            ram.code.on_write[:] = [h for h in ram.code.on_write if getattr(h, "owner", None) is not self]
+            ram.code.on_made[:] = [h for h in ram.code.on_made if h != self._code_made]
 
     # -- other threads
     def kick(self) -> None:
@@ -168,10 +174,15 @@ class NativeVcpu(Vcpu):
 
     def _enter(self, function: Callable[[int], None], budget: int) -> int:
         words = self._words
-        words[B.LIMIT].value = self.instructions + words[B.TRAPS].value + budget
+        limit = self._executed + words[B.TRAPS].value + budget
+        words[B.LIMIT].value = limit
         words[B.BUDGET].value = budget
+        self._outside.clear()
         function(self._pointer)
-        self._spent = budget - ctypes.c_int64(words[B.BUDGET].value).value
+        left = ctypes.c_int64(words[B.BUDGET].value).value
+        self._spent = budget - left
+        self._executed = limit - left - words[B.TRAPS].value
+        self._outside.set()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -191,7 +202,6 @@ class NativeVcpu(Vcpu):
             page = self._pages.by_pc.get(pc)
             if page is not None:
                 self._pages.drop(page)
-                page.ram.code_pages[page.page] = 0
                 flush = True
         if self._drops:
             self._flush_code_tlb()
@@ -239,8 +249,10 @@ class NativeVcpu(Vcpu):
 
     @property
     def instructions(self) -> int:
-        w = self._words
-        return (w[B.LIMIT].value - w[B.BUDGET].value - w[B.TRAPS].value) & (1 << 64) - 1
+        if not self._outside.is_set():  # the count is in a register: have it brought out
+            self._request(B.SERVICE)
+            self._outside.wait(_GLIMPSE_S)  # a CPU that waits for its caller's lock can't come: the last count stands
+        return self._executed
 
     @property
     def evictions(self) -> int:
@@ -260,14 +272,13 @@ class NativeVcpu(Vcpu):
         ctypes.memset(self._pointer + self._native.shape.code_tlb, 0xFF, B.CODE_TLB_ENTRIES * B.CODE_TLB_ENTRY)
 
     def _flush_code(self) -> None:
-        for _ in self._pages.drop_all():
-            pass
+        self._pages.drop_all()
         self._flush_code_tlb()
 
     def _forget(self, ram: RamBlock, offset: int, size: int) -> None:
-        for page in range(offset >> _PAGE_BITS, (offset + size - 1 >> _PAGE_BITS) + 1):
-            low = max(offset, page << _PAGE_BITS)
-            high = min(offset + size, (page + 1) << _PAGE_BITS)
+        for page in range(offset >> PAGE_BITS, (offset + size - 1 >> PAGE_BITS) + 1):
+            low = max(offset, page << PAGE_BITS)
+            high = min(offset + size, (page + 1) << PAGE_BITS)
             for made in self._pages.of_ram(ram, page):
                 if self._pages.forget_bytes(made, low & 0xFFF, high - low):
                     made.misses = 0
@@ -321,13 +332,10 @@ class NativeVcpu(Vcpu):
                     self._flush_code()
                     self._pages.evictions += 1
                 offset = found.offset + at - found.start
-                number = offset >> _PAGE_BITS
-                if not found.ram.code_pages[number]:
-                    found.ram.code_pages[number] = 1
-                    for hook in tuple(found.ram.on_code_made):
-                        hook(number)
-                    self.flush_tlb()
-                page = self._pages.make(at, found.ram, number, found.host + at - found.start)
+                number = offset >> PAGE_BITS
+                marks = self._lines[id(found.ram)] + (number << PAGE_BITS - LINE_BITS)
+                page = self._pages.make(at, found.ram, number, found.host + at - found.start, marks)
+                self.flush_tlb()  # it may be written past the check so far
             entry = (at >> self._native.isa.page_bits) % B.CODE_TLB_ENTRIES * B.CODE_TLB_ENTRY
             row = self._pointer + shape.code_tlb + entry
             ctypes.c_uint64.from_address(row).value = at
@@ -343,9 +351,7 @@ class NativeVcpu(Vcpu):
             if found is not None:
                 offset = found.offset + addr - found.start
                 self._forget(found.ram, offset, size)
-                for hook in tuple(found.ram.on_code_write):
-                    if hook.owner is not self:
-                        hook(offset, size)
+                found.ram.code.written(offset, size, self)
         except BaseException as error:
             self._broken(error)
 

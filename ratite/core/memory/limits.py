@@ -1,7 +1,8 @@
 """What the host can give: asked before anything is allocated, so that a wish too large is an error and not an OOM kill.
 
 Sources: /proc/meminfo, /proc/sys/vm/overcommit_memory, the cgroup's memory.max, RLIMIT_AS.  What a host doesn't
-tell is no limit.
+tell is no limit.  Memory that was promised but never written doesn't count as used by the host: who asks says how much
+is promised already (`held`), and that which the host knows of (our resident or mapped pages) is not counted twice.
 """
 
 from __future__ import annotations
@@ -64,8 +65,16 @@ def _rlimit() -> int | None:
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
     if soft == resource.RLIM_INFINITY:
         return None
-    pages = _number("/proc/self/statm") or 0
-    return max(0, soft - pages * mmap_page())
+    return max(0, soft - _own_pages()[0])
+
+
+def _own_pages() -> tuple[int, int]:
+    """(mapped, resident) bytes of this process; zeros where the host doesn't tell."""
+    try:
+        mapped, resident = Path("/proc/self/statm").read_text("ascii").split()[:2]
+        return int(mapped) * mmap_page(), int(resident) * mmap_page()
+    except (OSError, ValueError):
+        return 0, 0
 
 
 def mmap_page() -> int:
@@ -75,24 +84,30 @@ def mmap_page() -> int:
     return mmap.PAGESIZE
 
 
-def host_memory_limit() -> tuple[int, str]:
-    """(bytes, what limits them): how much guest memory may be set up now."""
+def host_memory_limit(held: int = 0) -> tuple[int, str]:
+    """(bytes, what limits them): how much guest memory may be set up besides the `held` bytes promised already."""
+    mapped, resident = _own_pages()
+    # What the host takes for used: pages once written, or (strict accounting, RLIMIT_AS) once mapped.
+    strict = _number("/proc/sys/vm/overcommit_memory") == 2
     candidates = (
-        (ADDRESS_SPACE, "the host's address space"),
-        (_system_limit(), "the host's available memory"),
-        (_cgroup_limit(), "the control group's memory.max"),
-        (_rlimit(), "RLIMIT_AS"),
+        (ADDRESS_SPACE, 0, "the host's address space"),
+        (_system_limit(), mapped if strict else resident, "the host's available memory"),
+        (_cgroup_limit(), resident, "the control group's memory.max"),
+        (_rlimit(), mapped, "RLIMIT_AS"),
     )
-    return min((size, why) for size, why in candidates if size is not None)
+    return min(
+        (max(0, size - held + min(held, known)), why) for size, known, why in candidates if size is not None
+    )
 
 
-def check_host_memory(name: str, size: int) -> None:
-    """GenericError when the host can't give `size` bytes for `name`."""
-    limit, why = host_memory_limit()
+def check_host_memory(name: str, size: int, held: int = 0) -> None:
+    """GenericError when the host can't give `size` bytes for `name` besides the `held` bytes promised already."""
+    limit, why = host_memory_limit(held)
     if size > limit:
+        besides = f" besides the {held} of other memory" if held else ""
         raise GenericError(
             f"cannot set up guest memory '{name}': Cannot allocate memory "
-            f"({size} bytes wanted, {limit} allowed by {why})"
+            f"({size} bytes wanted, {limit} allowed by {why}{besides})"
         )
 
 

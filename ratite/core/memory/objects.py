@@ -1,7 +1,7 @@
 """The memory types of the composition tree: `address-space`, `memory-backend-ram`, `memory-backend-file`.
 
-A backend's region exists from *wired* to *unwired*; its host memory is checked against the host's limits and reserved
-then.  Left out: NUMA policy, huge pages, preallocation, merging, guest-only memory.
+A size is checked against the host's limits, together with those of the machine's other memory, when it is set.  The
+region exists from *wired* to *unwired*; its host memory is reserved then.  Left out: NUMA policy, huge pages, preallocation, merging, guest-only memory.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import mmap
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ratite.core.memory.limits import check_file_space, check_host_memory
-from ratite.core.memory.ram import RamRegion, anonymous_ram
+from ratite.core.memory.ram import PAGE_BITS, RamRegion, anonymous_ram
 from ratite.core.memory.regions import LIMIT
 from ratite.core.memory.space import Space
 from ratite.core.objects.obj import Obj
@@ -63,6 +64,20 @@ class MemoryBackend(Obj):
         super().__init__(id)
         self.ram: RamRegion | None = None
 
+    def check_property(self, name: str, value: Any) -> None:
+        """A size is whole pages, and no more than the host can give besides the machine's other memory."""
+        if name != "size":
+            return
+        if not value:
+            raise GenericError(f"Property '{self.TYPE}.size' doesn't take value '0'")
+        if value & (1 << PAGE_BITS) - 1:
+            raise GenericError(f"Property '{self.TYPE}.size' must be a multiple of {1 << PAGE_BITS} bytes, not {value}")
+        check_host_memory(self.id, value, self.__dict__["machine"].host_memory(self) if "machine" in self.__dict__ else 0)
+
+    def host_memory(self) -> int:
+        """The size."""
+        return int(self.size)
+
     def region(self, name: str = "") -> RamRegion:
         """The memory as a region, from wired on; GenericError before and for any other name."""
         if self.ram is None or name not in ("", "ram"):
@@ -71,8 +86,6 @@ class MemoryBackend(Obj):
 
     def wire(self) -> None:
         """Reserves the host memory; GenericError when the host can't give it."""
-        if not self.size:
-            raise GenericError(f"Property '{self.TYPE}.size' doesn't take value '0'")
         self.ram = self.make_ram()
 
     def make_ram(self) -> RamRegion:
@@ -101,13 +114,39 @@ class MemoryBackendRam(MemoryBackend):
 class MemoryBackendFile(MemoryBackend):
     """Host memory behind which stands a file; a path of a directory means a file in it without a name.
 
-    A missing or empty file is made as long as `size`; an existing one must be long enough.
+    A missing or empty file is made as long as `size`; an existing one must be long enough.  What was made is taken back
+    if the object doesn't get as far as *realized*.
     """
 
     TYPE: ClassVar[str] = "memory-backend-file"
 
     mem_path = config("str", "", "path of the file or of a directory", required=True)
     share = config("bool", False, "writes reach the file and everybody else who maps it")
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        # Device and inode of the file that wire() made or made longer; which of the two.
+        self._inode: tuple[int, int] | None = None
+        self._made = False
+
+    def realize(self) -> None:
+        """The file is the guest's now: it stays."""
+        self._inode = None
+
+    def unwire(self) -> None:
+        """Gives the host memory back, and takes back a file that no machine ran with."""
+        super().unwire()
+        inode, self._inode = self._inode, None
+        if inode is None:
+            return
+        with suppress(OSError):
+            facts = os.stat(self.mem_path)
+            if (facts.st_dev, facts.st_ino) != inode:
+                return
+            if self._made:
+                os.unlink(self.mem_path)
+            else:
+                os.truncate(self.mem_path, 0)
 
     def make_ram(self) -> RamRegion:
         """The file, mapped."""
@@ -132,7 +171,17 @@ class MemoryBackendFile(MemoryBackend):
                 fd, name = tempfile.mkstemp(prefix="ratite_mem.", dir=path)
                 Path(name).unlink()
                 return fd
-            return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0)
+            try:
+                fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                # Without O_CREAT: a link that leads nowhere is an error, not a file made somewhere else.
+                self._made = False
+                return os.open(path, flags)
+            self._made = True
+            facts = os.fstat(fd)
+            self._inode = (facts.st_dev, facts.st_ino)
+            return fd
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise GenericError(f"can't open backing store {path} for guest RAM: {reason}") from None
@@ -141,6 +190,9 @@ class MemoryBackendFile(MemoryBackend):
         present = os.fstat(fd).st_size
         if present == 0:
             check_file_space(self.id, self.mem_path, self.size, present)
+            facts = os.fstat(fd)
+            if facts.st_nlink:
+                self._inode = (facts.st_dev, facts.st_ino)
             os.ftruncate(fd, self.size)
         elif present < self.size:
             raise GenericError(

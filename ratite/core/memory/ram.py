@@ -1,30 +1,26 @@
 """RAM and ROM: host memory at a stable address, with what engines and viewers must be told about writes.
 
-Two side tables go with the bytes, one entry for each 4 KiB page:
+Two side tables go with the bytes:
 
-    code_pages   not 0: some engine holds translations of this page; a write calls `on_code_write`. Who sets it calls
-                 `on_code_made` with the page's number, so that everyone gives up writing past the check
-    dirty        one bit a client of dirty tracking; a write sets them all
+    code         marks of engines that hold translations of it (`code.py`); a write into code is told to them
+    dirty        an entry for each 4 KiB page, one bit a client of dirty tracking; a write sets them all
 
 Whatever Python writes goes through `RamRegion.write` (or `store`), which honours both.  Native code that writes RAM
-must set the page's byte at `dirty_address` to 0xFF while that isn't 0, and look at `code_pages` itself.
+must set the page's byte at `dirty_address` to 0xFF while that isn't 0, and look at the marks of code itself.
 """
 
 from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable
 
 from ratite.core.memory.access import Access
+from ratite.core.memory.code import PAGE_BITS, CodeMarks
 from ratite.core.memory.limits import check_host_memory
 from ratite.core.memory.regions import LeafRegion
 from ratite.qapi.errors import GenericError
 
-PAGE_BITS = 12
 CLIENTS = 8  # dirty tracking's: one bit each in a page's byte
-
-CodeWriteHook = Callable[[int, int], None]
 
 
 class RamRegion(LeafRegion):
@@ -39,9 +35,7 @@ class RamRegion(LeafRegion):
         "_dirty_pin",
         "_pin",
         "buf",
-        "code_pages",
-        "on_code_made",
-        "on_code_write",
+        "code",
         "readonly",
     )
 
@@ -51,9 +45,7 @@ class RamRegion(LeafRegion):
             raise GenericError(f"RAM '{name}' of {self.size} bytes doesn't fit the {len(buf)} bytes behind it")
         self.buf = buf
         self.readonly = readonly
-        self.code_pages = bytearray(self.size + (1 << PAGE_BITS) - 1 >> PAGE_BITS)
-        self.on_code_write: list[CodeWriteHook] = []
-        self.on_code_made: list[Callable[[int], None]] = []
+        self.code = CodeMarks(self.size)
         self._address = 0
         self._pin: object = None
         self._dirty: bytearray | None = None
@@ -96,9 +88,7 @@ class RamRegion(LeafRegion):
         first, last = offset >> PAGE_BITS, (end - 1 >> PAGE_BITS) + 1
         if self._dirty is not None:
             self._dirty[first:last] = b"\xff" * (last - first)
-        if self.code_pages.count(0, first, last) != last - first:
-            for hook in tuple(self.on_code_write):
-                hook(offset, size)
+        self.code.written(offset, size)
 
     # -- dirty tracking
 
@@ -107,7 +97,7 @@ class RamRegion(LeafRegion):
         if not 0 <= client < CLIENTS:
             raise ValueError(f"dirty tracking has clients 0 to {CLIENTS - 1}, not {client}")
         if self._dirty is None:
-            self._dirty = bytearray(len(self.code_pages))
+            self._dirty = bytearray(len(self.code.pages))
         self._dirty_clients |= 1 << client
         self.dirty_collect(client)
 
@@ -155,8 +145,8 @@ class RamRegion(LeafRegion):
         """Gives the host memory back.  Nobody may use `address` any more; calling twice is fine."""
         self._pin = self._dirty_pin = self._dirty = None
         self._address = 0
-        self.on_code_write.clear()
-        self.on_code_made.clear()
+        self.code.on_write.clear()
+        self.code.on_made.clear()
         self.buf.close()
 
 
