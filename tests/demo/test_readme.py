@@ -47,14 +47,20 @@ def type_in(text: str, socket: str, home: Path) -> tuple[list[machines.Command],
     return sent, replies
 
 
+def lines_in(place: Path) -> str:
+    """The quick start with its files in `place`."""
+    lines = quick_start()
+    for name, here in ((SHARED, place / "shared"), (CONSOLE, place / "console"), (ELFS, demo.GUESTS)):
+        assert name in lines
+        lines = lines.replace(name, str(here))
+    return lines
+
+
 def test_quick_start(tmp_path: Path, capsys: Any) -> None:
     shared, console = tmp_path / "shared", tmp_path / "console"
     assert demo.main(["--rounds", "50", "--prepare", str(shared)]) == 0
     must = capsys.readouterr().out
-    lines = quick_start()
-    for name, here in ((SHARED, shared), (CONSOLE, console), (ELFS, demo.GUESTS)):
-        assert name in lines
-        lines = lines.replace(name, str(here))
+    lines = lines_in(tmp_path)
     with DaemonProcess(tmp_path / "qmp", "--no-shutdown") as daemon, Client.connect(daemon.address, timeout=60) as qmp:
         sent, replies = type_in(lines, str(tmp_path / "qmp"), tmp_path)
         assert replies == [{"return": {}}] * len(lines.splitlines())
@@ -73,12 +79,9 @@ def test_what_to_look_at(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text()
     looks = ("query-status", "query-cpus-fast", "qom-get path=/machine/peripheral/rv0 property=instructions")
     assert all(f"`{look}`" in text for look in looks)
-    lines = "".join(line + "\n" for line in quick_start().splitlines() if "chardev" not in line and "console" not in line)
-    lines = lines.replace(ELFS, str(demo.GUESTS))
     assert demo.main(["--rounds", "50", "--prepare", str(tmp_path / "shared")]) == 0
-    lines = lines.replace(SHARED, str(tmp_path / "shared"))
     with DaemonProcess(tmp_path / "qmp", "-S"):
-        _, replies = type_in(lines + "\n".join(looks) + "\n", str(tmp_path / "qmp"), tmp_path)
+        _, replies = type_in(lines_in(tmp_path) + "\n".join(looks) + "\n", str(tmp_path / "qmp"), tmp_path)
     status, cpus, instructions = (reply["return"] for reply in replies[-3:])
     assert status == {"running": False, "status": "prelaunch"}
     assert {cpu["target"] for cpu in cpus} == {"riscv64", "microblaze"}
