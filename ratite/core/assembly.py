@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 CREATED, INITIALIZED, READY = "created", "initialized", "ready"
 
-_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+# As QEMU's; the bound is ours: ids stand in paths, messages and log lines.
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,126}")
 _ADDRESS_MAX = (1 << 64) - 1
 
 
@@ -51,7 +52,7 @@ class Map(NamedTuple):
 
 
 def check_id(id: object) -> str:
-    """An id as QEMU allows it; GenericError in QEMU's words."""
+    """An id as QEMU allows it, of at most 127 letters; GenericError in QEMU's words."""
     if not isinstance(id, str) or _ID.fullmatch(id) is None:
         raise GenericError("Parameter 'id' expects an identifier")
     return id
@@ -73,6 +74,8 @@ class Assembly:
         machine = self._machine
         obj.machine = machine
         obj.configure(props)
+        for name in obj.missing():
+            raise GenericError(f"Parameter '{name}' is missing")
         place.add_child(obj)
         try:
             if machine.phase == INITIALIZED:
@@ -218,6 +221,14 @@ class Assembly:
             if self._ends(wire) == ends:
                 return wire
         raise GenericError(f"irq wire {_text(spec)} not found")
+
+    def wire_into(self, target: str, input: str) -> Wire:
+        """The wire that ends in this input, however it is spelt; GenericError."""
+        end = self._ends(Wire("", "none", target, input))[1]
+        for wire in self.wires:
+            if self._ends(wire)[1] == end:
+                return wire
+        raise GenericError(f"irq input '{input}' of '{target}' is not wired")
 
     def remove_wire(self, spec: Wire) -> None:
         """Take a wire out; the input falls to 0."""

@@ -92,6 +92,60 @@ def test_wire_names_every_dangling_end(toy: DaemonProcess) -> None:
             assert qmp.execute("query-machine-phase") == {"phase": "created"}
 
 
+def test_a_mistyped_wire_or_map_is_taken_back(toy: DaemonProcess) -> None:
+    with toy.client() as qmp:
+        assemble(qmp)
+        good = qmp.execute("query-wiring")
+        lever, cpu = "/machine/peripheral/lever", "/machine/peripheral/cpu-a"
+        assert good["wires"] == [{"from": lever, "output": "irq[0]", "to": cpu, "input": "irq[0]"}]
+        assert {"space": "/objects/space-a", "region": "/objects/ram-a", "offset": 0x1000, "priority": 0} in good["maps"]
+        qmp.execute("unwire-irq", to="cpu-a", input="irq")
+        qmp.execute("wire-irq", {"from": "lever", "output": "irqq", "to": "cpu-a", "input": "irq"})
+        qmp.execute("map-region", space="space-a", region="tpyo", offset=0)
+        qmp.execute("map-region", space="spaec", region="lever", offset=1 << 63)
+        with pytest.raises(CommandError, match="irqq"):
+            qmp.execute("machine-wire")
+        bad = qmp.execute("query-wiring")
+        assert {"space": "spaec", "region": lever, "offset": 1 << 63, "priority": 0} in bad["maps"]
+        for wire in bad["wires"]:
+            qmp.execute("unwire-irq", to=wire["to"], input=wire["input"])
+        for row in bad["maps"]:
+            if row not in good["maps"]:
+                qmp.execute("unmap-region", space=row["space"], region=row["region"], offset=row["offset"])
+        with pytest.raises(CommandError, match="irq input 'irq' of 'cpu-a' is not wired"):
+            qmp.execute("unwire-irq", to="cpu-a", input="irq")
+        with pytest.raises(CommandError, match="'tpyo' is not mapped at 0x0 of 'space-a'"):
+            qmp.execute("unmap-region", space="space-a", region="tpyo", offset=0)
+        qmp.execute("wire-irq", {"from": "lever", "output": "irq", "to": "cpu-a", "input": "irq"})
+        assert qmp.execute("query-wiring") == good
+        qmp.execute("machine-wire")
+        # In phase initialized they take effect at once.
+        for row in good["maps"]:
+            qmp.execute("unmap-region", space=row["space"], region=row["region"], offset=row["offset"])
+            qmp.execute("map-region", **row)
+        qmp.execute("unwire-irq", to="cpu-a", input="irq[0]")
+        qmp.execute("wire-irq", {"from": "lever", "output": "irq", "to": "cpu-a", "input": "irq"})
+        qmp.execute("x-exit-preconfig")
+        assert qmp.execute("query-wiring") == good
+
+
+def test_hot_plugged_memory_goes_again(toy: DaemonProcess, tmp_path: Path) -> None:
+    with toy.client() as qmp:
+        assemble(qmp, "busy")
+        qmp.execute("x-exit-preconfig")
+        before = qmp.execute("query-wiring")
+        qmp.execute("object-add", {"qom-type": "memory-backend-ram", "id": "more", "size": 0x1000})
+        qmp.execute("map-region", space="space-a", region="more", offset=0x10000)
+        qmp.execute("pmemsave", val=0x10000, size=16, filename=str(tmp_path / "out"))
+        with pytest.raises(CommandError, match="in use"):
+            qmp.execute("object-del", id="more")
+        qmp.execute("unmap-region", space="space-a", region="more", offset=0x10000)
+        with pytest.raises(CommandError, match="Invalid addr"):
+            qmp.execute("pmemsave", val=0x10000, size=16, filename=str(tmp_path / "out"))
+        qmp.execute("object-del", id="more")
+        assert qmp.execute("query-wiring") == before
+
+
 def test_guest_memory(toy: DaemonProcess, tmp_path: Path) -> None:
     with toy.client() as qmp:
         assemble(qmp)
@@ -232,7 +286,7 @@ def test_panic(toy: DaemonProcess) -> None:
 
 
 def test_allow_bounds_what_may_be_loaded(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from conftest import install_plugins
+    from daemon_kit import install_plugins
 
     install_plugins(tmp_path, monkeypatch)
     with DaemonProcess(path, "--allow", "target:no-such") as process, process.client() as qmp:

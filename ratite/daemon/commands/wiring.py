@@ -31,6 +31,25 @@ def map_region(ctx: Context, arguments: dict[str, Any]) -> None:
     ctx.machine.map_region(arguments["space"], arguments["region"], arguments["offset"], arguments.get("priority", 0))
 
 
+@command("unwire-irq", side=OWNER)
+def unwire_irq(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Take out the wire that ends in an input line."""
+    wire = ctx.machine.assembly.wire_into(arguments["to"], arguments["input"])
+    ctx.machine.unwire_irq(*wire)
+
+
+@command("unmap-region", side=OWNER)
+def unmap_region(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Take a region out of an address space."""
+    ctx.machine.unmap_region(arguments["space"], arguments["region"], arguments["offset"])
+
+
+@command("query-wiring", side=OWNER)
+def query_wiring(ctx: Context, arguments: dict[str, Any]) -> object:
+    """All wires and maps."""
+    return ctx.machine.assembly.describe()
+
+
 @command("machine-wire", side=OWNER)
 def machine_wire(ctx: Context, arguments: dict[str, Any]) -> None:
     """Check all links, lines and maps together, and connect them."""
