@@ -10,6 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from daemon_kit import install_plugins
+
 from ratite.clients.qmp import DaemonProcess
 
 
@@ -42,16 +44,3 @@ def toy(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     install_plugins(tmp_path, monkeypatch)
     with DaemonProcess(path) as process:
         yield process
-
-
-def install_plugins(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Distributions as pip would leave them, on the path of processes to come."""
-    for name, package in (("ratite-toy", "ratite_toy"), ("ratite-broken", "ratite_broken")):
-        info = place / f"{package}-1.2.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
-        (info / "entry_points.txt").write_text(f"[ratite.devices]\n{package} = {package}\n")
-    (place / "ratite_broken").mkdir()
-    (place / "ratite_broken" / "__init__.py").write_text("raise SystemExit('no such luck')\n")
-    plugin, repository = Path(__file__).parent / "plugin", Path(__file__).parents[2]
-    monkeypatch.setenv("PYTHONPATH", f"{place}:{plugin}:{repository}")

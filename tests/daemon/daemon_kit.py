@@ -7,7 +7,10 @@ import json
 import select
 import socket
 import time
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ratite.daemon.qmp.session import Session
 from ratite.daemon.views import View, Views, load_schema
@@ -140,3 +143,16 @@ class Raw:
         except ConnectionResetError:
             return True
         return False
+
+
+def install_plugins(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distributions as pip would leave them, on the path of processes to come."""
+    for name, package in (("ratite-toy", "ratite_toy"), ("ratite-broken", "ratite_broken")):
+        info = place / f"{package}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+        (info / "entry_points.txt").write_text(f"[ratite.devices]\n{package} = {package}\n")
+    (place / "ratite_broken").mkdir()
+    (place / "ratite_broken" / "__init__.py").write_text("raise SystemExit('no such luck')\n")
+    plugin, repository = Path(__file__).parent / "plugin", Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", f"{place}:{plugin}:{repository}")

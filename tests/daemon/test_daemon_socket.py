@@ -246,13 +246,16 @@ def test_ring_buffers(daemon: DaemonProcess) -> None:
 def test_first_reply_needs_no_heavy_module(tmp_path: Path) -> None:
     """Asked of the daemon itself: its own modules by query-modules, everything else by its open files."""
     path = str(tmp_path / "qmp")
+    # what an editable install imports at every start is not ours
     program = (
-        "import sys, threading, ratite.daemon.main as m\n"
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import threading, ratite.daemon.main as m\n"
         "import ratite.daemon.dispatch as d\n"
         "execute = d.Dispatcher.execute\n"
         "def watch(self, connection, request):\n"
         "    execute(self, connection, request)\n"
-        "    print(*sorted(sys.modules), flush=True)\n"
+        "    print(*sorted(set(sys.modules) - before), flush=True)\n"
         "d.Dispatcher.execute = watch\n"
         f"sys.exit(m.main(['--qmp', 'unix:{path}']))\n"
     )

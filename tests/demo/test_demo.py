@@ -23,7 +23,7 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_both_guests_report_the_right_result() -> None:
     seed = int.from_bytes(os.urandom(8), "little")
-    run = run_demo("--rounds", "300", "--seed", str(seed))
+    run = run_demo("--rounds", "300", "--stall", "120", "--seed", str(seed))
     assert run.returncode == 0, run.stdout + run.stderr
     assert f"rv64: ready, seed {seed:016x}" in run.stdout
     assert "rv64: RESULT rounds 300" in run.stdout and "mb:   RESULT rounds 300" in run.stdout

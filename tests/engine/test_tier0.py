@@ -147,6 +147,6 @@ def test_the_evaluator_keeps_nothing_of_what_it_ran(toy: tuple[Isa, NativeIsa]) 
     pair.left.step(50)
     gc.collect()
     before = sys.getallocatedblocks()
-    pair.left.step(3000)
+    pair.left.step(20000)
     gc.collect()
-    assert sys.getallocatedblocks() - before < 500
+    assert sys.getallocatedblocks() - before < 5000  # others' threads may have kept a little
