@@ -323,6 +323,10 @@ class Machine:
 
     # -- for the files of this floor
 
+    def host_memory(self, besides: Obj) -> int:
+        """Bytes of host memory that everything but `besides` holds for the guest or will."""
+        return sum(obj.host_memory() for obj in self.tree.members() if obj is not besides)
+
     def emit(self, name: str, **data: Any) -> None:
         """Send an event."""
         self.on_event(name, data)

@@ -117,7 +117,7 @@ def test_refusals_when_adding(bench: Bench, when: str) -> None:
     assert bench.error(new, "nope", "x") == "Parameter 'qom-type' does not accept value 'nope'"
     assert bench.error(new, "widget", "x") == "Parameter 'qom-type' does not accept value 'widget'"
     assert bench.error(new, "memory-backend", "x") == "Parameter 'qom-type' does not accept value 'memory-backend'"
-    for bad in ("", "1a", "a/b", "a b", "ä", None, 5):
+    for bad in ("", "a" * 128, "1a", "a/b", "a b", "ä", None, 5):
         assert bench.error(add, "widget", bad) == "Parameter 'id' expects an identifier"
         assert bench.error(new, "address-space", bad) == "Parameter 'id' expects an identifier"
     assert bench.error(add, "widget", "w0") == "Duplicate device ID 'w0'"

@@ -26,7 +26,8 @@ KINDS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+# As Assembly's check_id.
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,126}")
 
 
 class ChardevSet(Obj):

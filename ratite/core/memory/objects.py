@@ -1,7 +1,8 @@
 """The memory types of the composition tree: `address-space`, `memory-backend-ram`, `memory-backend-file`.
 
 A size is checked against the host's limits, together with those of the machine's other memory, when it is set.  The
-region exists from *wired* to *unwired*; its host memory is reserved then.  Left out: NUMA policy, huge pages, preallocation, merging, guest-only memory.
+region exists from *wired* to *unwired*; its host memory is reserved then.  Left out: NUMA policy, huge pages,
+preallocation, merging, guest-only memory.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ratite.core.memory.code import PAGE_BITS
 from ratite.core.memory.limits import check_file_space, check_host_memory
-from ratite.core.memory.ram import PAGE_BITS, RamRegion, anonymous_ram
+from ratite.core.memory.ram import RamRegion, anonymous_ram
 from ratite.core.memory.regions import LIMIT
 from ratite.core.memory.space import Space
 from ratite.core.objects.obj import Obj
@@ -72,7 +74,9 @@ class MemoryBackend(Obj):
             raise GenericError(f"Property '{self.TYPE}.size' doesn't take value '0'")
         if value & (1 << PAGE_BITS) - 1:
             raise GenericError(f"Property '{self.TYPE}.size' must be a multiple of {1 << PAGE_BITS} bytes, not {value}")
-        check_host_memory(self.id, value, self.__dict__["machine"].host_memory(self) if "machine" in self.__dict__ else 0)
+        # A test's object may have no machine.
+        machine = self.__dict__.get("machine")
+        check_host_memory(self.id, value, 0 if machine is None else machine.host_memory(self))
 
     def host_memory(self) -> int:
         """The size."""

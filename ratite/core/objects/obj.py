@@ -209,7 +209,7 @@ class Obj:
         return [
             prop.name
             for prop in self.PROPERTIES.values()
-            if prop.required and not (self.link_texts.get(prop.name) if prop.link else getattr(self, prop.attr))
+            if prop.required and not (self.link_texts.get(prop.name) if prop.link else prop.name in self.given)
         ]
 
     # -- run-time state, for saving and comparing
@@ -284,7 +284,11 @@ class Obj:
     def property_changed(self, name: str) -> None:
         """A tunable was set while the object was wired or realized."""
 
-    # -- what machine asks of things that can be mapped or wired
+    # -- what machine asks
+
+    def host_memory(self) -> int:
+        """Bytes of host memory that the object holds for the guest, or will once it is wired."""
+        return 0
 
     def region(self, name: str = "") -> Any:
         """The memory region `name` ("" is the only one); exists from `wired` on.  GenericError when there is none."""
