@@ -184,14 +184,16 @@ def run(
     shared, log = folder / "shared", folder / "ratited.log"
     shared.write_bytes(config.packed().ljust(machines.MIB, b"\0"))
     console = Console(folder / "console.sock", expected.lines, show)
-    with log.open("wb") as stderr, DaemonProcess(folder / "qmp.sock", "--no-shutdown", stderr=stderr) as daemon:
+    with log.open("wb") as stderr, DaemonProcess(folder / "qmp.sock", "--paused", "--no-shutdown", stderr=stderr) as daemon:
         try:
             # Patient: the first start of all compiles both instruction sets.
             with Client.connect(daemon.address, timeout=120) as qmp:
                 _assemble(qmp, machines.demo(rv_elf, mb_elf, shared, "console", accel=accel), folder / "console.sock")
                 console.start()
-                began = time.monotonic()
                 qmp.execute("x-exit-preconfig")
+                began = time.monotonic()
+                qmp.execute("cont")
+                console.last = time.monotonic()
                 _wait(qmp, console, stall)
                 seconds = time.monotonic() - began
                 console.finish()
