@@ -314,6 +314,10 @@ def test_ids_kinds_and_breaks(chardevs) -> None:
         chardevs.add("n0", "null")
     with pytest.raises(GenericError, match="Parameter 'id' expects an identifier"):
         chardevs.add("0 no", "null")
+    with pytest.raises(GenericError, match="Parameter 'id' expects an identifier"):
+        chardevs.add("n" * 128, "null")
+    chardevs.add("n" * 127, "null")
+    chardevs.remove("n" * 127)
     with pytest.raises(GenericError, match="'spicevmc' is not a valid char driver"):
         chardevs.add("n1", "spicevmc")
     with pytest.raises(GenericError, match="Invalid parameter type for 'server', expected: boolean"):
@@ -373,3 +377,35 @@ def test_io_thread_outlives_a_broken_handler() -> None:
     assert thread.sync()
     os.close(r)
     os.close(w)
+
+
+def unix_address(path: object) -> dict[str, object]:
+    return {"type": "unix", "data": {"path": str(path)}}
+
+
+def test_wait_is_refused_and_its_absence_taken(chardevs, place):
+    with pytest.raises(GenericError, match="option 'wait' of backend 'socket' must be false, not true: no command waits"):
+        chardevs.add("s", "socket", {"addr": unix_address(place / "s"), "server": True, "wait": True})
+    assert not (place / "s").exists()
+    with pytest.raises(GenericError, match="'wait' option is incompatible with socket in client connect mode"):
+        chardevs.add("s", "socket", {"addr": unix_address(place / "s"), "server": False, "wait": True})
+    with pytest.raises(GenericError, match="Invalid parameter type for 'wait', expected: boolean"):
+        chardevs.add("s", "socket", {"addr": unix_address(place / "s"), "wait": "off"})
+    chardevs.add("s", "socket", {"addr": unix_address(place / "s"), "server": True, "wait": False})
+
+
+@pytest.mark.parametrize("server", [False, True])
+@pytest.mark.parametrize("bad", ["a\0b", "a\ud800b"])
+def test_text_that_the_host_cannot_take(chardevs, bad, server):
+    def refused(kind: str, options: dict[str, object]) -> str:
+        with pytest.raises(GenericError) as told:
+            chardevs.add("x", kind, options)
+        assert not chardevs.children
+        return told.value.desc
+
+    assert "Invalid parameter 'path'" in refused("socket", {"addr": unix_address(bad), "server": server})
+    inet = {"type": "inet", "data": {"host": bad, "port": "0"}}
+    assert "Invalid parameter 'host'" in refused("socket", {"addr": inet, "server": server})
+    long = {"type": "inet", "data": {"host": "ä" * 300, "port": "0"}}
+    assert "ä:0" in refused("socket", {"addr": long, "server": server})
+    assert "Invalid parameter 'out'" in refused("file", {"out": bad})

@@ -12,6 +12,7 @@ Lock order: machine's lock, then a chardev's own mutex, which is held for copyin
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -89,7 +90,7 @@ class Chardev(Obj):
         """Gives it back.  Any thread; nothing is called afterwards."""
 
     def wait_connected(self, timeout: float | None = None) -> bool:
-        """Waits for a peer (option `wait`); never under the machine's lock.  False when `timeout` seconds passed."""
+        """Waits for a peer; never under the machine's lock.  False when `timeout` seconds passed."""
         return self.connected_event.wait(timeout)
 
     # -- the frontend's side, all under the machine's lock
@@ -144,10 +145,16 @@ def int_option(options: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def str_option(options: Mapping[str, Any], name: str) -> str:
-    """A string option that must be there."""
+    """A string option that must be there, and that the host's calls can take."""
     if name not in options:
         raise GenericError(f"Parameter '{name}' is missing")
     value = options[name]
     if not isinstance(value, str):
         raise GenericError(f"Invalid parameter type for '{name}', expected: string")
+    if "\0" in value:
+        raise GenericError(f"Invalid parameter '{name}': a NUL character can't stand in it")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        raise GenericError(f"Invalid parameter '{name}': it isn't valid Unicode text") from None
     return value

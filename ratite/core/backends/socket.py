@@ -4,7 +4,7 @@
     client   connecting ──> connected ──(peer gone)──> disconnected
 
 One peer at a time; others wait in the listen queue.  A UNIX path that exists is replaced only if it is a socket of our
-uid where nobody listens; on close only our own inode is removed.  Left out: TLS, telnet, tn3270, websocket, reconnect,
+uid where nobody listens; on close only our own inode is removed.  Left out: `wait` (see _refuse_wait), TLS, telnet, tn3270, websocket, reconnect,
 UDP, vsock, descriptors sent along with bytes.
 """
 
@@ -42,7 +42,8 @@ class SocketChardev(StreamChardev):
         super().__init__(id, owner, options)
         self._init_stream()
         self.server = bool_option(options, "server", True)
-        self.wait = bool_option(options, "wait", False) and self.server
+        if bool_option(options, "wait", False):
+            _refuse_wait(id, self.server)
         self.nodelay = bool_option(options, "nodelay", False)
         self.address = _parse_address(options.get("addr"))
         self._listener: socket.socket | None = None
@@ -164,8 +165,9 @@ class SocketChardev(StreamChardev):
                 host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             made = socket.socket(family, kind, proto)
-        except OSError as error:
-            raise GenericError(f"address resolution failed for {host}:{port}: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise GenericError(f"address resolution failed for {host}:{port}: {reason}") from None
         try:
             if sys.platform != "win32":
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -199,6 +201,16 @@ class SocketChardev(StreamChardev):
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+
+
+def _refuse_wait(id: str, server: bool) -> None:
+    """Waiting would hold the machine's owner thread, and every monitor with it, until a peer comes."""
+    if not server:
+        raise GenericError("'wait' option is incompatible with socket in client connect mode")
+    raise GenericError(
+        f"Chardev '{id}': option 'wait' of backend 'socket' must be false, not true: no command waits for a peer "
+        "(start the machine when query-chardev shows one)"
+    )
 
 
 def _parse_address(addr: Any) -> tuple[str, ...]:
