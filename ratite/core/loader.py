@@ -4,8 +4,9 @@
     Image.fetch          every piece lies in RAM of the view; only then are its bytes read
     Image.write          into memory; at every reset of the machine
 
-Every length is checked against the file's and the RAM's before anything of that length is allocated.  Pieces of an ELF
-file go to their physical address (p_paddr).  Left out: relocation, dynamic linking, symbols, compressed images.
+Every length is checked against the file's, the RAM's and the host's before anything of that length is allocated.  Pieces
+of an ELF file go to their physical address (p_paddr); executables (ET_EXEC) and position independent ones that relocate
+themselves (ET_DYN) are taken.  Left out: relocation, dynamic linking, symbols, compressed images.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING
 
+from ratite.core.memory.limits import check_host_memory
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -25,6 +29,8 @@ _CHUNK = 1 << 20
 _CLASS_BITS = MappingProxyType({1: 32, 2: 64})
 _SEGMENTS_MAX = 1024
 _PT_LOAD = "PT_LOAD"
+_EXECUTABLE = frozenset({2, 3})
+_ELF_TYPES = MappingProxyType({0: "ET_NONE", 1: "ET_REL", 2: "ET_EXEC", 3: "ET_DYN", 4: "ET_CORE"})
 
 
 class Segment:
@@ -51,10 +57,19 @@ class Image:
         self.segments = segments
         self.entry = entry
 
-    def fetch(self, space: Space) -> None:
-        """Check that every piece lies in RAM of `space`, then read their bytes; GenericError naming file and piece."""
+    @property
+    def host_memory(self) -> int:
+        """Bytes of the file that are kept for the next reset."""
+        return sum(segment.filesz for segment in self.segments)
+
+    def fetch(self, space: Space, held: int = 0) -> None:
+        """Check that every piece lies in RAM of `space`, then read their bytes; GenericError naming file and piece.
+
+        `held` is what the machine's memory takes of the host already.
+        """
         for segment in self.segments:
             self._check(segment, space)
+        check_host_memory(self.path, self.host_memory, held)
         with _opened(self.path) as file:
             for segment in self.segments:
                 file.seek(segment.offset)
@@ -92,7 +107,7 @@ def read_raw(path: str, addr: int) -> Image:
 
 
 def read_elf(path: str, machine: int, bits: int, big_endian: bool) -> Image:
-    """An ELF executable for this e_machine, word size and byte order; GenericError that says what doesn't fit."""
+    """An executable ELF file for this e_machine, word size and byte order; GenericError that says what doesn't fit."""
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         _check_head(path, file.read(20), machine, bits, big_endian)
@@ -130,7 +145,10 @@ def _check_head(path: str, head: bytes, machine: int, bits: int, big_endian: boo
     file_big = head[5] == 2
     if file_big != big_endian:
         raise _bad(path, f"it is {_order(file_big)}-endian, the CPU is {_order(big_endian)}-endian")
-    (file_machine,) = struct.unpack(">H" if file_big else "<H", head[18:20])
+    file_type, file_machine = struct.unpack(">HH" if file_big else "<HH", head[16:20])
+    if file_type not in _EXECUTABLE:
+        name = _ELF_TYPES.get(file_type, f"{file_type:#x}")
+        raise _bad(path, f"it is an ELF file of type {name}, an image must be of type ET_EXEC or ET_DYN")
     if file_machine != machine:
         raise _bad(path, f"it is for ELF machine {file_machine}, the CPU is machine {machine}")
 
@@ -152,8 +170,9 @@ def _program_headers(file: IO[bytes]) -> tuple[int, list[tuple[int, tuple[int, i
     return elf.header["e_entry"], loads
 
 
-def _opened(path: str) -> IO[bytes]:
-    """A regular file, open for reading; GenericError as QEMU's "Could not open"."""
+@contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    """A regular file, open for reading; GenericError as QEMU's "Could not open", or for what then can't be read."""
     try:
         # A FIFO must not block the machine.
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
@@ -163,7 +182,11 @@ def _opened(path: str) -> IO[bytes]:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise GenericError(f"Could not open '{path}': not a regular file")
-    return os.fdopen(fd, "rb")
+    with os.fdopen(fd, "rb") as file:
+        try:
+            yield file
+        except (OSError, ValueError, OverflowError) as exc:
+            raise _bad(path, f"it can't be read: {getattr(exc, 'strerror', None) or exc}") from exc
 
 
 def _bad(path: str, why: str) -> GenericError:

@@ -67,6 +67,8 @@ class FakeVcpu(Vcpu):
         return self.values[name][index]
 
     def set(self, name: str, value: int, index: int = 0) -> None:
+        if value == 13:
+            raise ValueError("unlucky")
         self.values[name][index] = value
 
     def reset(self, pc: int) -> None:

@@ -56,6 +56,8 @@ def test_run_stop_and_look(bench: Bench) -> None:
     assert cpu.vcpu.get("x", 2) == 0xDEAD and bench.get_property("cpu0", "x2") == 0xDEAD
     assert bench.error("set_property", "cpu0", "x2", 1 << 64) == "Parameter 'x2' expects uint64"
     assert cpu.save_state()["x2"] == 0xDEAD
+    text = "Property 'fake-cpu.x2' doesn't take value '13': unlucky"
+    assert bench.error("set_property", "cpu0", "x2", 13) == text
 
 
 def test_registers_of_a_running_cpu_are_read_while_it_is_parked(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ratite.core import loader
+from ratite.core.memory import limits
 from ratite.qapi.errors import GenericError
 
 
@@ -64,6 +65,10 @@ def bad_images(folder: Path) -> dict[str, tuple[str, str]]:
     (folder / "short").write_bytes(whole[:-1])
     (folder / "head").write_bytes(whole[:30])
     (folder / "stub").write_bytes(whole[:6])
+    for number in (0, 1, 4, 0xFE00):
+        kind = bytearray(whole)
+        kind[16:18] = number.to_bytes(2, "little")
+        (folder / f"type{number}").write_bytes(kind)
     (folder / "noelf").write_bytes(b"#!/bin/sh\n")
     (folder / "empty").write_bytes(b"")
     os.mkfifo(folder / "fifo")
@@ -75,6 +80,11 @@ def bad_images(folder: Path) -> dict[str, tuple[str, str]]:
         "folder": (str(folder), "Could not open '{}': "),
         "fifo": (str(folder / "fifo"), "not a regular file"),
         "nul": ("a\0b", "embedded null byte"),
+        "none": (str(folder / "type0"), "it is an ELF file of type ET_NONE, an image must be of type ET_EXEC or ET_DYN"),
+        "object": (str(folder / "type1"), "it is an ELF file of type ET_REL, an image must be of type ET_EXEC or ET_DYN"),
+        "core": (str(folder / "type4"), "it is an ELF file of type ET_CORE, an image must"),
+        "odd": (str(folder / "type65024"), "it is an ELF file of type 0xfe00, an image must"),
+        "unreadable": ("/proc/self/mem", "Could not load image '{}': it can't be read: Input/output error"),
         "noelf": (str(folder / "noelf"), "Could not load image '{}': not an ELF file"),
         "empty": (str(folder / "empty"), "not an ELF file"),
         "stub": (str(folder / "stub"), "the ELF header is truncated"),
@@ -98,7 +108,7 @@ def bad_images(folder: Path) -> dict[str, tuple[str, str]]:
 
 @pytest.mark.parametrize("case", [
     "missing", "folder", "fifo", "nul", "noelf", "empty", "stub", "head", "short", "many", "machine", "order", "class",
-    "nothing", "large", "astronomic", "wraps", "device", "files",
+    "none", "object", "core", "odd", "unreadable", "nothing", "large", "astronomic", "wraps", "device", "files",
 ])
 def test_a_bad_image_is_refused_and_nothing_is_written(bench: Bench, tmp_path: Path, case: str) -> None:
     path, text = bad_images(tmp_path)[case]
@@ -111,6 +121,22 @@ def test_a_bad_image_is_refused_and_nothing_is_written(bench: Bench, tmp_path: P
     bench.exit_preconfig()
     assert text.format(path) in bench.error("device_add", "fake-cpu", "zz", {"cluster": "cl", "cpu-index": 1, "image": path})
     assert ram(bench, 0x300, 4) == b"fine"
+
+
+def test_images_are_checked_against_the_host(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_own_pages", lambda: (0, 0))
+    monkeypatch.setattr(limits, "_cgroup_limit", lambda: None)
+    monkeypatch.setattr(limits, "_system_limit", lambda: 0x18000)
+    (tmp_path / "a").write_bytes(bytes(0x5000))
+    (tmp_path / "b").write_bytes(bytes(0x4000))
+    bench.basic(**{"image-raw": str(tmp_path / "a")})
+    bench.device_add("fake-cpu", "zz", {"cluster": "cl", "cpu-index": 1, "image-raw": str(tmp_path / "b")})
+    told = "(16384 bytes wanted, 12288 allowed by the host's available memory besides the 86016 of other memory)"
+    assert told in bench.error("exit_preconfig")
+    monkeypatch.setattr(limits, "_system_limit", lambda: 0x19000)
+    bench.exit_preconfig()
 
 
 def test_raw_images_that_do_not_fit(bench: Bench, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@
     client   connecting ──> connected ──(peer gone)──> disconnected
 
 One peer at a time; others wait in the listen queue.  A UNIX path that exists is replaced only if it is a socket of our
-uid where nobody listens; on close only our own inode is removed.  Left out: `wait` (see _refuse_wait), TLS, telnet, tn3270, websocket, reconnect,
-UDP, vsock, descriptors sent along with bytes.
+uid where nobody listens; on close only our own inode is removed.  Left out: `wait` (see _refuse_wait), TLS, telnet,
+tn3270, websocket, reconnect, UDP, vsock, descriptors sent along with bytes.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class RegisterProp(Prop):
 
     def __init__(self, name: str, width: int, text: str, field: str, index: int) -> None:
         size = next(n for n in (8, 16, 32, 64) if width <= n)
-        super().__init__("state", f"uint{size}", 0, text, name=name, setter="register")
+        maximum = None if size == width else (1 << width) - 1
+        super().__init__("state", f"uint{size}", 0, text, name=name, setter="register", maximum=maximum)
         self.field = field
         self.index = index
 
@@ -196,9 +197,15 @@ class Cpu(Device):
             images.append(loader.read_elf(self.image, self.ELF_MACHINE, cluster.bits, cluster.big_endian))
         if self.image_raw:
             images.append(loader.read_raw(self.image_raw, int(self.image_addr)))
+        held = self.machine.host_memory(self)
         for image in images:
-            image.fetch(cluster.space)
+            image.fetch(cluster.space, held)
+            held += image.host_memory
         return images
+
+    def host_memory(self) -> int:
+        """The images, which are kept for the next reset."""
+        return sum(image.host_memory for image in self._images)
 
     # -- lines
 
@@ -262,7 +269,10 @@ class Cpu(Device):
     def store_property(self, prop: Prop, value: Any) -> None:
         """As Obj's, with registers into the vCPU."""
         if isinstance(prop, RegisterProp):
-            self._parked_vcpu().set(prop.field, value, prop.index)
+            try:
+                self._parked_vcpu().set(prop.field, value, prop.index)
+            except (ValueError, OverflowError) as exc:
+                raise GenericError(f"Property '{self.TYPE}.{prop.name}' doesn't take value '{value}': {exc}") from exc
         else:
             super().store_property(prop, value)
 
