@@ -51,6 +51,7 @@ class Qemu:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise
                 time.sleep(0.01)
+        self._socket.settimeout(20)
         self._buffer = b""
         self.command("QStartNoAckMode")
         self.command("?")

@@ -165,7 +165,7 @@ def _clear_reservation(e: Emitter) -> None:
 def _barrier(k: Kit) -> None:
     """Memory barrier; operands 16, 24 (hibernate) and 8 (suspend) sleep (UG984, "mbar")."""
 
-    @k.control("mbar", "101110 kind 00010 0000000000000100", "{kind}")
+    @k.control("mbar", "101110 kind 00010 0000000000000100", "{imm}")
     def mbar(e: Emitter, i: Operands) -> None:
         e.fence()
         e.if_((i.imm & 0x18).ne(0), e.halt)

@@ -69,7 +69,7 @@ def _barrel(k: Kit) -> None:
         def shift(e: Emitter, i: Operands, f: Callable[[V, V], V] = f) -> None:
             k.set_rd(e, i, f(k.ra(e, i), k.rb(e, i) & 31))
 
-        @k.op(f"{name}i", f"011001 rd ra 00000 {code} 0000 amount", "{rd}, {ra}, {amount}")
+        @k.op(f"{name}i", f"011001 rd ra 00000 {code} 0000 amount", "{rd}, {ra}, {imm}")
         def shifti(e: Emitter, i: Operands, f: Callable[[V, V], V] = f) -> None:
             k.set_rd(e, i, f(k.ra(e, i), i.imm & 31))
 
@@ -78,13 +78,13 @@ def _fields(k: Kit) -> None:
     """Bit field extract and insert. A field of no width or beyond the word is undefined (UG984, "bsefi", "bsifi"): here it
     reads 0 and is not written, as the judge does."""
 
-    @k.op("bsefi", "011001 rd ra 01000 width 0 amount", "{rd}, {ra}, {width}, {amount}")
+    @k.op("bsefi", "011001 rd ra 01000 width 0 amount", "{rd}, {ra}, {width}, {imm}")
     def bsefi(e: Emitter, i: Operands) -> None:
         width, low = i.width & 31, i.imm & 31
         value = (k.ra(e, i) >> low) & ((e.const(1) << width) - 1)
         k.set_rd(e, i, e.select((width + low).ugt(32), 0, value))
 
-    @k.op("bsifi", "011001 rd ra 10000 width 0 amount", "{rd}, {ra}, {width}, {amount}")
+    @k.op("bsifi", "011001 rd ra 10000 width 0 amount", "{rd}, {ra}, {width}, {imm}")
     def bsifi(e: Emitter, i: Operands) -> None:
         # the encoded width is the last bit's place: width = encoded - amount + 1
         low = i.imm & 31

@@ -33,7 +33,7 @@ def _move(k: Kit) -> None:
     readable, writable = {**_READ, **stack}, {**_WRITE, **stack}
     versions = registers(k.c)
 
-    @k.op("mfs", "100101 rd 00000 10 number", "{rd}, {number}")
+    @k.op("mfs", "100101 rd 00000 10 number", "{rd}, {imm}")
     def mfs(e: Emitter, i: Operands) -> None:
         def put(make: Callable[[], V]) -> Callable[[], None]:
             return lambda: k.set_rd(e, i, make())
@@ -43,7 +43,7 @@ def _move(k: Kit) -> None:
         cases |= {0x2000 + n: put(partial(e.const, value)) for n, value in enumerate(versions)}
         e.switch(i.imm, cases, put(partial(e.const, 0)))
 
-    @k.control("mts", "100101 00000 ra 11 number", "{number}, {ra}", slots=True)
+    @k.control("mts", "100101 00000 ra 11 number", "{imm}, {ra}", slots=True)
     def mts(e: Emitter, i: Operands) -> None:
         value = k.ra(e, i)
 
@@ -60,7 +60,7 @@ def _move(k: Kit) -> None:
 def _status(k: Kit) -> None:
     """rD gets the old value."""
     for name, bits in (("msrset", "10000"), ("msrclr", "10001")):
-        @k.control(name, f"100101 rd {bits} 0 bits", "{rd}, {bits}", slots=True)
+        @k.control(name, f"100101 rd {bits} 0 bits", "{rd}, {imm}", slots=True)
         def status(e: Emitter, i: Operands, clear: bool = name == "msrclr") -> None:
             old, bits = e.get("msr"), i.imm & MSR_WRITABLE
             k.set_rd(e, i, k.msr(e))
