@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # How long the end of a machine may wait for what its owner thread is doing.
 CLOSE_S = 20.0
+# Where virtual time may be put, in ns: 146 years before an int64 ends.
+VIRTUAL_TIME_MAX = 1 << 62
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -45,10 +47,27 @@ class MachineNode(Obj):
 
     TYPE = "hetero-machine"
 
-    primary_target = tunable("str", "", "target meant where a command names none (default: the first cluster's)")
-    virtual_time = state("int64", text="the machine's clock", unit="ns", getter="_now", setter="_set_now")
+    primary_target = tunable(
+        "str", "", "target meant where a command names none (default: the first cluster's)",
+        getter="_primary", setter="_set_primary",
+    )  # fmt: skip
+    virtual_time = state(
+        "int64", text="the machine's clock", unit="ns", maximum=VIRTUAL_TIME_MAX, minimum=0, getter="_now", setter="_set_now"
+    )
     status = debug("str", text="run state, as query-status shows it", getter="_status")
     machine_phase = debug("str", text="created, initialized or ready", getter="_phase")
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self._given_primary = ""
+
+    def _primary(self) -> str:
+        return self._given_primary
+
+    def _set_primary(self, target: str) -> None:
+        if target:
+            self.machine.registry.target(target)
+        self._given_primary = target
 
     def _now(self) -> int:
         return self.machine.clock.now()
@@ -305,9 +324,14 @@ class Machine:
         else:
             obj.set_property(name, value)
 
-    def cpus(self) -> list[Cpu]:
-        """Every CPU, by path."""
-        return [obj for obj in self.tree.members() if obj.KIND == "cpu"]  # type: ignore[misc]  # what KIND "cpu" means
+    def cpus(self) -> Mapping[int, Cpu]:
+        """Every CPU by its number, in that order.
+
+        A CPU gets its number when it is realized, those of a new machine by path, and keeps it; until then, by path.
+        """
+        if self.phase == READY:
+            return MappingProxyType(self.state.cpus)
+        return dict(enumerate(obj for obj in self.tree.members() if obj.KIND == "cpu"))  # type: ignore[misc]  # what KIND "cpu" means
 
     def tree_dump(self, kinds: tuple[str, ...] = ("config", "tunable", "state", "debug")) -> str:
         """The whole machine as text: objects by path with every property, wires, maps.  Equal machines, equal bytes."""

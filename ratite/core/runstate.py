@@ -58,7 +58,7 @@ class Panic(NamedTuple):
 
 
 class RunState:
-    """See the module's head.  `threads` holds the vCPU threads by their CPU."""
+    """See the module's head.  `threads` holds the vCPU threads by their CPU, `cpus` the realized CPUs by number."""
 
     def __init__(self, machine: Machine, lock: Any) -> None:
         self._machine = machine
@@ -67,6 +67,7 @@ class RunState:
         self.changed = threading.Condition(lock)
         self.status = PRELAUNCH
         self.threads: dict[Cpu, CpuThread] = {}
+        self.cpus: dict[int, Cpu] = {}
         self.panic: Panic | None = None
         self._asked_shutdown = False
         self._asked_reset = False
@@ -210,10 +211,12 @@ class RunState:
         """A CPU was realized: its thread starts, parked.  RuntimeError when the host has no thread left."""
         thread.start()
         self.threads[cpu] = thread
+        self.cpus[max(self.cpus, default=-1) + 1] = cpu
 
     def remove_thread(self, cpu: Cpu) -> bool:
         """A CPU goes; the machine is quiet.  False when its thread still holds the vCPU."""
         thread = self.threads.pop(cpu, None)
+        self.cpus = {number: other for number, other in self.cpus.items() if other is not cpu}
         if thread is None:
             return True
         parked = thread.parked

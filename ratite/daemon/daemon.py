@@ -75,6 +75,8 @@ class Daemon:
         self._machine: Machine | None = None
         self._registry: TypeRegistry | None = None
         self.targets: tuple[str, ...] = ()
+        # What the client said, also before there is a cluster of it.
+        self._stated_primary = ""
         self.exit_status = 0
         # Called when the end begins, since the process may be ended by the watchdog.
         self.at_end: Callable[[], None] = lambda: None
@@ -124,8 +126,9 @@ class Daemon:
             if shown is not None:
                 session.event("VIEW_CHANGED", event_line("VIEW_CHANGED", shown))
 
-    def targets_changed(self, targets: tuple[str, ...]) -> None:
-        """The machine's clusters are of these targets, the primary one first: unpinned views follow."""
+    def targets_changed(self, primary: str, targets: tuple[str, ...]) -> None:
+        """The machine's clusters are of these targets, and the client stated this primary one or "": unpinned views follow."""
+        self._stated_primary = primary
         if targets == self.targets:
             return
         self.targets = targets
@@ -138,7 +141,7 @@ class Daemon:
     @property
     def primary_target(self) -> str | None:
         """The target that stands for the machine where only one can."""
-        return self.targets[0] if self.targets else None
+        return self._stated_primary or (self.targets[0] if self.targets else None)
 
     def _list_types(self, kinds: tuple[str, ...]) -> Mapping[str, list[dict[str, Any]]]:
         rows = self.registry.types(abstract=False)
@@ -181,6 +184,7 @@ class Daemon:
         machine.no_shutdown = self.options.no_shutdown
         if primary_target is not None:
             machine.tree.node.set_property("primary-target", primary_target)
+            self._stated_primary = primary_target
         self._machine = machine
         self.bridge.listen(machine, self._machine_event, self._guest_shutdown)
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ratite.daemon.views import View
     from ratite.qapi.tables import Command, Tables
 
+# Value and error of a command on the owner's side, then the stated primary target and the machine's targets.
+Result = tuple[object, QmpError | None, str, tuple[str, ...]]
+
 LOOP, OWNER = "loop", "owner"
 
 # Phases in which everything is realized: QEMU's "after machine initialization".
@@ -150,16 +153,18 @@ class Dispatcher:
     ) -> None:
         machine = context.machine
 
-        def work() -> tuple[object, QmpError | None, tuple[str, ...]]:
+        def work() -> Result:
             try:
                 value, error = entry.handler(context, arguments), None
             except QmpError as refusal:
                 value, error = None, refusal
-            return value, error, targets_of(machine)
+            return value, error, primary_of(machine), targets_of(machine)
 
-        def done(result: tuple[object, QmpError | None, tuple[str, ...]] | None, fault: QmpError | None) -> None:
-            value, error, targets = result or (None, fault, self._daemon.targets)
-            self._daemon.targets_changed(targets)
+        def done(result: Result | None, fault: QmpError | None) -> None:
+            value, error = None, fault
+            if result is not None:
+                value, error, primary, targets = result
+                self._daemon.targets_changed(primary, targets)
             if error is None:
                 connection.session.reply(request, {} if value is None else value)
             else:
@@ -178,11 +183,13 @@ def refuse_nul(values: Mapping[str, Any]) -> None:
             raise GenericError(f"Parameter '{name}' must not contain a NUL character")
 
 
+def primary_of(machine: Machine) -> str:
+    """The primary target that the client stated, or "".  On the owner's side."""
+    primary: str = machine.tree.node.get_property("primary-target")
+    return primary
+
+
 def targets_of(machine: Machine) -> tuple[str, ...]:
-    """The targets of a machine's clusters, the primary one first.  On the owner's side."""
+    """The targets of a machine's clusters, in the order of their making.  On the owner's side."""
     found = [obj.get_property("target") for obj in machine.tree.objects.children.values() if obj.is_a("cpu-cluster")]
-    primary = machine.tree.node.get_property("primary-target")
-    targets = dict.fromkeys(target for target in found if target)
-    if primary in targets:
-        return (primary, *(target for target in targets if target != primary))
-    return tuple(targets)
+    return tuple(dict.fromkeys(target for target in found if target))

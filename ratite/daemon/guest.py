@@ -1,6 +1,6 @@
 """Looking into a machine: CPUs by their number, guest memory.  On the owner's side only.
 
-The CPUs are numbered by their paths' order of appearance; numbers stay as long as the CPU does.
+A CPU's number stays as long as the CPU does (Machine.cpus).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def cpu_at(machine: Machine, index: int | None) -> Cpu:
     """The CPU with this number, the first if none is given; GenericError in QEMU's words."""
     cpus = machine.cpus()
     if index is None:
-        index = 0
-    if not 0 <= index < len(cpus):
+        index = min(cpus, default=0)
+    if index not in cpus:
         raise GenericError("Parameter 'cpu-index' expects a CPU number")
     return cpus[index]
 
@@ -36,7 +36,7 @@ def first_space(machine: Machine, path: str | None = None) -> Space:
     """The address space at `path`, else the first CPU's, else the machine's only one; GenericError."""
     if path is not None:
         return machine.resolve_link(path, "address-space")  # type: ignore[return-value]
-    for cpu in machine.cpus():
+    for cpu in machine.cpus().values():
         space: Space = cpu.cluster.space
         return space
     spaces = [obj for obj in machine.tree.members() if obj.is_a("address-space")]

@@ -78,6 +78,50 @@ def test_assembled_in_any_order_and_started(toy: DaemonProcess) -> None:
         assert [cpu["target"] for cpu in qmp.execute("query-cpus-fast")] == ["toybe"]
 
 
+def test_primary_target(toy: DaemonProcess) -> None:
+    with toy.client() as qmp:
+        with pytest.raises(CommandError, match="no-such"):
+            qmp.execute("machine-create", primary_target="no-such")
+        qmp.execute("machine-create", primary_target="toybe")
+        assert qmp.execute("query-target") == {"arch": "toybe"}
+        assert [row["name"] for row in qmp.execute("query-targets") if row["primary"]] == ["toybe"]
+        for name, target in (("a", "toy64"), ("b", "toybe")):
+            qmp.execute("object-add", {"qom-type": "cpu-cluster", "id": name, "target": target, "address-space": "s"})
+            assert qmp.execute("query-target") == {"arch": "toybe"}
+        with pytest.raises(CommandError, match="no-such"):
+            qmp.execute("qom-set", path="/machine", property="primary-target", value="no-such")
+        assert qmp.execute("qom-get", path="/machine", property="primary-target") == "toybe"
+        qmp.execute("qom-set", path="/machine", property="primary-target", value="riscv64")
+        assert qmp.execute("query-target") == {"arch": "riscv64"}
+        qmp.execute("qom-set", path="/machine", property="primary-target", value="")
+        assert qmp.execute("query-target") == {"arch": "toy64"}
+        qmp.execute("qom-set", path="/machine", property="primary-target", value="toybe")
+        assert qmp.execute("view-select", personality="qemu")["targets"] == ["toybe"]
+
+
+def test_numbers_of_cpus_stay(toy: DaemonProcess) -> None:
+    def numbers() -> dict[str, int]:
+        return {row["qom-path"].rpartition("/")[2]: row["cpu-index"] for row in qmp.execute("query-cpus-fast")}
+
+    with toy.client() as qmp:
+        assemble(qmp)
+        qmp.execute("x-exit-preconfig")
+        assert numbers() == {"cpu-a": 0, "cpu-b": 1}
+        qmp.execute("device_add", {"driver": "toybe-cpu", "id": "aaa", "cluster": "cluster-b", "cpu-index": 1})
+        assert numbers() == {"cpu-a": 0, "cpu-b": 1, "aaa": 2}
+        qmp.execute("unwire-irq", to="cpu-a", input="irq")
+        qmp.execute("device_del", id="cpu-a")
+        assert numbers() == {"cpu-b": 1, "aaa": 2}
+        assert qmp.hmp("info cpus").splitlines()[0].startswith("* CPU #1: ")
+        assert qmp.hmp("info registers 0") == "CPU#0 not available\n"
+        assert qmp.hmp("info registers").startswith("\nCPU#1\n")
+        with pytest.raises(CommandError, match="Parameter 'cpu-index' expects a CPU number"):
+            qmp.execute("memsave", val=0x1000, size=1, filename="/nonexistent/x", cpu_index=0)
+        qmp.execute("device_del", id="aaa")
+        qmp.execute("device_add", {"driver": "toy64-cpu", "id": "cpu-a", "cluster": "cluster-a"})
+        assert numbers() == {"cpu-b": 1, "cpu-a": 2}
+
+
 def test_wire_names_every_dangling_end(toy: DaemonProcess) -> None:
     with toy.client() as qmp:
         qmp.execute("machine-create")

@@ -29,7 +29,7 @@ def query_cpus_fast(ctx: Context, arguments: dict[str, Any]) -> object:
             "props": {"core-id": index},
             "target": cpu.cluster.target,
         }
-        for index, cpu in enumerate(ctx.machine.cpus())
+        for index, cpu in ctx.machine.cpus().items()
         if pinned in (None, cpu.cluster.target)
     ]
 
@@ -38,7 +38,9 @@ def query_cpus_fast(ctx: Context, arguments: dict[str, Any]) -> object:
 def query_cpu_definitions(ctx: Context, arguments: dict[str, Any]) -> object:
     """The CPU models of a target."""
     registry = ctx.daemon.registry
-    target = arguments.get("target") or ctx.session.pinned or ctx.daemon.primary_target or ctx.view.targets[0]
+    target = arguments.get("target") or ctx.session.pinned or ctx.daemon.primary_target
+    if target not in ctx.view.targets and "target" not in arguments:
+        target = ctx.view.targets[0]
     if target not in ctx.view.targets:
         raise GenericError(f"Parameter 'target' must be a target of this view ({', '.join(ctx.view.targets)}), not '{target}'")
     alone = ctx.daemon.views.get(ctx.view.personality, (target,))

@@ -38,7 +38,8 @@ def view_select(ctx: Context, arguments: dict[str, Any]) -> object:
         daemon.registry.target(target)
         targets: tuple[str, ...] = (target,)
     else:
-        targets = daemon.targets[:1] if personality == QEMU else daemon.targets
+        alone = () if daemon.primary_target is None else (daemon.primary_target,)
+        targets = alone if personality == QEMU else daemon.targets
     session.pinned = target
     daemon.select_view(session, daemon.views.get(personality, targets))
     return _describe(ctx)

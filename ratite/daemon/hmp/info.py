@@ -76,12 +76,13 @@ def chardev(line: Line) -> str:
 
 def cpus(line: Line) -> str:
     """info cpus"""
-    chosen = line.cpu_index or 0
     if not line.ctx.daemon.has_machine:
         return ""
+    cpus = line.ctx.machine.cpus()
+    chosen = min(cpus, default=0) if line.cpu_index is None else line.cpu_index
     return "".join(
         f"{'*' if index == chosen else ' '} CPU #{index}: thread_id={cpu.thread_id} {cpu.path} ({cpu.TYPE})\n"
-        for index, cpu in enumerate(line.ctx.machine.cpus())
+        for index, cpu in cpus.items()
     )
 
 
@@ -181,19 +182,18 @@ def _named(row: dict[str, Any]) -> str:
 
 def registers(line: Line) -> str:
     """info registers [-a|VCPU]: every register of one CPU, or of all."""
-    from ratite.daemon import guest
-
     if not line.ctx.daemon.has_machine or not line.ctx.machine.cpus():
         raise HmpError("No CPU available")
     machine = line.ctx.machine
-    everybody = list(enumerate(machine.cpus()))
+    chosen = machine.cpus()
     if line.rest != "-a":
-        index = line.evaluate(line.rest) if line.rest else line.cpu_index or 0
-        if index >= len(everybody):
-            raise HmpError("CPU#%d not available" % index)  # noqa: UP031
-        everybody = [(index, guest.cpu_at(machine, index))]
+        default = min(chosen) if line.cpu_index is None else line.cpu_index
+        index = line.evaluate(line.rest) if line.rest else default
+        if index not in chosen:
+            raise HmpError(f"CPU#{index} not available")
+        chosen = {index: chosen[index]}
     with machine.quiesced():
-        return "".join(f"\nCPU#{index}\n{_registers(cpu)}" for index, cpu in everybody)
+        return "".join(f"\nCPU#{index}\n{_registers(cpu)}" for index, cpu in chosen.items())
 
 
 def _registers(cpu: Cpu) -> str:

@@ -93,8 +93,11 @@ def execute(ctx: Context, text: str, cpu_index: int | None = None) -> str:
 
     GenericError for a CPU that isn't there; number 0 always is, since qmp-shell -H sends it with each line.
     """
-    if cpu_index and not (ctx.daemon.has_machine and 0 <= cpu_index < len(ctx.machine.cpus())):
-        raise GenericError("Parameter 'cpu-index' expects a CPU number")
+    cpus = ctx.machine.cpus() if ctx.daemon.has_machine else {}
+    if cpu_index not in cpus:
+        if cpu_index:
+            raise GenericError("Parameter 'cpu-index' expects a CPU number")
+        cpu_index = None
     text = text.strip()
     if not text:
         return ""
