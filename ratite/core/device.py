@@ -44,7 +44,9 @@ class Device(Obj):
 
     # An input's level is its driver's state; it is put back with the driver's outputs.
     input_levels = debug("list:uint8", text="levels of the irq inputs", getter="_input_levels")
-    output_levels = state("list:uint8", text="levels of the irq outputs", getter="_output_levels", setter="_set_outputs")
+    output_levels = state(
+        "list:uint8", text="levels of the irq outputs", maximum=1, getter="_output_levels", setter="_set_outputs"
+    )
 
     def __init__(self, id: str) -> None:
         super().__init__(id)

@@ -393,6 +393,28 @@ def test_virtual_time_stands_while_the_machine_is_paused() -> None:
     machine.close()
 
 
+def test_state_that_a_client_sets_is_checked(bench: Bench) -> None:
+    bench.basic()
+    text = "Property 'asleep' needs a CPU that is realized, '/machine/peripheral/cpu0' isn't"
+    assert bench.error("set_property", "cpu0", "asleep", True) == text
+    bench.exit_preconfig()
+    setting = ("set_property", "/machine", "virtual-time")
+    assert bench.error(*setting, -5) == "Property 'hetero-machine.virtual-time' must be at least 0, not -5"
+    limit = 1 << 62
+    assert bench.error(*setting, limit + 1).endswith(f"virtual-time' must be at most {limit}, not {limit + 1}")
+    levels = ("set_property", "w0", "output-levels")
+    assert bench.error(*levels, [0, 255, 0]) == "Property 'widget.output-levels[1]' must be at most 1, not 255"
+    assert bench.error(*levels, [0]) == "'/machine/peripheral/w0' has 3 irq outputs, not 1"
+    bench.set_property("cpu0", "asleep", True)
+    bench.set_property("/machine", "virtual-time", limit)
+    bench.cont()
+    assert limit <= bench.get_property("/machine", "virtual-time") < 1 << 63
+    assert bench.get_property("cpu0", "asleep"), "it has no work"
+    for asleep in (False, True):
+        with pytest.raises(GenericError, match="Property 'asleep' can't be set while the machine runs"):
+            bench.set_property("cpu0", "asleep", asleep)
+
+
 def test_two_machines_share_nothing_but_the_registry() -> None:
     registry = TypeRegistry(plugins=False)
     from ratite.core.machine import Machine

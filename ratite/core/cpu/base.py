@@ -293,8 +293,12 @@ class Cpu(Device):
         return self.thread is not None and self.thread.asleep
 
     def _set_asleep(self, asleep: bool) -> None:
-        if self.thread is not None:
+        if self.thread is not None and self.machine.state.quiet:
             self.thread.asleep = asleep
+        elif self.thread is not None:
+            raise GenericError("Property 'asleep' can't be set while the machine runs")
+        elif asleep:
+            raise GenericError(f"Property 'asleep' needs a CPU that is realized, '{self.path}' isn't")
 
     def post_load(self) -> None:
         """Hold the CPU as its lines say."""
