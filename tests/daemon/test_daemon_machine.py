@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from daemon_kit import install_plugins
 
 from ratite.clients.qmp import Client, CommandError, DaemonProcess
 
@@ -251,6 +253,49 @@ def test_no_name_of_the_host_holds_a_nul(toy: DaemonProcess) -> None:
             qmp.execute("pmemsave", val=0x1000, size=16, filename="a\0b")
 
 
+@pytest.mark.parametrize(
+    "text, label",
+    [
+        ("stop now", "stop|s"), ("q nope", "quit|q"), ("c z", "cont|c"), ("system_reset 1", "system_reset"),
+        ("info status extra", "status"), ("info uuid 1", "uuid"), ("info qom-tree / b", "qom-tree"),
+        ("info mtree -f x", "mtree"),
+        ("device_del a b", "device_del"), ("object_del a b", "object_del"), ("qom-list / b", "qom-list"),
+        ("qom-get / a b", "qom-get"), ("xp/4xw 0 0", "xp"), ("p 1 2", "print|p"), ("info registers 1 2", "registers"),
+    ],
+)  # fmt: skip
+def test_human_monitor_takes_nothing_surplus(hmp: Client, text: str, label: str) -> None:
+    """As qemu-system-riscv64 7.2 prints it."""
+    name, topic, *_ = text.replace("/4", " ").split()
+    shown = f"info {topic}" if name == "info" else name
+    want = f'{label}: extraneous characters at the end of line\nTry "help {shown}" for more information\n'
+    assert hmp.hmp(text) == want
+    assert hmp.execute("query-status") == {"running": True, "status": "running"}
+
+
+@pytest.mark.parametrize(
+    "text, want",
+    [
+        ("qom-get a", "qom-get: string expected"), ("device_del", "device_del: string expected"),
+        ("info mtree -z", "mtree: unsupported option -z"), ("p", "unexpected end of expression"),
+    ],
+)  # fmt: skip
+def test_human_monitor_says_what_is_missing(hmp: Client, text: str, want: str) -> None:
+    """As qemu-system-riscv64 7.2 prints it."""
+    assert hmp.hmp(text).splitlines()[0] == want
+
+
+@pytest.fixture(scope="module")
+def hmp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A monitor of a machine of toys that runs."""
+    place = tmp_path_factory.mktemp("hmp")
+    with pytest.MonkeyPatch.context() as patch:
+        install_plugins(place, patch)
+        with DaemonProcess(place / "qmp") as daemon, daemon.client() as qmp:
+            assemble(qmp)
+            qmp.execute("x-exit-preconfig")
+            yield qmp
+
+
 def test_human_monitor(toy: DaemonProcess) -> None:
     with toy.client() as qmp:
         assemble(qmp)
@@ -330,8 +375,6 @@ def test_panic(toy: DaemonProcess) -> None:
 
 
 def test_allow_bounds_what_may_be_loaded(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from daemon_kit import install_plugins
-
     install_plugins(tmp_path, monkeypatch)
     with DaemonProcess(path, "--allow", "target:no-such") as process, process.client() as qmp:
         rows = {row["name"]: row for row in qmp.execute("query-targets")}

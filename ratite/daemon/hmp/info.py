@@ -134,8 +134,11 @@ def _shown(value: Any) -> str:
 
 def mtree(line: Line) -> str:
     """info mtree [-f]"""
-    if line.rest not in ("", "-f"):
-        raise line.fail(f"info mtree: there is no option '{line.rest}'")
+    option, *more = line.rest.split() or [""]
+    if option.startswith("-") and option != "-f":
+        raise line.fail(f"mtree: unsupported option {option}")
+    if more or option not in ("", "-f"):
+        raise line.surplus()
     if not line.ctx.daemon.has_machine:
         return ""
     from ratite.core.memory.mtree import flat_rows, tree_rows

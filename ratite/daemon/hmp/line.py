@@ -19,27 +19,32 @@ class HmpError(Exception):
 
 
 class Line:
-    """A command's arguments; `rest` is the text after its name."""
+    """A command's arguments; `rest` is the text after its name, `label` the command with its short forms."""
 
-    def __init__(self, ctx: Context, name: str, rest: str, cpu_index: int | None) -> None:
+    def __init__(self, ctx: Context, name: str, label: str, rest: str, cpu_index: int | None) -> None:
         self.ctx = ctx
         self.name = name
+        self.label = label
         self.rest = rest
         self.cpu_index = cpu_index
 
-    def shifted(self, rest: str, name: str) -> Line:
+    def shifted(self, rest: str, topic: str) -> Line:
         """The same line, past the word that chose a topic."""
-        return Line(self.ctx, name, rest, self.cpu_index)
+        return Line(self.ctx, f"{self.name} {topic}", topic, rest, self.cpu_index)
 
     def fail(self, what: str) -> HmpError:
         """A fault of the arguments, with the hint that QEMU gives."""
         return HmpError(f'{what}\nTry "help {self.name}" for more information')
 
+    def surplus(self) -> HmpError:
+        """There is more than the command takes."""
+        return self.fail(f"{self.label}: extraneous characters at the end of line")
+
     def words(self, count: int) -> list[str]:
-        """Exactly so many words."""
+        """So many words, the last one with all that follows."""
         found = self.rest.split(None, count - 1)
         if len(found) != count:
-            raise self.fail(f"{self.name}: needs {count} argument{'s' if count > 1 else ''}, not {len(found)}")
+            raise self.fail(f"{self.label}: string expected")
         return found
 
     def evaluate(self, text: str) -> int:
@@ -57,7 +62,7 @@ class _Expression:
     def value(self) -> int:
         result = self._sum()
         if self._text[self._pos :].strip():
-            raise self._line.fail("invalid char in expression")
+            raise self._line.surplus()
         return result & _MASK
 
     def _peek(self) -> str:

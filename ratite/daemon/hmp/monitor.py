@@ -17,12 +17,24 @@ from ratite.qapi.errors import GenericError, QmpError
 
 
 class Item(NamedTuple):
-    """A command, or a topic of `info`; `names` are the name and its short forms."""
+    """A command, or a topic of `info`: its name and short forms, and how many words it takes (None: it looks itself)."""
 
     names: tuple[str, ...]
+    words: int | None
     arguments: str
     text: str
     run: Callable[[Line], str]
+
+    @property
+    def label(self) -> str:
+        """All names: "stop|s"."""
+        return "|".join(self.names)
+
+    def execute(self, line: Line) -> str:
+        """Run it, unless there is more on the line than it takes."""
+        if self.words is not None and len(line.rest.split()) > self.words:
+            raise line.surplus()
+        return self.run(line)
 
 
 def _help(line: Line) -> str:
@@ -36,49 +48,49 @@ def _info(line: Line) -> str:
     topic = INFO.get(words[0])
     if topic is None:
         raise HmpError(f"unknown command: 'info {words[0]}'")
-    return topic.run(line.shifted(words[1] if len(words) > 1 else "", f"info {words[0]}"))
+    return topic.execute(line.shifted(words[1] if len(words) > 1 else "", words[0]))
 
 
 def _listing(line: Line, words: list[str]) -> str:
     if words[:1] == ["info"]:
         shown = [(f"info {name}", item) for name, item in INFO.items() if len(words) == 1 or name == words[1]]
     else:
-        shown = [("|".join(item.names), item) for item in ITEMS if not words or words[0] in item.names]
+        shown = [(item.label, item) for item in ITEMS if not words or words[0] in item.names]
     return "".join(f"{name} {item.arguments} -- {item.text}\n" for name, item in shown)
 
 
 ITEMS: tuple[Item, ...] = (
-    Item(("cont", "c"), "", "resume emulation", control.cont),
-    Item(("device_add",), "driver[,prop=value][,...]", "add device, like device_add of QMP", control.device_add),
-    Item(("device_del",), "device", "remove device", control.device_del),
-    Item(("help", "?"), "[cmd]", "show the help", _help),
-    Item(("info",), "[subcommand]", "show various information about the system state", _info),
-    Item(("object_del",), "id", "destroy an object", control.object_del),
-    Item(("print", "p"), "/fmt expr", "print expression value (use $reg for CPU register access)", memory.print_value),
-    Item(("qom-get",), "path property", "print a property's value", control.qom_get),
-    Item(("qom-list",), "[path]", "list the properties of an object", control.qom_list),
-    Item(("qom-set",), "path property value", "set a property; the value is JSON", control.qom_set),
-    Item(("quit", "q"), "", "quit the emulator", control.quit_daemon),
-    Item(("stop", "s"), "", "stop emulation", control.stop),
-    Item(("system_reset",), "", "reset the system", control.system_reset),
-    Item(("x",), "/fmt addr", "virtual memory dump starting at 'addr'", memory.dump_virtual),
-    Item(("xp",), "/fmt addr", "physical memory dump starting at 'addr'", memory.dump_physical),
+    Item(("cont", "c"), 0, "", "resume emulation", control.cont),
+    Item(("device_add",), None, "driver[,prop=value][,...]", "add device, like device_add of QMP", control.device_add),
+    Item(("device_del",), 1, "device", "remove device", control.device_del),
+    Item(("help", "?"), None, "[cmd]", "show the help", _help),
+    Item(("info",), None, "[subcommand]", "show various information about the system state", _info),
+    Item(("object_del",), 1, "id", "destroy an object", control.object_del),
+    Item(("print", "p"), None, "/fmt expr", "print expression value (use $reg for CPU register access)", memory.print_value),
+    Item(("qom-get",), 2, "path property", "print a property's value", control.qom_get),
+    Item(("qom-list",), 1, "[path]", "list the properties of an object", control.qom_list),
+    Item(("qom-set",), None, "path property value", "set a property; the value is JSON", control.qom_set),
+    Item(("quit", "q"), 0, "", "quit the emulator", control.quit_daemon),
+    Item(("stop", "s"), 0, "", "stop emulation", control.stop),
+    Item(("system_reset",), 0, "", "reset the system", control.system_reset),
+    Item(("x",), None, "/fmt addr", "virtual memory dump starting at 'addr'", memory.dump_virtual),
+    Item(("xp",), None, "/fmt addr", "physical memory dump starting at 'addr'", memory.dump_physical),
 )
 
 _TOPICS: tuple[Item, ...] = (
-    Item(("accelerators",), "", "show the accelerators", info.accelerators),
-    Item(("chardev",), "", "show the character devices", info.chardev),
-    Item(("cpus",), "", "show infos for each CPU", info.cpus),
-    Item(("mtree",), "[-f]", "show memory tree (-f: dump flat view for address spaces)", info.mtree),
-    Item(("name",), "", "show the current VM name", info.name),
-    Item(("phase",), "", "show how far the machine has come", info.phase),
-    Item(("qom-tree",), "[path]", "show QOM composition tree", info.qom_tree),
-    Item(("qtree",), "", "show device tree", info.qtree),
-    Item(("registers",), "[-a|vcpu]", "show the cpu registers (-a: show register info for all cpus)", info.registers),
-    Item(("status",), "", "show the current VM status (running|paused)", info.status),
-    Item(("targets",), "", "show the targets", info.targets),
-    Item(("uuid",), "", "show the current VM UUID", info.uuid),
-    Item(("version",), "", "show the version", info.version),
+    Item(("accelerators",), 0, "", "show the accelerators", info.accelerators),
+    Item(("chardev",), 0, "", "show the character devices", info.chardev),
+    Item(("cpus",), 0, "", "show infos for each CPU", info.cpus),
+    Item(("mtree",), None, "[-f]", "show memory tree (-f: dump flat view for address spaces)", info.mtree),
+    Item(("name",), 0, "", "show the current VM name", info.name),
+    Item(("phase",), 0, "", "show how far the machine has come", info.phase),
+    Item(("qom-tree",), 1, "[path]", "show QOM composition tree", info.qom_tree),
+    Item(("qtree",), 0, "", "show device tree", info.qtree),
+    Item(("registers",), None, "[-a|vcpu]", "show the cpu registers (-a: show register info for all cpus)", info.registers),
+    Item(("status",), 0, "", "show the current VM status (running|paused)", info.status),
+    Item(("targets",), 0, "", "show the targets", info.targets),
+    Item(("uuid",), 0, "", "show the current VM UUID", info.uuid),
+    Item(("version",), 0, "", "show the version", info.version),
 )
 
 COMMANDS: Mapping[str, Item] = MappingProxyType({name: item for item in ITEMS for name in item.names})
@@ -108,7 +120,7 @@ def execute(ctx: Context, text: str, cpu_index: int | None = None) -> str:
             raise HmpError(f"unknown command: '{name}'")
         if item.names[0] in _LATE and ctx.machine.phase not in INITIALIZED:
             raise HmpError(f"Error: the command '{name}' needs a realized machine; phase is {ctx.machine.phase}")
-        printed = item.run(Line(ctx, name, rest, cpu_index))
+        printed = item.execute(Line(ctx, name, item.label, rest, cpu_index))
     except HmpError as error:
         printed = f"{error}\n"
     except QmpError as error:
