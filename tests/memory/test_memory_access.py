@@ -239,7 +239,7 @@ def test_backend_file(tmp_path: Path) -> None:
     backend = wired(MemoryBackendFile("ram0"), size=0x3000, mem_path=str(path), share=True)
     backend.region().write(0x2FFF, b"!")
     assert path.read_bytes()[-2:] == b"\0!"
-    backend.realize()
+    backend.reset()
     backend.unwire()
     private = wired(MemoryBackendFile("ram1"), size=0x1000, mem_path=str(path))
     private.region().write(0, b"?")

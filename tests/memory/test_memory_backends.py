@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,15 @@ def test_a_file_stays_only_when_a_machine_started_with_it(machine: Machine, tmp_
         machine.exit_preconfig()
     assert facts() == before and full.read_bytes()[:4] == b"seed"
     machine.delete_object("bad")
+    image = {"cluster": "rv", "image-raw": str(tmp_path / "none")}
+    machine.create_object("address-space", "view", {})
+    machine.create_object("cpu-cluster", "rv", {"target": "riscv64", "address-space": "view", "accel": "interp"})
+    machine.device_add("rv64-riscv-cpu", "cpu", image)
+    with pytest.raises(GenericError, match="Could not open"):
+        machine.exit_preconfig()
+    assert facts() == before
+    machine.device_del("cpu")
+    machine.delete_object("rv")
     machine.exit_preconfig()
     assert facts() == {"empty": 4096, "full": 4096, "new": 4096}
     machine.delete_object("new")
@@ -99,3 +109,15 @@ def test_a_file_that_somebody_put_in_its_place_is_not_ours(machine: Machine, tmp
     path.write_bytes(b"another's")
     machine.delete_object("m")
     assert path.read_bytes() == b"another's"
+
+
+def test_a_file_cut_short_before_the_start_is_an_error_not_a_signal(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "mem"
+    path.write_bytes(bytes(8192))
+    machine.create_object("memory-backend-file", "m", {"size": 8192, "mem-path": str(path), "share": True})
+    machine.wire()
+    os.truncate(path, 4096)
+    with pytest.raises(GenericError, match="backing store size 0x1000 does not match 'size' option 0x2000 of 'm'"):
+        machine.exit_preconfig()
+    os.truncate(path, 8192)
+    machine.exit_preconfig()

@@ -119,7 +119,7 @@ class MemoryBackendFile(MemoryBackend):
     """Host memory behind which stands a file; a path of a directory means a file in it without a name.
 
     A missing or empty file is made as long as `size`; an existing one must be long enough.  What was made is taken back
-    if the object doesn't get as far as *realized*.
+    if the machine doesn't start.
     """
 
     TYPE: ClassVar[str] = "memory-backend-file"
@@ -129,12 +129,20 @@ class MemoryBackendFile(MemoryBackend):
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
-        # Device and inode of the file that wire() made or made longer; which of the two.
+        # Device and inode: of the file, and of one that wire() made or made longer; which of the two.
+        self._file: tuple[int, int] | None = None
         self._inode: tuple[int, int] | None = None
         self._made = False
 
     def realize(self) -> None:
-        """The file is the guest's now: it stays."""
+        """GenericError when somebody made the file shorter since it was mapped."""
+        with suppress(OSError):
+            facts = os.stat(self.mem_path)
+            if (facts.st_dev, facts.st_ino) == self._file:
+                self._check_length(facts.st_size)
+
+    def reset(self) -> None:
+        """The machine starts with the file: it stays."""
         self._inode = None
 
     def unwire(self) -> None:
@@ -198,7 +206,14 @@ class MemoryBackendFile(MemoryBackend):
             if facts.st_nlink:
                 self._inode = (facts.st_dev, facts.st_ino)
             os.ftruncate(fd, self.size)
-        elif present < self.size:
+        else:
+            self._check_length(present)
+        facts = os.fstat(fd)
+        self._file = (facts.st_dev, facts.st_ino)
+
+    def _check_length(self, present: int) -> None:
+        # Touching a page beyond the file's end is a SIGBUS, the end of the process.
+        if present < self.size:
             raise GenericError(
                 f"backing store size {present:#x} does not match 'size' option {self.size:#x} of '{self.id}'"
             )
