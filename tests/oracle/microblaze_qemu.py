@@ -193,7 +193,7 @@ class Program:
         self.words.append(self._encode(name, **values))
         if name[-1] == "d":  # an exception behind rtid, rtbd or rted ends the judge
             calm = name in ("rtid", "rtbd", "rted")
-            self.words.append(self._plain(lambda n: not n.relative and not (calm and _is_access(n))))
+            self.words.append(self._plain(lambda n: not n.relative and not (calm and (_is_access(n) or n.name == "idivu"))))
 
 
 def handler(isa: Isa) -> list[int]:
