@@ -4,6 +4,7 @@ control flow; how an instruction ends is a tier's own."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from ratite.core.engine import block as B
 from ratite.core.isa.emitter import AMO, Emitter
@@ -26,7 +27,7 @@ METADATA = """
 RAM_SCOPE = ", !alias.scope !11, !noalias !12"
 CPU_SCOPE = ", !alias.scope !12, !noalias !11"
 
-_INTRINSIC = {"clz": "ctlz", "ctz": "cttz", "popcount": "ctpop", "bswap": "bswap"}
+_INTRINSIC = MappingProxyType({"clz": "ctlz", "ctz": "cttz", "popcount": "ctpop", "bswap": "bswap"})
 
 
 class IrEmitter(Emitter):

@@ -7,6 +7,8 @@ from the record's address and the page's ``delta``. A function that knows only p
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from ratite.core.engine import block as B
 from ratite.core.engine.ir import THREADED, IrEmitter
 from ratite.core.isa.emitter import FETCH_FAULT
@@ -15,7 +17,7 @@ from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V
 
 SIGNATURE = "(ptr %cpu, ptr %rec, i64 %delta, i64 %bud)"
-SLOTS = {"a": 12, "b": 13, "c": 14, "d": 15}
+SLOTS = MappingProxyType({"a": 12, "b": 13, "c": 14, "d": 15})
 
 
 def handler_name(isa: Isa, insn: str, length: int, ctx: int, near: str = "") -> str:

@@ -14,6 +14,7 @@ import mmap
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from types import MappingProxyType
 
 from ratite.core.accel.base import CpuPort, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.engine import block as B
@@ -30,7 +31,7 @@ _WriteHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_u
 
 _BUDGET = 1 << 60
 _GLIMPSE_S = 0.02
-_TYPES = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
+_TYPES = MappingProxyType({1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64})
 _PATIENCE = 64  # stores into a code page that hit no instruction before the page counts as data again
 
 
