@@ -15,8 +15,7 @@ MUTABLE = (list, dict, set, bytearray, collections.deque, collections.OrderedDic
 
 # Known, to become a MappingProxyType.
 PENDING = (
-    "ratite.core.engine.decoder.SLOTS", "ratite.core.engine.ir._INTRINSIC", "ratite.core.engine.threaded.SLOTS",
-    "ratite.core.engine.vcpu._TYPES", "ratite.daemon.commands.qom._SHOWN_TYPES", "ratite.daemon.hmp.memory._SIZES",
+    "ratite.daemon.commands.qom._SHOWN_TYPES", "ratite.daemon.hmp.memory._SIZES",
     "ratite.targets.microblaze.",
 )  # fmt: skip
 
