@@ -49,6 +49,8 @@ class Context:
     @property
     def machine(self) -> Machine:
         """The machine; GenericError if there is none."""
+        if not self.ratite and not self.daemon.has_machine:
+            raise GenericError("There is no machine; a monitor whose view is ratite's own can make one")
         return self.daemon.machine
 
     @property

@@ -296,6 +296,12 @@ def hmp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             yield qmp
 
 
+@pytest.mark.parametrize("path", ["/", "/machine", "cpu-a", "/objects/ram-a", "lever"])
+def test_human_monitor_lists_the_same_properties(hmp: Client, path: str) -> None:
+    rows = hmp.execute("qom-list", path=path)
+    assert hmp.hmp(f"qom-list {path}").splitlines() == [f"{row['name']} ({row['type']})" for row in rows]
+
+
 def test_human_monitor(toy: DaemonProcess) -> None:
     with toy.client() as qmp:
         assemble(qmp)

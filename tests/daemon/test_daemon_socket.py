@@ -205,6 +205,15 @@ def test_a_socket_handed_over_becomes_a_chardev(daemon: DaemonProcess) -> None:
         assert ours.recv(1) == b""
 
 
+def test_no_machine_in_the_qemu_personality(daemon: DaemonProcess) -> None:
+    with daemon.client() as qmp:
+        qmp.execute("view-select", personality="qemu")
+        for command in ("x-exit-preconfig", "query-memory-size-summary"):
+            with pytest.raises(CommandError) as caught:
+                qmp.execute(command)
+            assert "machine-create" not in caught.value.desc
+
+
 @pytest.mark.parametrize("server", [False, True])
 def test_no_number_takes_a_descriptor_of_others(daemon: DaemonProcess, path: str, server: bool) -> None:
     with daemon.client() as qmp, Raw(path) as victim:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ratite.daemon.commands.qom import object_properties
 from ratite.daemon.hmp.line import HmpError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def object_del(line: Line) -> str:
 
 def qom_list(line: Line) -> str:
     """qom-list [PATH]"""
-    rows = line.ctx.machine.list_properties(line.rest or "/")
+    rows = object_properties(line.ctx.machine.resolve(line.rest or "/"))
     return "".join(f"{row['name']} ({row['type']})\n" for row in rows)
 
 
