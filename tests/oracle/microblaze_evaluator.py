@@ -79,9 +79,9 @@ class MicroblazePair(Pair):
 class Run:
     """Episodes of one byte order."""
 
-    def __init__(self, library: NativeLibrary, endian: str) -> None:
+    def __init__(self, library: NativeLibrary, endian: str, configs: Sequence[Mapping[str, object]] = CONFIGS) -> None:
         self.pairs: list[MicroblazePair] = []
-        for config in CONFIGS:
+        for config in configs:
             full = {**config, "big": endian == "be"}
             self.pairs.append(MicroblazePair(build(full), library.get(ISA, full), full))
 

@@ -1,0 +1,41 @@
+"""The oracles, for a few seconds; soaks and what the judge can't judge: docs/oracles-microblaze.md."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ratite.core.engine.native import NativeLibrary
+from tests.oracle import microblaze_evaluator, microblaze_qemu, microblaze_rsp
+
+
+@pytest.fixture(scope="module")
+def library() -> NativeLibrary:
+    return NativeLibrary()
+
+
+@pytest.mark.parametrize("endian", ["be", "le"])
+def test_evaluator_and_tier0(library: NativeLibrary, endian: str) -> None:
+    run = microblaze_evaluator.Run(library, endian, microblaze_evaluator.CONFIGS[:1])
+    try:
+        count, differences = run.shard(f"test:{endian}", 5000)
+    finally:
+        run.close()
+    assert count >= 5000 and not differences, differences[:3]
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("endian", ["be", "le"])
+def test_tier0_and_qemu(library: NativeLibrary, endian: str) -> None:
+    reason = microblaze_rsp.missing(endian)
+    if reason:
+        pytest.skip(reason)
+    judge = microblaze_qemu.Judge(library, endian)
+    try:
+        for k in range(6):
+            program = microblaze_qemu.Program(judge.isa, random.Random(f"test:{k}"), judge.base, 1000)
+            count, differences = judge.batch(program)
+            assert count > 5000 and not differences, differences[:3]
+    finally:
+        judge.close()
