@@ -1,4 +1,4 @@
-"""The JSON of the QMP wire, without IO: bytes in, values or errors out; values in, a line out.
+"""The JSON of the QMP wire, without IO: bytes in, values or errors out (the other way is wire_out.py).
 
 The grammar is what QEMU's monitor was seen to accept (QMP-FACTS.md and probes of QEMU 7.2): a
 stream, not lines; single-quoted strings and `\\'`; integers of int64 and uint64, larger ones as
@@ -15,9 +15,12 @@ An impossible byte is one error ("stray ..."), drops the object that was begun, 
 follows up to the next newline or structural character.  0xFE and 0xFF are impossible everywhere,
 so a client resynchronises with 0xFF.  Otherwise an object is parsed when its brackets balance.
 
+An object past a limit is skipped up to where its brackets balance; since those of garbage never do, also up to a
+line that by itself begins with a whole command (an object with `execute` or `exec-oob`), which is then given out.
+
 Differences from QEMU, each a fault of QEMU's: a number that no double holds (1e400) is an error, not
 `inf`; `0e1` is a number, as JSON has it, not a 0 and a word; an object past a limit gives one error
-and is skipped to its end, not a flood of errors.
+and is skipped, not a flood of errors, and not silence if there were more brackets than the limit has.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ import re
 from types import MappingProxyType
 
 from ratite.qapi.errors import QmpError
+from ratite.qapi.wire_out import encode as encode
+from ratite.qapi.wire_out import noncharacter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +108,7 @@ def _character(sequence: bytes) -> str:
         char = sequence.decode("utf-8")
     except UnicodeDecodeError:
         return "\ufffd"
-    return "\ufffd" if _noncharacter(ord(char)) else char
+    return "\ufffd" if noncharacter(ord(char)) else char
 
 
 # ---------------------------------------------------------------- fast path
@@ -165,7 +170,8 @@ class JsonStream:
     """
 
     __slots__ = (
-        "_braces", "_brackets", "_number", "_out", "_quote", "_size", "_skip", "_state", "_text", "_tokens",
+        "_braces", "_brackets", "_line_start", "_number", "_out", "_outer", "_quote", "_size", "_skip", "_state", "_text",
+        "_tokens", "_trial",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -241,7 +247,11 @@ class JsonStream:
         return pos
 
     def _scan_start(self, data: bytes, pos: int) -> int:
+        start = pos
         pos = _SPACE(data, pos).end()  # type: ignore[union-attr]
+        if self._skip and data.find(b"\n", start, pos) >= 0:
+            self._end_trial()
+            self._line_start = True
         if pos == len(data):
             return pos
         byte = data[pos]
@@ -320,10 +330,10 @@ class JsonStream:
 
     def _keep(self, data: bytes, start: int, stop: int) -> None:
         """Add to the text of the token under way; the size limit holds for unfinished tokens too."""
-        if self._skip:
+        if self._skip and not self._trial:
             return
         if self._size + len(self._text) + stop - start > TOKEN_SIZE_LIMIT:
-            self._limit("token size")
+            self._past_limit("token size")
         else:
             self._text += data[start:stop]
 
@@ -343,17 +353,44 @@ class JsonStream:
     def _drop(self) -> None:
         self._tokens: list[tuple[int, bytes]] = []
         self._size = self._braces = self._brackets = 0
-        self._skip = False
+        # Skipping: whether the next token is the first of its line; whether the tokens are kept of a line that may be
+        # a command, and the brackets that were open before it.
+        self._skip = self._line_start = self._trial = False
+        self._outer = (0, 0)
 
-    def _limit(self, which: str) -> None:
+    def _past_limit(self, which: str) -> None:
         """Refuse the object under way, and read past its end without keeping it."""
-        self._tokens = []
-        self._text.clear()
-        self._size = 0
+        if self._trial:
+            self._end_trial()
+            return
+        self._forget_tokens()
         self._skip = True
         self._out.append(QmpError(f"JSON {which} limit exceeded"))
 
+    def _forget_tokens(self) -> None:
+        self._tokens = []
+        self._text.clear()
+        self._size = 0
+
+    def _begin_trial(self) -> None:
+        """A line begins with a brace while an object is skipped: keep it, it may be a command."""
+        self._trial = True
+        self._outer = (self._braces, self._brackets)
+        self._braces = self._brackets = 0
+
+    def _end_trial(self) -> None:
+        """The line was no command: it belongs to what is skipped."""
+        if self._trial:
+            self._trial = False
+            self._braces += self._outer[0]
+            self._brackets += self._outer[1]
+            self._forget_tokens()
+
     def _token(self, kind: int, text: bytes) -> None:
+        if self._line_start:
+            self._line_start = False
+            if kind == _OPEN_BRACE:
+                self._begin_trial()
         if kind == _OPEN_BRACE:
             self._braces += 1
         elif kind == _CLOSE_BRACE:
@@ -362,27 +399,51 @@ class JsonStream:
             self._brackets += 1
         elif kind == _CLOSE_BRACKET:
             self._brackets -= 1
-        braces, brackets = self._braces, self._brackets
-        if not self._skip:
+        if not self._skip or self._trial:
             self._tokens.append((kind, text))
             self._size += len(text) or 1
-            if braces + brackets > NESTING_LIMIT:
-                self._limit("nesting depth")
+            if self._braces + self._brackets > NESTING_LIMIT:
+                self._past_limit("nesting depth")
             elif self._size > TOKEN_SIZE_LIMIT:
-                self._limit("token size")
+                self._past_limit("token size")
             elif len(self._tokens) > TOKEN_COUNT_LIMIT:
-                self._limit("token count")
-        if braces < 0 or brackets < 0 or (braces == 0 and brackets == 0):
-            tokens, skipped = self._tokens, self._skip
-            self._drop()
-            if not skipped:
-                try:
-                    self._out.append(_parse(tokens))
-                except QmpError as error:
-                    self._out.append(error)
+                self._past_limit("token count")
+        if not self._ended:
+            return
+        if self._trial:
+            command = _command(self._tokens)
+            self._end_trial()
+            if command is not None:
+                self._drop()
+                self._out.append(command)
+                return
+            if not self._ended:
+                return
+        tokens, skipped = self._tokens, self._skip
+        self._drop()
+        if not skipped:
+            try:
+                self._out.append(_parse(tokens))
+            except QmpError as error:
+                self._out.append(error)
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the brackets balance, or never will."""
+        braces, brackets = self._braces, self._brackets
+        return braces < 0 or brackets < 0 or (braces == 0 and brackets == 0)
 
 
 # ---------------------------------------------------------------- tokens to a value
+
+
+def _command(tokens: list[tuple[int, bytes]]) -> object | None:
+    """The value of one message's tokens if it is a command, else None."""
+    try:
+        value = _parse(tokens)
+    except QmpError:
+        return None
+    return value if isinstance(value, dict) and ("execute" in value or "exec-oob" in value) else None
 
 
 def _parse(tokens: list[tuple[int, bytes]]) -> object:
@@ -499,13 +560,9 @@ def _utf8(raw: bytes) -> str:
         text = raw.replace(b"\xc0\x80", bytes(1)).decode("utf-8")
     except UnicodeDecodeError:
         raise _parse_error("invalid UTF-8 sequence in string") from None
-    if not raw.isascii() and any(_noncharacter(ord(char)) for char in text):
+    if not raw.isascii() and any(noncharacter(ord(char)) for char in text):
         raise _parse_error("invalid UTF-8 sequence in string")
     return text
-
-
-def _noncharacter(point: int) -> bool:
-    return point & 0xFFFE == 0xFFFE or 0xFDD0 <= point <= 0xFDEF
 
 
 def _escaped(token: bytes, pos: int) -> tuple[str, int]:
@@ -525,68 +582,10 @@ def _escaped(token: bytes, pos: int) -> tuple[str, int]:
         if low is not None:
             point = 0x10000 + ((point - 0xD800) << 10) + int(low[1], 16) - 0xDC00
             stop = low.end()
-    if 0xD800 <= point < 0xE000 or _noncharacter(point):
+    if 0xD800 <= point < 0xE000 or noncharacter(point):
         raise _bad_character(token[pos:stop])
     return chr(point), stop
 
 
 def _bad_character(text: bytes) -> QmpError:
     return _parse_error(f"{_shown(text)} is not a valid Unicode character")
-
-
-# ---------------------------------------------------------------- value to a line
-
-_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_has_double = re.compile(r"(?:^|[\[:,])-?[0-9]+[.e]").search
-_double_or_string = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?')
-_escape_sequence = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u....|.)")
-
-
-def encode(value: object) -> bytes:
-    """One line of the wire: ASCII, `\r\n` at the end, doubles with 17 significant digits.
-
-    A value that JSON can't say (nan, inf) becomes null, half a surrogate pair U+FFFD.  TypeError
-    for what is no JSON value at all.
-    """
-    try:
-        text = _dumps(value)
-    except ValueError:
-        text = _dumps(_finite(value))
-    if _has_double(text):
-        text = _double_or_string.sub(_fix_double, text)
-    if "\\u" in text:
-        text = _escape_sequence.sub(_fix_escape, text)
-    if "\x7f" in text:
-        text = text.replace("\x7f", "\\u007F")
-    return text.encode("ascii") + b"\r\n"
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
-
-
-def _fix_double(match: re.Match[str]) -> str:
-    text = match[0]
-    if text[0] == '"' or text.lstrip("-").isdigit():
-        return text
-    return format(float(text), ".17g")
-
-
-def _fix_escape(match: re.Match[str]) -> str:
-    text = match[0]
-    if text[1] != "u":
-        return text
-    point = int(text[2:6], 16)
-    if len(text) == 12:
-        point = 0x10000 + ((point - 0xD800) << 10) + int(text[8:], 16) - 0xDC00
-    elif 0xD800 <= point < 0xE000:
-        point = 0xFFFE
-    if _noncharacter(point):
-        return "\\uFFFD"
-    return text.upper().replace("U", "u")

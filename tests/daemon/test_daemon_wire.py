@@ -228,6 +228,18 @@ def test_nesting(machine: str, depth: int, request: pytest.FixtureRequest) -> No
         assert raw.all() == []
 
 
+@pytest.mark.parametrize("depth", [1024, 1025, 1026, 5000])
+def test_garbage_past_the_nesting_limit_silences_nobody(machine: str, depth: int) -> None:
+    with Raw(machine) as raw:
+        raw.send(b"[" * depth)
+        raw.send(b"\xff" if depth == 1024 else b"\n")
+        raw.send(b'{"execute":"query-name","id":1}\n')
+        limit, answer = raw.line(), raw.line()
+        assert "error" in limit
+        assert answer == {"return": {}, "id": 1}
+        assert raw.all() == []
+
+
 def test_byte_at_a_time_and_back_to_back(machine: str) -> None:
     with Raw(machine) as raw:
         for byte in b'{"execute":\n"query-name"}':

@@ -159,6 +159,32 @@ def test_an_object_past_a_limit_ends_with_a_flush_too() -> None:
     assert outcomes(stream.feed(b"\xff\n{}")) == [PREFIX + "stray '\ufffd'", ("value", {})]
 
 
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[\n{"a":\n', b"[{", b'{"execute":['])
+@pytest.mark.parametrize("chunk", [1 << 20, 100, 1])
+def test_a_command_on_a_line_of_its_own_ends_what_is_skipped(opening: bytes, chunk: int) -> None:
+    garbage = opening * (NESTING_LIMIT + 5)
+    want = {"execute": "query-name", "id": [{}]}
+    first = b' {"id": [{}], "execute": "query-name"}'
+    for between in (b"\n", b"\r\n", b'\n{"no": 1}\n{"execute" 1}\n{"execute":\n', b"\n[{}]\n{\n"):
+        data = garbage + between + first + b'{"execute":"a"}\n{"execute":"b"}\n[1]'
+        assert feed_in(data, chunk) == [
+            "JSON nesting depth limit exceeded",
+            *(("value", value) for value in (want, {"execute": "a"}, {"execute": "b"}, [1])),
+        ]
+
+
+@pytest.mark.parametrize("chunk", [1 << 20, 7])
+def test_what_is_skipped_ends_where_its_brackets_balance(chunk: int) -> None:
+    deep = NESTING_LIMIT + 1
+    inner = b'\n{"a": [1, {"b": "}"}]},\n {"c": [\n1]},\n"x", {"execute": "not first on its line"},\n'
+    data = b"[" * deep + inner + b"0" + b"]" * deep + b"{}"
+    assert feed_in(data, chunk) == ["JSON nesting depth limit exceeded", ("value", {})]
+    # A line that is itself past a limit is no command, and no second error.
+    line = b'\n{"execute":' + b"[" * deep + b"]" * deep + b"}\n"
+    data = b"[" * deep + line + b"0" + b"]" * deep + b"{}"
+    assert feed_in(data, chunk) == ["JSON nesting depth limit exceeded", ("value", {})]
+
+
 def test_big_input_in_small_chunks_is_kept_once() -> None:
     # Quadratic rescanning would take minutes here.
     stream = JsonStream()
