@@ -67,6 +67,12 @@ def build(config: Mapping[str, object]) -> Isa:
         return out[0]
 
     declare("pick", pick)
+
+    @isa.insn("late", "k 1111111111111111")
+    def late(e: Emitter, i: Operands) -> None:  # the operand is first read on one path and used on all
+        e.if_(e.get("a").bit(0), lambda: e.set("r", i.k), lambda: e.set("s", i.k + 1))
+        e.set("b", e.get("b") + i.k)
+
     isa.routine("illegal")(lambda e, w: e.trap_jump(e.const(0x1000)))
     isa.routine("fault")(lambda e, kind, addr: e.trap_jump(e.const(0x1000)))
     isa.routine("interrupt")(lambda e: None)

@@ -28,8 +28,9 @@ def compile_text(text: str, level: int = 2) -> bytes:
     except OSError as error:
         raise CompileFailed(f"the compiler could not be started: {error}") from None
     if done.returncode or not done.stdout:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()
-        raise CompileFailed(f"the compiler ended with {done.returncode}: {reason[-1] if reason else 'no message'}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        telling = [line for line in lines if "rror" in line] or lines or ["no message"]
+        raise CompileFailed(f"the compiler ended with {done.returncode}: {telling[-1]}")
     return done.stdout
 
 

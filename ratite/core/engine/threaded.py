@@ -131,8 +131,24 @@ class HandlerEmitter(DirectEmitter):
     near = ""
     relative = False  # whether the semantics asked for a pc-relative jump
 
+    def begin(self, head: str) -> None:
+        super().begin(head)
+        self._head = len(self.out)  # lines of the function's start, where operands are loaded
+
     def operands(self) -> Operands:
+        """Each is loaded where the function starts, whichever path reads it first, so that all paths may use it."""
+
         def load(name: str) -> V:
+            rest, dead = self.out[self._head:], self.dead
+            del self.out[self._head:]
+            self.dead = False
+            value = read(name)
+            self._head = len(self.out)
+            self.out += rest
+            self.dead = dead
+            return value
+
+        def read(name: str) -> V:
             slot = self.isa.slot(name)
             if slot == "imm":
                 value = self.v(self.let(f"load i32, ptr {self.at('%rec', 8)}"), 32)
