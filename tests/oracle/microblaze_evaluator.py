@@ -151,8 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ledger", default="")
     options = parser.parse_args(arguments)
     ledger = Ledger(options.ledger, {"oracle": "microblaze-evaluator", "endian": options.endian, "seed": options.seed})
-    shard, total = ledger.done()
-    failed = 0
+    shard, total, failed = ledger.done()
     run = Run(NativeLibrary(), options.endian)
     while total < options.count:
         count, differences = run.shard(f"{options.seed}:{shard}", min(SHARD, int(options.count)))

@@ -8,6 +8,7 @@ import random
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ratite.core.isa.isa import Insn, Isa
 
@@ -93,10 +94,10 @@ class Ledger:
                     if all(row.get(name) == value for name, value in self.key.items()):
                         yield row
 
-    def done(self) -> tuple[int, int]:
-        """(shards, instructions) so far."""
-        rows = list(self.rows())
-        return len(rows), sum(int(str(r["count"])) for r in rows)
+    def done(self) -> tuple[int, int, int]:
+        """(shards, instructions, differences) so far."""
+        found: list[dict[str, Any]] = list(self.rows())
+        return len(found), sum(r["count"] for r in found), sum(len(r["differences"]) for r in found)
 
     def add(self, shard: int, count: int, differences: Sequence[str]) -> None:
         """One shard is finished."""

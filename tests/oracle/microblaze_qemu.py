@@ -1,7 +1,8 @@
 """Tier 0 against QEMU, MicroBlaze: `python -m tests.oracle.microblaze_qemu --count N --seed S --endian be|le`.
 
-Over QEMU's gdbstub: registers (with MSR, ESR, EAR, BTR), code and data are written, QEMU runs to a breakpoint, and r1–r31,
-pc, MSR, EAR, ESR, BTR and the data are compared with what tier 0 made of the same. A batch is a program of random
+Over QEMU's gdbstub: registers, code and data are written, QEMU runs to a breakpoint, and r0–r31, pc, MSR (bits 1 to 9), EAR,
+BTR and the data are compared with what tier 0 made of the same; the handler sums the ESRs up in r16, so they count too.
+A batch is a program of random
 instructions that runs forward, some rounds of it: branches go forward, exceptions come back behind the faulting instruction
 by way of a handler, so every batch ends at its last word.
 What the judge can't judge is left out here and listed in docs/oracles-microblaze.md.
@@ -301,11 +302,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"microblaze-qemu: {reason}")
         return 77
     ledger = Ledger(options.ledger, {"oracle": "microblaze-qemu", "endian": options.endian, "seed": options.seed})
-    shard, total = ledger.done()
+    shard, total, failed = ledger.done()
     library = NativeLibrary()
-    judge, failed, died = Judge(library, options.endian), 0, 0
+    judge, died = Judge(library, options.endian), 0
     while total < options.count:
-        count, found = 0, []
+        count = 0
+        found: list[str] = []
         for k in range(20):
             seed = f"{options.seed}:{shard}:{k}"
             try:
