@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.dispatch import OWNER, Context, command, refuse_nul
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ratite.core.objects.props import Prop
 
 # The names that QEMU gives to types of properties.
-_SHOWN_TYPES = {"str": "string"}
+_SHOWN_TYPES = MappingProxyType({"str": "string"})
 
 
 def property_info(row: Mapping[str, Any], ratite: bool, qom: bool = False) -> dict[str, Any]:

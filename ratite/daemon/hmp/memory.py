@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ratite.core.memory.access import BusError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ratite.daemon.hmp.line import Line
 
 _FORMAT = re.compile(r"/\s*(\d*)([a-z]*)\s*")
-_SIZES = {"b": 1, "h": 2, "w": 4, "g": 8}
+_SIZES = MappingProxyType({"b": 1, "h": 2, "w": 4, "g": 8})
 COUNT_MAX = 1 << 16
 # The longest instruction of any ISA, in bytes: how much to read for one.
 _INSN_BYTES = 16

@@ -7,6 +7,7 @@ slot of rtid, rtbd or rted, behind which the machine status changes (UG984, "Del
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 
 from ratite.core.isa.emitter import Emitter
 from ratite.core.isa.isa import Isa, Predicate, Semantics
@@ -35,12 +36,12 @@ def _special(number: int) -> str:
 
 
 #: special purpose registers by number, UG984 "mfs"
-SPECIAL = {
+SPECIAL = MappingProxyType({
     0x0: "rpc", 0x1: "rmsr", 0x3: "rear", 0x5: "resr", 0x7: "rfsr", 0xB: "rbtr", 0xD: "redr", 0x800: "rslr",
     0x802: "rshr", **{0x2000 + n: f"rpvr{n}" for n in range(13)},
-}
+})
 
-FIELDS = {
+FIELDS = MappingProxyType({
     "rd": Field("a", 5, file="r", dest=True),
     "rs": Field("a", 5, file="r"),  # the same bits where they name a source
     "ra": Field("b", 5, file="r"),
@@ -51,7 +52,7 @@ FIELDS = {
     "number": Field("imm", 14, operand="imm", show=_special),
     "width": Field("c", 5),
     "kind": Field("imm", 5, operand="imm"),
-}
+})
 
 
 class Kit:

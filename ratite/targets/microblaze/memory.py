@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from ratite.core.isa.emitter import LOAD_MISALIGNED, STORE_MISALIGNED, Emitter
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V
 from ratite.targets.microblaze.kit import EC_DBUS, EC_STACK, EC_UNALIGNED, ESR_RX, ESR_S, ESR_W, Kit
 
 #: names and opcode bits by size in bytes
-_SIZES = {1: ("b", "00"), 2: ("h", "01"), 4: ("w", "10")}
+_SIZES = MappingProxyType({1: ("b", "00"), 2: ("h", "01"), 4: ("w", "10")})
 
 
 def declare(k: Kit) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from ratite.targets.microblaze.config import Config
 
 _COUNT = 13
 
 #: MicroBlaze release version code, PVR0[16:23]
-_RELEASES = {
+_RELEASES = MappingProxyType({
     "9.0": 0x1B, "9.1": 0x1D, "9.2": 0x1F, "9.3": 0x20, "9.4": 0x21, "9.5": 0x22, "9.6": 0x23, "10.0": 0x24, "11.0": 0x25,
-}
+})
 
 
 def _bit(number: int, value: bool) -> int:

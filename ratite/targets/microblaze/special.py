@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import MappingProxyType
 
 from ratite.core.isa.emitter import Emitter
 from ratite.core.isa.operands import Operands
@@ -15,9 +16,9 @@ from ratite.targets.microblaze.kit import MSR_WRITABLE, SLOTS, Kit
 from ratite.targets.microblaze.pvr import registers
 
 #: state fields by number of the special purpose register; those that mts may write
-_READ = {0x3: "ear", 0x5: "esr", 0xB: "btr", 0x7: "fsr", 0xD: "edr"}
-_WRITE = {0x7: "fsr"}
-_STACK = {0x800: "slr", 0x802: "shr"}
+_READ = MappingProxyType({0x3: "ear", 0x5: "esr", 0xB: "btr", 0x7: "fsr", 0xD: "edr"})
+_WRITE = MappingProxyType({0x7: "fsr"})
+_STACK = MappingProxyType({0x800: "slr", 0x802: "shr"})
 
 
 def declare(k: Kit) -> None:
