@@ -47,8 +47,18 @@ demo: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m ratite.bench $(ARGS)
 
+# Random runs that resume and add up: a ledger in build/ keeps seed, count and commit of every part that is done.
+SOAK_SEED ?= 1
+SOAK_COUNT ?= 1000000
 soak: $(STAMP)
+	@mkdir -p build
 	$(BIN)/python -m pytest -q -m soak
+	for xlen in 32 64; do for oracle in evaluator unicorn; do \
+		$(BIN)/python -m tests.oracle.riscv_$$oracle --count $(SOAK_COUNT) --seed $(SOAK_SEED) --xlen $$xlen \
+			--ledger build/soak-riscv.jsonl || exit 1; done; done
+	for endian in be le; do for oracle in evaluator qemu; do \
+		$(BIN)/python -m tests.oracle.microblaze_$$oracle --count $(SOAK_COUNT) --seed $(SOAK_SEED) --endian $$endian \
+			--ledger build/soak-microblaze.jsonl || exit 1; done; done
 
 guests:
 	rm -rf build/guests
