@@ -174,13 +174,15 @@ class RunState:
         self.panic = Panic(cpu.path, cpu.pc(), cause)
         cpu.panic = f"{cause} at pc {self.panic.pc:#x}"
         log.warn("guest panicked", cpu=cpu.path, pc=hex(self.panic.pc), cause=cause)
+        was_running = self.running
+        if was_running:
+            self._stop_anyway(PANICKED, event=False)
+        elif self.status == PAUSED:  # another CPU panicked or a client stopped the machine first
+            self._set(PANICKED)
+        # told when it is so: who asks for the status on hearing of it gets the new one
         self._machine.emit("GUEST_PANICKED", action="pause")
-        if not self.running:
-            # Another CPU panicked or a client stopped the machine first.
-            if self.status == PAUSED:
-                self._set(PANICKED)
-            return
-        self._stop_anyway(PANICKED)
+        if was_running:
+            self._machine.emit("STOP")
 
     def cpu_failed(self, cpu: Cpu, error: BaseException, epoch: int) -> None:
         """The engine raised in that epoch: our fault, so the machine stops with `internal-error`."""
