@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable
 from importlib import import_module
+from typing import Literal
 
 from ratite.core.accel.base import Accelerator, CpuPort, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.isa.evaluator import Evaluator, MemoryFault
@@ -23,7 +24,7 @@ class PortMemory:
 
     def __init__(self, port: CpuPort, big_endian: bool, word: int, bus_error: type[Exception]) -> None:
         self._port = port
-        self._order: str = "big" if big_endian else "little"
+        self._order: Literal["big", "little"] = "big" if big_endian else "little"
         self._mask = (1 << word) - 1
         self._bus_error = bus_error
         self._rows: list[tuple[int, int, memoryview, RamRange]] = []
@@ -42,7 +43,7 @@ class PortMemory:
     def load(self, addr: int, size: int) -> int:
         for start, end, view, _ in self._rows:
             if start <= addr and addr + size <= end:
-                return int.from_bytes(view[addr - start:addr - start + size], self._order)  # type: ignore[arg-type]
+                return int.from_bytes(view[addr - start:addr - start + size], self._order)
         if addr & (size - 1):  # in two halves, as the native slow path does
             half = size // 2
             parts = (self.load(addr, half), self.load(addr + half & self._mask, half))
@@ -56,7 +57,7 @@ class PortMemory:
     def store(self, addr: int, size: int, value: int) -> None:
         for start, end, view, r in self._rows:
             if start <= addr and addr + size <= end and not r.readonly:
-                view[addr - start:addr - start + size] = value.to_bytes(size, self._order)  # type: ignore[arg-type]
+                view[addr - start:addr - start + size] = value.to_bytes(size, self._order)
                 r.ram.code.written(addr - start + r.offset, size)
                 return
         if addr & (size - 1):

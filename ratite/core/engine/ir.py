@@ -3,6 +3,7 @@ control flow; how an instruction ends is a tier's own."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -205,9 +206,9 @@ class IrEmitter(Emitter):
         self.label(fine)
         return result, edges
 
+    @abstractmethod
     def leave_for_fault(self) -> None:
         """Terminator: the fault routine takes over at the current pc."""
-        raise NotImplementedError(type(self).__name__)
 
     def _phi(self, width: int, edges: list[tuple[str, str]]) -> V:
         return self.v(self.let(f"phi i{width} " + ", ".join(f"[{value}, %{block}]" for value, block in edges)), width)

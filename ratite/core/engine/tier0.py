@@ -14,6 +14,8 @@ Every taken backward branch and every jump looks at the budget and at the exit r
 
 from __future__ import annotations
 
+from functools import partial
+
 from ratite.core.engine import block as B
 from ratite.core.engine.decoder import decode_functions
 from ratite.core.engine.ir import CPU_SCOPE, METADATA, THREADED
@@ -43,7 +45,7 @@ class Tier0:
         for e in decode_functions(isa, self.shape, self.near):
             self._keep(e)
         self._interp_at()
-        self._poll("poll", "interp_go")
+        self._poll()
         self._step()
         self._wake()
         self._entry()
@@ -167,23 +169,15 @@ class Tier0:
         self._go_to_record(e, 0)
         self._keep(e)
 
-    def _poll(self, name: str, _: str) -> None:
+    def _poll(self) -> None:
         """Requests, budget and interrupts, then on at pc."""
         e = DirectEmitter(self.isa, self.shape)
-        e.begin(f"internal {THREADED} void @{self.isa.name}_{name}{SIGNATURE} noinline")
-        pc = e.v("%delta", 64)
+        e.begin(f"internal {THREADED} void @{self.isa.name}_poll{SIGNATURE} noinline")
+        pc = e.pc64()
         for byte, reason in ((B.LEAVE, B.KICKED), (B.SERVICE, B.SERVED)):
             flag = e.v(e.let(f"load volatile i8, ptr {e.at('%cpu', B.EXIT_REQUEST + byte)}"), 8)
-            out, on = e.new_label(), e.new_label()
-            e.fork(str(flag.ne(0).ref), out, on)
-            e.label(out)
-            e.exit(reason, pc, "%bud")
-            e.label(on)
-        out, on = e.new_label(), e.new_label()
-        e.fork(str(e.v("%bud", 64).sle(0).ref), out, on)
-        e.label(out)
-        e.exit(B.OUT_OF_BUDGET, pc, "%bud")
-        e.label(on)
+            e.if_(flag.ne(0), partial(e.exit, reason, pc, "%bud"))
+        e.if_(e.v("%bud", 64).sle(0), partial(e.exit, B.OUT_OF_BUDGET, pc, "%bud"))
         # the exchange is a full fence: lines are read after the request is taken, as their writer set them before it
         e.let(f"atomicrmw xchg ptr {e.at('%cpu', B.EXIT_REQUEST + B.LOOK)}, i8 0 seq_cst")
         self.isa.routines["interrupt"](e)
