@@ -67,6 +67,14 @@ class VirtualClock:
             return base
         return base + self._source() - since
 
+    @property
+    def offset(self) -> int | None:
+        """What time.monotonic_ns() is ahead of now(); None where time stands or has another source."""
+        base, since = self._mark
+        if since is None or self.manual or self._source is not time.monotonic_ns:
+            return None
+        return since - base
+
     def start(self) -> None:
         """Let time pass."""
         if not self.running:

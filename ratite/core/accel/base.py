@@ -72,6 +72,15 @@ class CpuPort(Protocol):
     def mmio_store(self, addr: int, size: int, value: int) -> None:
         """One bus write; raises BusError. Takes the machine's lock."""
 
+    def clock_ns(self) -> int:
+        """Nanoseconds of the machine's virtual clock."""
+
+    def clock_offset(self) -> int | None:
+        """What the host's monotonic clock is ahead of the virtual one, while the machine runs; None: not made from it."""
+
+    def on_notify(self, number: int, value: int) -> None:
+        """The guest set one of the CPU's compare registers (``Emitter.notify``). Takes the machine's lock."""
+
 
 class Vcpu(ABC):
     """One virtual CPU. ``run`` belongs to the vCPU's thread; ``kick`` and ``set_line`` may be called on any thread; the

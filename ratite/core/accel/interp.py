@@ -72,6 +72,14 @@ class PortMemory:
         except self._bus_error:
             raise MemoryFault from None
 
+    def clock(self) -> int:
+        """Virtual nanoseconds."""
+        return self._port.clock_ns()
+
+    def notify(self, number: int, value: int) -> None:
+        """To the CPU object."""
+        self._port.on_notify(number, value)
+
     def fetch(self, addr: int, size: int) -> bytes:
         """Instructions come from whole pages of RAM only, as in the native tiers."""
         page = addr & -(1 << _PAGE_BITS)

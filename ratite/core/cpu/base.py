@@ -119,6 +119,17 @@ class Cpu(Device):
         with self.machine.lock:
             self.cluster.space.store(addr, size, value, self.access)
 
+    def clock_ns(self) -> int:
+        """The machine's virtual time."""
+        return self.machine.clock.now()
+
+    def clock_offset(self) -> int | None:
+        """See CpuPort."""
+        return self.machine.clock.offset
+
+    def on_notify(self, number: int, value: int) -> None:
+        """A compare register of the CPU was set; a target whose ISA notifies overrides this."""
+
     # -- life cycle
 
     def wire(self) -> None:

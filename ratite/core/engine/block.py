@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from ratite.core.isa.isa import Isa
 
-BASE = 0x100
+BASE = 0x200
 
 EXIT_REQUEST = -8  # 4 bytes: [0] leave, [1] look at interrupts, [2] service; each set by others, cleared by its reader
 IRQ_LINES = -16  # a bit per input line
-TRAPS = -24  # traps taken
-LIMIT = -32  # executed = LIMIT - budget - TRAPS
+TLB_DATA = -24  # host address of the TLB of the mode in which data accesses are translated now
+TLB_CODE = -32  # … of the code TLB of the mode of fetches
 EXC = -40  # kind of a memory fault under way, else 0
 EXC_ADDR = -48
 PC = -56
@@ -29,12 +29,27 @@ TRAP_MARK = -144  # LIMIT - budget at the last trap entry: how far the CPU had c
 TRAP_PC = -152  # where it went
 MEMMAP = -160  # address of the memory map table
 MEMMAP_COUNT = -168
-ON_LOAD = -176  # u64 (block, addr, size)
-ON_STORE = -184  # void (block, addr, size, value)
-ON_CODE_MISS = -192  # u64 (block, pc): address of the page's records, 0: nothing to fetch
-ON_CODE_WRITE = -200  # void (block, addr, size): a store hit a page that holds decoded code
-
+ON_LOAD = -176  # u64 (block, physical addr, size)
+ON_STORE = -184  # void (block, physical addr, size, value)
+ON_CODE_MISS = -192  # u64 (block, physical addr): address of the page's records, 0: nothing to fetch
+ON_CODE_WRITE = -200  # void (block, physical addr, size): a store hit a page that holds decoded code
 STORES_BESIDE = -208  # stores into lines without code of pages with code
+TRAPS = -216  # traps taken
+LIMIT = -224  # executed = LIMIT - budget - TRAPS
+RESERVED_HOST = -232  # host address of the reservation
+MODE_DATA = -240  # number of the mode of data accesses
+MODE_CODE = -248  # … of fetches
+MAP_ALLOWED = -256  # of the last translation: what it allows, log2 of its size
+MAP_BITS = -264
+TLB_USED = -272  # a bit per mode that was filled since the last flush
+LARGE_LOW = -280  # virtual addresses between these may be in mappings larger than a page
+LARGE_HIGH = -288
+ON_CLOCK = -296  # u64 (block): nanoseconds of virtual time
+ON_NOTIFY = -304  # void (block, number, value)
+CLOCK_GETTIME = -312  # address of the C library's, 0: ask ON_CLOCK
+CLOCK_OFFSET = -320  # monotonic clock minus virtual time
+TIMESPEC = -336  # two words
+
 BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
 
 LEAVE, LOOK, SERVICE = 0, 1, 2  # bytes of EXIT_REQUEST
@@ -48,9 +63,9 @@ MAP_ROW = 48
 MAP_READONLY = 1
 
 TLB_ENTRIES = 256
-TLB_ENTRY = 32  # tag for reads, tag for writes, addend, -
+TLB_ENTRY = 32  # virtual page for reads, for writes (all ones: none), addend (host - virtual), -
 CODE_TLB_ENTRIES = 256
-CODE_TLB_ENTRY = 16  # page address, its records
+CODE_TLB_ENTRY = 32  # virtual page, its records, physical page, -
 
 RECORD = 16  # handler, imm (4), a, b, c, d (1 each)
 PAGE_HEADER = 64  # before a page's records: host addresses of [0] the page's bytes, [8] its lines' code marks
@@ -69,9 +84,12 @@ class Shape:
         self.edges = longest // isa.parcel
         self.array = (self.slots + self.edges) * RECORD
         self.records = self.array * len(isa.contexts)
+        self.modes = max(1, isa.mmu_modes)
         self.tlb = isa.layout.size
-        self.code_tlb = self.tlb + TLB_ENTRIES * TLB_ENTRY
-        self.scratch = self.code_tlb + CODE_TLB_ENTRIES * CODE_TLB_ENTRY
+        self.tlb_size = TLB_ENTRIES * TLB_ENTRY  # of one mode
+        self.code_tlb = self.tlb + self.modes * self.tlb_size
+        self.code_tlb_size = CODE_TLB_ENTRIES * CODE_TLB_ENTRY
+        self.scratch = self.code_tlb + self.modes * self.code_tlb_size
         self.scratch_records = 1 + self.edges
         # as far apart as a page's arrays, so that a change of context works there too
         self.size = BASE + self.scratch + self.context_offset(len(isa.contexts) - 1) + self.scratch_records * RECORD

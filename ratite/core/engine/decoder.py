@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ratite.core.engine import block as B
-from ratite.core.engine.ir import THREADED
+from ratite.core.engine.ir import SLOW, THREADED
 from ratite.core.engine.threaded import SIGNATURE, SLOTS, DirectEmitter, HandlerEmitter, handler_name
 from ratite.core.isa.isa import Insn, Isa
 from ratite.core.isa.operands import Operands
@@ -98,15 +98,14 @@ def _cross_handler(isa: Isa, shape: B.Shape, number: int, ctx: str) -> DirectEmi
     e.begin(f"internal {THREADED} void @{isa.name}_cross_{number}{SIGNATURE} noinline")
     length = max(n for _, _, n in isa.lengths)
     pc = e.pc64()
-    callback = e.let(f"load ptr, ptr {e.at('%cpu', B.ON_CODE_MISS)}")
     parts = []
     for k in (0, isa.parcel):
         at = (pc + k).trunc(isa.word).zext(64)
-        base = e.v(e.let(f"call i64 {callback}(ptr %cpu, i64 {at.ref})"), 64)
+        base = e.v(e.let(f"call {SLOW} i64 @{isa.name}_records(ptr %cpu, i64 {at.ref})"), 64)
         none, on = e.new_label(), e.new_label()
         e.fork(str(base.eq(0).ref), none, on)
         e.label(none)
-        e.no_code(pc, at)
+        e.no_code(pc)
         e.label(on)
         header = e.let(f"inttoptr i64 {(base - B.PAGE_HEADER).ref} to ptr")
         host = e.let(f"load ptr, ptr {header}")

@@ -163,14 +163,28 @@ class IrEmitter(Emitter):
         self.write(field.offset, v.zext(8 * field.size), 8 * field.size)
 
     # -- memory
-    def _probe(self, addr: V, size: int, for_write: bool) -> tuple[V, str, V]:
-        """(address as i64, TLB entry, hit)."""
-        a = addr.zext(64)
+    def tlb_base(self) -> str:
+        """The TLB of the mode in which data accesses are translated."""
+        if not self.isa.mmu_modes:
+            return self.at("%cpu", self.shape.tlb)
+        return self.let(f"load ptr, ptr {self.at('%cpu', B.TLB_DATA)}{CPU_SCOPE}")
+
+    def entry_of(self, a: V) -> str:
+        """The TLB's entry for address ``a`` (64 bits)."""
         index = (a >> (self.isa.page_bits - 5)) & ((B.TLB_ENTRIES - 1) * B.TLB_ENTRY)
-        base = self.at("%cpu", self.shape.tlb)
-        entry = self.at(base, index.ref)
+        return self.at(self.tlb_base(), str(index.ref))
+
+    def _probe(self, addr: V, size: int, for_write: bool) -> tuple[V, str, V]:
+        """(address as i64, TLB entry, hit). An access hits inside a page; where misaligned ones fault, only an aligned one."""
+        a = addr.zext(64)
+        entry = self.entry_of(a)
         tag = self.v(self.let(f"load i64, ptr {self.at(entry, 8 if for_write else 0)}{CPU_SCOPE}"), 64)
-        return a, entry, tag.eq(a & ~(self.shape.page - 1) | (a & (size - 1)) if size > 1 else a & -self.shape.page)
+        page = -self.shape.page
+        if size == 1:
+            return a, entry, tag.eq(a & page)
+        if self.isa.misaligned == "fault":
+            return a, entry, tag.eq(a & page | a & (size - 1))
+        return a, entry, tag.eq((a + (size - 1)) & page)
 
     def _host(self, entry: str, a: V) -> str:
         addend = self.v(self.let(f"load i64, ptr {self.at(entry, 16)}{CPU_SCOPE}"), 64)
@@ -276,6 +290,7 @@ class IrEmitter(Emitter):
         if self.isa.big_endian:
             raise ValueError("atomic read-modify-write is not made for a big-endian ISA")
         a, entry, hit = self._probe(addr, width // 8, True)
+        hit = hit & (a & (width // 8 - 1)).eq(0)
         fast, slow, join = self.new_label(), self.new_label(), self.new_label()
         self.fork(str(hit.ref), fast, slow, likely=True)
         self.label(slow)  # gives the addend or fails; the operation itself is the same afterwards
@@ -292,6 +307,36 @@ class IrEmitter(Emitter):
 
     def fence(self) -> None:
         self.put("fence seq_cst")
+
+    # -- address translation
+    def modes_changed(self) -> None:
+        if self.isa.mmu_modes:
+            self.put(f"call {SLOW} void @{self.isa.name}_modes(ptr %cpu)")
+
+    def flush_tlb(self, addr: V | None = None) -> None:
+        if addr is None:
+            self.put(f"call {SLOW} void @{self.isa.name}_flush_all(ptr %cpu)")
+        else:
+            self.put(f"call {SLOW} void @{self.isa.name}_flush_page(ptr %cpu, i64 {addr.zext(64).ref})")
+
+    def phys_load(self, addr: V, size: int, otherwise: Callable[[V], V | None]) -> V:
+        raise AssertionError("only the routine 'translate' looks into physical memory")
+
+    def phys_swap(self, addr: V, old: V, new: V, otherwise: Callable[[V], V | None]) -> V:
+        raise AssertionError("only the routine 'translate' looks into physical memory")
+
+    def mapped(self, phys: V, allowed: V | int, bits: V | int) -> None:
+        raise AssertionError("only the routine 'translate' maps")
+
+    def unmapped(self, kind: V | int) -> None:
+        raise AssertionError("only the routine 'translate' maps")
+
+    # -- the host's side
+    def clock(self) -> V:
+        return self.v(self.let(f"call {SLOW} i64 @{self.isa.name}_clock(ptr %cpu)"), 64)
+
+    def notify(self, number: int, value: V) -> None:
+        self.put(f"call {SLOW} void @{self.isa.name}_notify(ptr %cpu, i64 {number}, i64 {value.zext(64).ref})")
 
     # -- inner control flow
     def if_(self, c: V, then: Callable[[], object], other: Callable[[], object] | None = None) -> None:

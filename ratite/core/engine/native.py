@@ -29,6 +29,7 @@ class NativeIsa:
         self.run = Entry(self._symbol("run"))
         self.step = Entry(self._symbol("step"))
         self.wake = Query(self._symbol("wake"))
+        self.clock_gettime = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0
         contexts = range(len(isa.contexts))
         self.decode = [struct.pack("<QQ", self._symbol(f"decode_{k}"), 0) for k in contexts]
         edge = [struct.pack("<QQ", self._symbol(f"edge_{k}"), 0) for k in contexts]

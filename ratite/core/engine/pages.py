@@ -1,4 +1,5 @@
-"""Decoded pages of one vCPU: where a page's records are, and which RAM they were made from."""
+"""Decoded pages of one vCPU: where a page's records are, and which RAM they were made from. Pages are physical: records know
+no address but by their place, so that every mapping of a page shares them."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ _CHUNK_PAGES = 32
 
 
 class CodePage:
-    """``base``: host address of its records; ``pc``: guest address; ``ram``/``page``: the RAM page it was made from."""
+    """``base``: host address of its records; ``phys``: physical address; ``ram``/``page``: the RAM page it was made from."""
 
-    __slots__ = ("base", "misses", "page", "pc", "ram")
+    __slots__ = ("base", "misses", "page", "phys", "ram")
 
-    def __init__(self, base: int, pc: int, ram: RamBlock, page: int) -> None:
+    def __init__(self, base: int, phys: int, ram: RamBlock, page: int) -> None:
         self.base = base
-        self.pc = pc
+        self.phys = phys
         self.ram = ram
         self.page = page
         self.misses = 0  # stores into the page that hit no decoded instruction
@@ -34,17 +35,17 @@ class CodePages:
         self._most = max(2, limit // self._size)
         self._chunks: list[mmap.mmap] = []
         self._free: list[int] = []
-        self.by_pc: dict[int, CodePage] = {}
+        self.by_phys: dict[int, CodePage] = {}
         self._by_ram: dict[tuple[int, int], list[CodePage]] = {}
         self.evictions = 0
 
     @property
     def full(self) -> bool:
         """Whether a new page needs the others gone first."""
-        return len(self.by_pc) >= self._most
+        return len(self.by_phys) >= self._most
 
-    def make(self, pc: int, ram: RamBlock, page: int, host: int, marks: int) -> CodePage:
-        """Records for the page at guest address ``pc``, whose bytes are at ``host`` and whose lines' code marks are at
+    def make(self, phys: int, ram: RamBlock, page: int, host: int, marks: int) -> CodePage:
+        """Records for the page at physical address ``phys``, whose bytes are at ``host`` and whose lines' code marks are at
         ``marks``, none decoded yet."""
         ram.code.enter(page)
         if not self._free:
@@ -56,7 +57,7 @@ class CodePages:
         ctypes.memmove(base, self._native.page_template, self._native.shape.records)
         ctypes.c_uint64.from_address(base - PAGE_HEADER).value = host
         ctypes.c_uint64.from_address(base - PAGE_HEADER + 8).value = marks
-        made = self.by_pc[pc] = CodePage(base, pc, ram, page)
+        made = self.by_phys[phys] = CodePage(base, phys, ram, page)
         self._by_ram.setdefault((id(ram), page), []).append(made)
         return made
 
@@ -66,7 +67,7 @@ class CodePages:
 
     def drop(self, page: CodePage) -> None:
         """Forgets a page; the vCPU must be outside of it."""
-        del self.by_pc[page.pc]
+        del self.by_phys[page.phys]
         key = (id(page.ram), page.page)
         self._by_ram[key].remove(page)
         if not self._by_ram[key]:
@@ -76,7 +77,7 @@ class CodePages:
 
     def drop_all(self) -> None:
         """Forgets every page."""
-        for page in list(self.by_pc.values()):
+        for page in list(self.by_phys.values()):
             self.drop(page)
 
     def forget_bytes(self, page: CodePage, offset: int, size: int) -> bool:

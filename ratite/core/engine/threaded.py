@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 from ratite.core.engine import block as B
 from ratite.core.engine.ir import THREADED, IrEmitter
-from ratite.core.isa.emitter import FETCH_FAULT
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V
@@ -70,17 +69,20 @@ class DirectEmitter(IrEmitter):
     def leave_for_fault(self) -> None:
         self.tail(f"@{self.isa.name}_fault_{self.number}", "null", str(self.pc64().ref), "%bud")
 
-    def no_code(self, pc: V, addr: V) -> None:
-        """Terminator: nothing can be fetched at ``addr``. Straight behind a trap entry that is the end."""
+    def no_code(self, pc: V) -> None:
+        """Terminator: a fetch failed, EXC and EXC_ADDR say how. Straight behind a trap entry, in the mode in which no other
+        handler can help, that is the end."""
         mark, where = self.read(B.TRAP_MARK), self.read(B.TRAP_PC)
         panic, fault = self.new_label(), self.new_label()
-        self.write(B.EXC_ADDR, addr)
         now = self.read(B.LIMIT) - self.v("%bud", 64)
-        self.fork(str((mark.eq(now) & where.eq(pc)).ref), panic, fault)
+        last = mark.eq(now) & where.eq(pc)
+        if self.isa.mmu_modes:
+            last = last & self.read(B.MODE_CODE).eq(0)
+        self.fork(str(last.ref), panic, fault)
         self.label(panic)
+        self.write(B.EXC, 0)
         self.exit(B.PANICKED, pc, "%bud")
         self.label(fault)
-        self.write(B.EXC, FETCH_FAULT)
         self.tail(f"@{self.isa.name}_fault_{self.number}", "null", str(pc.ref), "%bud")
 
     def jump(self, target: V, *, poll: bool = False) -> None:
@@ -121,6 +123,9 @@ class DirectEmitter(IrEmitter):
         raise AssertionError("a routine has no next instruction")
 
     def flush_code(self) -> None:
+        raise AssertionError("a routine has no next instruction")
+
+    def refetch(self) -> None:
         raise AssertionError("a routine has no next instruction")
 
 
@@ -224,6 +229,9 @@ class HandlerEmitter(DirectEmitter):
 
     def poll(self) -> None:
         self.tail(f"@{self.isa.name}_poll", "null", str(self.next_pc64().ref), self.left())
+
+    def refetch(self) -> None:
+        self.poll()
 
     def halt(self) -> None:
         self.exit(B.HALTED, self.next_pc64(), self.left())

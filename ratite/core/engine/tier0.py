@@ -18,7 +18,7 @@ from functools import partial
 
 from ratite.core.engine import block as B
 from ratite.core.engine.decoder import decode_functions
-from ratite.core.engine.ir import CPU_SCOPE, METADATA, THREADED
+from ratite.core.engine.ir import CPU_SCOPE, METADATA, SLOW, THREADED
 from ratite.core.engine.slowpath import slow_paths
 from ratite.core.engine.threaded import SIGNATURE, DirectEmitter, HandlerEmitter, handler_name
 from ratite.core.isa.isa import Insn, Isa
@@ -95,7 +95,7 @@ class Tier0:
     # -- routines
     def _routines(self, number: int, ctx: str) -> None:
         for name, semantics in self.isa.routines.items():
-            if name in ("interrupt", "wake", "illegal"):
+            if name in ("interrupt", "wake", "illegal", "modes", "translate"):
                 continue
             e = DirectEmitter(self.isa, self.shape, ctx)
             e.begin(f"internal {THREADED} void @{self.isa.name}_r_{name}_{number}{SIGNATURE} noinline")
@@ -114,16 +114,18 @@ class Tier0:
         """The records of the page at ``pc``, made on demand; leaves for the fault routine where there is nothing."""
         page = pc & -self.shape.page
         index = (pc >> self.isa.page_bits) & (B.CODE_TLB_ENTRIES - 1)
-        entry = e.at(e.at("%cpu", self.shape.code_tlb), str((index * B.CODE_TLB_ENTRY).ref))
+        base = e.at("%cpu", self.shape.code_tlb)
+        if self.isa.mmu_modes:
+            base = e.let(f"load ptr, ptr {e.at('%cpu', B.TLB_CODE)}{CPU_SCOPE}")
+        entry = e.at(base, str((index * B.CODE_TLB_ENTRY).ref))
         tag = e.v(e.let(f"load i64, ptr {entry}{CPU_SCOPE}"), 64)
         hit, miss, join, none = (e.new_label() for _ in range(4))
         e.fork(str(tag.eq(page).ref), hit, miss, likely=True)
         e.label(miss)
-        callback = e.let(f"load ptr, ptr {e.at('%cpu', B.ON_CODE_MISS)}")
-        made = e.let(f"call i64 {callback}(ptr %cpu, i64 {pc.ref})")
+        made = e.let(f"call {SLOW} i64 @{self.isa.name}_records(ptr %cpu, i64 {pc.ref})")
         e.fork(e.let(f"icmp eq i64 {made}, 0"), none, f"{join}m")
         e.label(none)
-        e.no_code(pc, pc)
+        e.no_code(pc)
         e.label(f"{join}m")
         e.goto(join)
         e.label(hit)
@@ -216,6 +218,7 @@ class Tier0:
         for name, first in (("run", "poll"), ("step", "step_0")):
             e = DirectEmitter(self.isa, self.shape)
             e.begin(f"hidden void @{self.isa.name}_{name}(ptr %cpu)")
+            e.modes_changed()  # registers may have been set from outside
             pc, bud, ctx = e.read(B.PC), e.read(B.BUDGET), e.read(B.CTX)
             for number in range(len(self.isa.contexts)):
                 target = first if number == 0 else f"{'dispatch' if name == 'run' else 'step'}_{number}"

@@ -28,6 +28,7 @@ _LoadHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, 
 _StoreHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 _MissHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
 _WriteHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+_ClockHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 
 _BUDGET = 1 << 60
 _GLIMPSE_S = 0.02
@@ -52,10 +53,11 @@ class NativeVcpu(Vcpu):
         self._words = {
             at: ctypes.c_uint64.from_address(self._pointer + at)
             for at in (B.IRQ_LINES, B.TRAPS, B.LIMIT, B.EXC, B.EXC_ADDR, B.PC, B.BUDGET, B.REASON, B.CTX,
-                       B.RESERVED_SIZE, B.MEMMAP, B.MEMMAP_COUNT, B.TRAP_PC, B.TRAP_MARK)}
+                       B.RESERVED_SIZE, B.MEMMAP, B.MEMMAP_COUNT, B.TRAP_PC, B.TRAP_MARK, B.TLB_DATA, B.TLB_CODE, B.TLB_USED,
+                       B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET)}
         self._pages = CodePages(native, code_limit)
         self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
-        self._drops: set[int] = set()  # guest addresses of pages that turned out to be data
+        self._drops: set[int] = set()  # physical addresses of pages that turned out to be data
         self._failure: BaseException | None = None
         self._executed = 0  # as of the last time outside of generated code
         self._outside = threading.Event()
@@ -63,6 +65,8 @@ class NativeVcpu(Vcpu):
         self._keep: list[object] = []
         self._ranges: list[RamRange] = []
         self._hooks()
+        self._words[B.TLB_DATA].value = self._pointer + native.shape.tlb
+        self._words[B.TLB_CODE].value = self._pointer + native.shape.code_tlb
         for number, edges in enumerate(native.scratch_templates):
             scratch = B.BASE + native.shape.scratch + native.shape.context_offset(number)
             self._map[scratch:scratch + len(edges)] = edges
@@ -75,6 +79,7 @@ class NativeVcpu(Vcpu):
         for at, kind, hook in (
             (B.ON_LOAD, _LoadHook, self._on_load), (B.ON_STORE, _StoreHook, self._on_store),
             (B.ON_CODE_MISS, _MissHook, self._on_code_miss), (B.ON_CODE_WRITE, _WriteHook, self._on_code_write),
+            (B.ON_CLOCK, _ClockHook, self._on_clock), (B.ON_NOTIFY, _WriteHook, self._on_notify),
         ):
             function = kind(hook)
             self._keep.append(function)
@@ -160,6 +165,7 @@ class NativeVcpu(Vcpu):
     def _once(self, function: Callable[[int], None], budget: int) -> Exit | None:
         """Into native code and back; an exit that its caller must know of."""
         self._service()
+        self._words[B.CLOCK_GETTIME].value = 0  # the clock may have stood meanwhile
         reason = self._enter(function, budget)
         if reason == B.FLUSH:
             self._flush_code()
@@ -199,8 +205,8 @@ class NativeVcpu(Vcpu):
                 flush = True
             else:
                 self._forget(*item)
-        for pc in self._drops:
-            page = self._pages.by_pc.get(pc)
+        for at in self._drops:
+            page = self._pages.by_phys.get(at)
             if page is not None:
                 self._pages.drop(page)
                 flush = True
@@ -267,10 +273,12 @@ class NativeVcpu(Vcpu):
 
     # -- translations
     def flush_tlb(self) -> None:
-        ctypes.memset(self._pointer + self._native.shape.tlb, 0xFF, B.TLB_ENTRIES * B.TLB_ENTRY)
+        shape = self._native.shape
+        ctypes.memset(self._pointer + shape.tlb, 0xFF, shape.modes * shape.tlb_size)
 
     def _flush_code_tlb(self) -> None:
-        ctypes.memset(self._pointer + self._native.shape.code_tlb, 0xFF, B.CODE_TLB_ENTRIES * B.CODE_TLB_ENTRY)
+        shape = self._native.shape
+        ctypes.memset(self._pointer + shape.code_tlb, 0xFF, shape.modes * shape.code_tlb_size)
 
     def _flush_code(self) -> None:
         self._pages.drop_all()
@@ -286,7 +294,7 @@ class NativeVcpu(Vcpu):
                     continue
                 made.misses += 1
                 if made.misses > _PATIENCE:
-                    self._drops.add(made.pc)
+                    self._drops.add(made.phys)
                     self._request(B.SERVICE)
 
     def _find(self, addr: int, size: int) -> RamRange | None:
@@ -320,11 +328,11 @@ class NativeVcpu(Vcpu):
         self._failure = error
         self._request(B.LEAVE)
 
-    def _on_code_miss(self, _: int, pc: int) -> int:
+    def _on_code_miss(self, _: int, addr: int) -> int:
         try:
             shape = self._native.shape
-            at = pc & -shape.page
-            page = self._pages.by_pc.get(at)
+            at = addr & -shape.page
+            page = self._pages.by_phys.get(at)
             if page is None:
                 found = self._find(at, shape.page)
                 if found is None:
@@ -337,14 +345,27 @@ class NativeVcpu(Vcpu):
                 marks = self._lines[id(found.ram)] + (number << PAGE_BITS - LINE_BITS)
                 page = self._pages.make(at, found.ram, number, found.host + at - found.start, marks)
                 self.flush_tlb()  # it may be written past the check so far
-            entry = (at >> self._native.isa.page_bits) % B.CODE_TLB_ENTRIES * B.CODE_TLB_ENTRY
-            row = self._pointer + shape.code_tlb + entry
-            ctypes.c_uint64.from_address(row).value = at
-            ctypes.c_uint64.from_address(row + 8).value = page.base
             return page.base
         except BaseException as error:
             self._broken(error)
             return 0
+
+    def _on_clock(self, _: int) -> int:
+        try:
+            offset = self._port.clock_offset()
+            if offset is not None:  # the next time without asking
+                self._words[B.CLOCK_OFFSET].value = offset & (1 << 64) - 1
+                self._words[B.CLOCK_GETTIME].value = self._native.clock_gettime
+            return self._port.clock_ns()
+        except BaseException as error:
+            self._broken(error)
+            return 0
+
+    def _on_notify(self, _: int, number: int, value: int) -> None:
+        try:
+            self._port.on_notify(number, value)
+        except BaseException as error:
+            self._broken(error)
 
     def _on_code_write(self, _: int, addr: int, size: int) -> None:
         try:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 #: kinds of fault that a memory access or a fetch can meet, as the ISA's ``fault`` routine gets them
 LOAD_FAULT, STORE_FAULT, FETCH_FAULT, LOAD_MISALIGNED, STORE_MISALIGNED = 1, 2, 3, 4, 5
+#: the same for a page that the translation refuses; a target's own kinds start at 16
+LOAD_PAGE, STORE_PAGE, FETCH_PAGE = 6, 7, 8
+#: what an address is translated for
+READ, WRITE, EXECUTE = 0, 1, 2
 
 #: atomic read-modify-write operations: (old, operand, width) -> new
 AMO: Mapping[str, Callable[[int, int, int], int]] = MappingProxyType({
@@ -130,6 +134,42 @@ class Emitter(ABC):
     def fence(self) -> None:
         """Orders all earlier memory accesses before all later ones."""
 
+    # -- address translation, for an ISA with ``mmu_modes``
+    @abstractmethod
+    def modes_changed(self) -> None:
+        """Something was set that the routine ``modes`` looks at."""
+
+    @abstractmethod
+    def flush_tlb(self, addr: V | None = None) -> None:
+        """Forgets this CPU's translations: all, or that of the page at virtual ``addr`` (in every mode)."""
+
+    @abstractmethod
+    def phys_load(self, addr: V, size: int, otherwise: Callable[[V], V | None]) -> V:
+        """``size`` bytes of RAM at physical ``addr`` (64 bits), for the routine ``translate``. Where there is no RAM,
+        ``otherwise`` (given LOAD_FAULT) ends the path or gives the value."""
+
+    @abstractmethod
+    def phys_swap(self, addr: V, old: V, new: V, otherwise: Callable[[V], V | None]) -> V:
+        """Compares RAM at physical ``addr`` with ``old`` and stores ``new`` where equal, atomically; width 1: whether."""
+
+    @abstractmethod
+    def mapped(self, phys: V, allowed: V | int, bits: V | int) -> None:
+        """Terminator of ``translate``: the address is ``phys`` (64 bits); ``allowed``: 1 read, 2 write, 4 execute; ``bits``:
+        log2 of the mapping's size, at least the ISA's page."""
+
+    @abstractmethod
+    def unmapped(self, kind: V | int) -> None:
+        """Terminator of ``translate``: the access fails with this kind of fault."""
+
+    # -- the host's side
+    @abstractmethod
+    def clock(self) -> V:
+        """Nanoseconds of the machine's virtual clock (64 bits)."""
+
+    @abstractmethod
+    def notify(self, number: int, value: V) -> None:
+        """Tells the CPU object (``CpuPort.on_notify``) ``value``, zero-extended to 64 bits: a compare register was set."""
+
     # -- control
     @abstractmethod
     def if_(self, c: V, then: Callable[[], object], other: Callable[[], object] | None = None) -> None: ...
@@ -175,6 +215,10 @@ class Emitter(ABC):
     @abstractmethod
     def flush_code(self) -> None:
         """Terminator: goes on with the next instruction, fetched anew, whoever wrote it."""
+
+    @abstractmethod
+    def refetch(self) -> None:
+        """Terminator: goes on with the next instruction, its address translated anew; interrupts are looked at."""
 
     @abstractmethod
     def routine(self, name: str, *args: V | int) -> None:

@@ -7,11 +7,14 @@ from typing import NoReturn, Protocol
 
 from ratite.core.isa.emitter import (
     AMO,
+    EXECUTE,
     FETCH_FAULT,
     LOAD_FAULT,
     LOAD_MISALIGNED,
+    READ,
     STORE_FAULT,
     STORE_MISALIGNED,
+    WRITE,
     Emitter,
 )
 from ratite.core.isa.isa import Isa
@@ -27,20 +30,32 @@ class MemoryFault(Exception):
 
 
 class EvalMemory(Protocol):
-    """The evaluator's memory. Addresses are physical; byte order is the CPU's. Each raises MemoryFault."""
+    """The evaluator's memory. Addresses are physical; byte order is the CPU's. Each raises MemoryFault, but ``clock``
+    (nanoseconds of the machine's time) and ``notify`` (see ``CpuPort.on_notify``)."""
 
     def load(self, addr: int, size: int) -> int: ...
     def store(self, addr: int, size: int, value: int) -> None: ...
     def fetch(self, addr: int, size: int) -> bytes: ...
     def is_ram(self, addr: int, size: int, for_write: bool) -> bool: ...
+    def clock(self) -> int: ...
+    def notify(self, number: int, value: int) -> None: ...
 
 
 class _Failed(Exception):
-    """An access failed; ``kind`` of the fault."""
+    """An access failed; ``kind`` of the fault, ``addr`` where it isn't the access' own."""
 
-    def __init__(self, kind: int) -> None:
-        super().__init__(kind)
+    def __init__(self, kind: int, addr: int | None = None) -> None:
+        super().__init__(kind, addr)
         self.kind = kind
+        self.addr = addr
+
+
+class _Mapped(Exception):
+    """The routine ``translate`` ended: a physical address."""
+
+    def __init__(self, phys: int) -> None:
+        super().__init__(phys)
+        self.phys = phys
 
 
 class _End(Exception):
@@ -68,7 +83,7 @@ class Evaluator(Emitter):
         self.executed = 0
         self.traps = 0
         self.irq_lines = 0
-        self.reservation: tuple[int, int, int] | None = None  # address, size, value
+        self.reservation: tuple[int, int, int, int] | None = None  # virtual and physical address, size, value
         self.panic_info: tuple[int, int] = (0, 0)  # kind, address of the fetch that had no way on
         self._prepared: dict[tuple[str, bytes], tuple[Callable[..., object], object]] = {}
         self._lines_seen = 0
@@ -113,21 +128,28 @@ class Evaluator(Emitter):
         return False
 
     def _fetch(self) -> bytes:
-        """The instruction's bytes; raises _End when the fetch trapped; none at all is a panic."""
-        pc, n = self.pc_value, self.isa.parcel
+        """The instruction's bytes; raises _End when the fetch trapped; none at all is a panic: the handler of a trap can't
+        be fetched in mode 0, in which no other handler can help."""
+        addr, n = self.pc_value, self.isa.parcel
         try:
-            addr = pc
-            raw = self.memory.fetch(pc, n)
+            raw = self._parcel(addr)
             length = self.isa.length_of(int.from_bytes(raw, "big" if self.isa.big_endian else "little"))
             while len(raw) < length:
-                addr = (pc + len(raw)) & self.mask
-                raw += self.memory.fetch(addr, n)
+                addr = (self.pc_value + len(raw)) & self.mask
+                raw += self._parcel(addr)
+            assert len(raw) % n == 0
             return raw
-        except MemoryFault:
-            if not self.trapped:
-                self._fault(FETCH_FAULT, addr)
-            self.panic_info = (FETCH_FAULT, addr)
+        except _Failed as failure:
+            if not self.trapped or self._modes()[1]:
+                self._fault(failure.kind, addr)
+            self.panic_info = (failure.kind, addr)
             return b""
+
+    def _parcel(self, addr: int) -> bytes:
+        try:
+            return self.memory.fetch(self._translate(addr, EXECUTE), self.isa.parcel)
+        except MemoryFault:
+            raise _Failed(FETCH_FAULT) from None
 
     def _prepare(self, raw: bytes) -> tuple[Callable[..., object], object]:
         """Semantics and what they are called with, kept by the instruction's bytes."""
@@ -220,7 +242,7 @@ class Evaluator(Emitter):
 
     def _failed(self, failure: _Failed, addr: int, otherwise: Callable[[V], V | None] | None) -> V:
         if otherwise is None:
-            self._fault(failure.kind, addr)
+            self._fault(failure.kind, addr if failure.addr is None else failure.addr)
         value = otherwise(self.const(failure.kind))
         assert value is not None, "otherwise must end the instruction or give the value"
         return value
@@ -233,23 +255,66 @@ class Evaluator(Emitter):
         if not self.memory.is_ram(addr, size, kind == STORE_FAULT):
             raise _Failed(kind)
 
-    def _read(self, addr: int, size: int, kind: int = LOAD_FAULT) -> int:
+    def _modes(self) -> tuple[int, int]:
+        """The modes of data accesses and of fetches."""
+        if not self.isa.mmu_modes:
+            return 0, 0
+        data, fetch = self.isa.routines["modes"](self)  # type: ignore[misc]  # the ISA promises a pair
+        return int(data.ref), int(fetch.ref)
+
+    def _translate(self, addr: int, access: int) -> int:
+        """The physical address; raises _Failed."""
+        if not self.isa.mmu_modes:
+            return addr
+        mode = self._modes()[access == EXECUTE]
         try:
-            return self.memory.load(addr, size)
+            self.isa.routines["translate"](self, self.const(addr), self.const(access), self.const(mode))
+        except _Mapped as found:
+            return found.phys
+        raise AssertionError("the routine 'translate' must end in mapped or unmapped")
+
+    def _pieces(self, addr: int, size: int, access: int) -> list[tuple[int, int]]:
+        """(physical address, bytes) of an access: one piece, or single bytes where a translated one leaves its page."""
+        if not self.isa.mmu_modes:
+            return [(addr, size)]
+        page = 1 << self.isa.page_bits
+        inside = page - addr % page
+        first = self._translate(addr, access)
+        if size <= inside:
+            return [(first, size)]
+        second = (addr + inside) & self.mask
+        try:
+            other = self._translate(second, access)
+        except _Failed as failure:
+            raise _Failed(failure.kind, second) from None
+        return [(first + k if k < inside else other + k - inside, 1) for k in range(size)]
+
+    def _read(self, phys: int, size: int, kind: int = LOAD_FAULT) -> int:
+        try:
+            return self.memory.load(phys, size)
         except MemoryFault:
             raise _Failed(kind) from None
 
-    def _write(self, addr: int, size: int, value: int) -> None:
+    def _write(self, phys: int, size: int, value: int) -> None:
         try:
-            self.memory.store(addr, size, value)
+            self.memory.store(phys, size, value)
         except MemoryFault:
             raise _Failed(STORE_FAULT) from None
+
+    def _shifts(self, size: int, pieces: list[tuple[int, int]]) -> list[int]:
+        """Where each piece stands in the value."""
+        if len(pieces) == 1:
+            return [0]
+        return [8 * (size - 1 - k if self.isa.big_endian else k) for k in range(size)]
 
     def load(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
         at = int(addr.ref)
         try:
             self._aligned(at, size, LOAD_MISALIGNED)
-            return V(self, self._read(at, size), 8 * size)
+            pieces = self._pieces(at, size, READ)
+            shifts = self._shifts(size, pieces)
+            value = sum(self._read(phys, n) << shift for (phys, n), shift in zip(pieces, shifts, strict=True))
+            return V(self, value, 8 * size)
         except _Failed as failure:
             return self._failed(failure, at, otherwise)
 
@@ -257,21 +322,24 @@ class Evaluator(Emitter):
         at, size = int(addr.ref), value.width // 8
         try:
             self._aligned(at, size, STORE_MISALIGNED)
-            self._write(at, size, int(value.ref))
+            pieces = self._pieces(at, size, WRITE)
+            for (phys, n), shift in zip(pieces, self._shifts(size, pieces), strict=True):
+                self._write(phys, n, int(value.ref) >> shift & (1 << 8 * n) - 1)
         except _Failed as failure:
             if otherwise is None:
-                self._fault(failure.kind, at)
+                self._fault(failure.kind, at if failure.addr is None else failure.addr)
             otherwise(self.const(failure.kind))
 
     def load_reserved(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
         at = int(addr.ref)
         try:
             self._aligned(at, size, LOAD_MISALIGNED, atomic=True)
-            self._in_ram(at, size, LOAD_FAULT)
-            value = self._read(at, size)
+            phys = self._translate(at, READ)
+            self._in_ram(phys, size, LOAD_FAULT)
+            value = self._read(phys, size)
         except _Failed as failure:
             return self._failed(failure, at, otherwise)
-        self.reservation = (at, size, value)
+        self.reservation = (at, phys, size, value)
         return V(self, value, 8 * size)
 
     def store_conditional(self, addr: V, value: V, otherwise: Callable[[V], V | None] | None = None) -> V:
@@ -279,12 +347,13 @@ class Evaluator(Emitter):
         try:
             self._aligned(at, size, STORE_MISALIGNED, atomic=True)
             held, self.reservation = self.reservation, None
-            if held is None or held[:2] != (at, size):
+            if held is None or (held[0], held[2]) != (at, size):
                 return V(self, 0, 1)
-            self._in_ram(at, size, STORE_FAULT)
-            if self._read(at, size, STORE_FAULT) != held[2]:
+            phys = self._translate(at, WRITE)
+            self._in_ram(phys, size, STORE_FAULT)
+            if phys != held[1] or self._read(phys, size, STORE_FAULT) != held[3]:
                 return V(self, 0, 1)
-            self._write(at, size, int(value.ref))
+            self._write(phys, size, int(value.ref))
         except _Failed as failure:
             return self._failed(failure, at, otherwise)
         return V(self, 1, 1)
@@ -296,12 +365,51 @@ class Evaluator(Emitter):
         at, width = int(addr.ref), value.width
         try:
             self._aligned(at, width // 8, STORE_MISALIGNED, atomic=True)
-            self._in_ram(at, width // 8, STORE_FAULT)
-            old = self._read(at, width // 8, STORE_FAULT)
-            self._write(at, width // 8, AMO[op](old, int(value.ref), width) & ((1 << width) - 1))
+            phys = self._translate(at, WRITE)
+            self._in_ram(phys, width // 8, STORE_FAULT)
+            old = self._read(phys, width // 8, STORE_FAULT)
+            self._write(phys, width // 8, AMO[op](old, int(value.ref), width) & ((1 << width) - 1))
         except _Failed as failure:
             self._fault(failure.kind, at)
         return V(self, old, width)
+
+    # -- address translation: nothing is kept, so nothing goes stale
+    def modes_changed(self) -> None:
+        """The routine is asked at every access."""
+
+    def flush_tlb(self, addr: V | None = None) -> None:
+        """There is none."""
+
+    def phys_load(self, addr: V, size: int, otherwise: Callable[[V], V | None]) -> V:
+        at = int(addr.ref)
+        try:
+            self._in_ram(at, size, LOAD_FAULT)
+            return V(self, self._read(at, size), 8 * size)
+        except _Failed as failure:
+            return self._failed(failure, at, otherwise)
+
+    def phys_swap(self, addr: V, old: V, new: V, otherwise: Callable[[V], V | None]) -> V:
+        at, size = int(addr.ref), old.width // 8
+        try:
+            self._in_ram(at, size, STORE_FAULT)
+            equal = self._read(at, size) == old.ref
+            if equal:
+                self._write(at, size, int(new.ref))
+            return V(self, int(equal), 1)
+        except _Failed as failure:
+            return self._failed(failure, at, otherwise)
+
+    def mapped(self, phys: V, allowed: V | int, bits: V | int) -> None:
+        raise _Mapped(int(phys.ref))
+
+    def unmapped(self, kind: V | int) -> None:
+        raise _Failed(kind if isinstance(kind, int) else int(kind.ref))
+
+    def clock(self) -> V:
+        return V(self, self.memory.clock() & (1 << 64) - 1, 64)
+
+    def notify(self, number: int, value: V) -> None:
+        self.memory.notify(number, int(value.ref))
 
     def fence(self) -> None:
         """One access at a time is in order already."""
@@ -353,6 +461,9 @@ class Evaluator(Emitter):
     def flush_code(self) -> None:
         self._end()
 
+    def refetch(self) -> None:
+        self._end()
+
     def routine(self, name: str, *args: V | int) -> None:
         self.isa.routines[name](self, *(self.const(a) if isinstance(a, int) else a for a in args))
         raise AssertionError(f"the routine {name!r} must end in a terminator")
@@ -372,6 +483,12 @@ class _NoMemory:
 
     def is_ram(self, addr: int, size: int, for_write: bool) -> bool:
         return False
+
+    def clock(self) -> int:
+        return 0
+
+    def notify(self, number: int, value: int) -> None:
+        """Nobody listens."""
 
 
 def folder(isa: Isa) -> Evaluator:

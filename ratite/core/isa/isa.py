@@ -58,12 +58,13 @@ class Isa:
 
     name: qualifies native symbols; word: bits; big_endian: of code and data; parcel: bytes instructions are aligned to;
     lengths: ((mask, match, bytes), …) tested on the first parcel, else ``default_length``; contexts: names of execution
-    contexts besides the normal one "". ``pc_relative`` operands must have a slot "imm"."""
+    contexts besides the normal one "". ``pc_relative`` operands must have a slot "imm". ``mmu_modes``: ways in which addresses
+    are translated; 0: they are physical."""
 
     def __init__(
         self, name: str, *, word: int, big_endian: bool, fields: Mapping[str, Field], state: Sequence[StateField],
         parcel: int, default_length: int, lengths: Sequence[tuple[int, int, int]] = (), contexts: Sequence[str] = (),
-        page_bits: int = 12, misaligned: str = "native",
+        page_bits: int = 12, misaligned: str = "native", mmu_modes: int = 0,
     ) -> None:
         if misaligned not in ("native", "fault"):
             raise ValueError(f"misaligned must be 'native' or 'fault', not {misaligned!r}")
@@ -78,6 +79,7 @@ class Isa:
         self.contexts = ("", *contexts)
         self.page_bits = page_bits
         self.misaligned = misaligned
+        self.mmu_modes = mmu_modes
         self.insns: list[Insn] = []
         self.routines: dict[str, Routine] = {}
         self.by_name: dict[str, Insn] = {}
@@ -117,7 +119,10 @@ class Isa:
         """Declares a shared piece of semantics ``f(e, *args)`` that ends in a terminator. Some names have a meaning:
         ``illegal(e, word)`` for an encoding that isn't there, ``fault(e, kind, addr)`` for an access that failed,
         ``interrupt(e)``, which takes a deliverable interrupt or comes back (it may not be asked while no line is set).
-        ``wake(e)`` gives a value of width 1: whether a halted CPU should go on."""
+        ``wake(e)`` gives a value of width 1: whether a halted CPU should go on.
+
+        With ``mmu_modes``: ``modes(e)`` gives two values, the modes in which data accesses and fetches are translated now;
+        ``translate(e, addr, access, mode)`` (words; ``access``: READ, WRITE, EXECUTE) ends in ``mapped`` or ``unmapped``."""
 
         def declare(f: Routine) -> Routine:
             self.routines[name] = f
