@@ -180,7 +180,7 @@ def _translate(isa: Isa, shape: B.Shape) -> Path:
 def _modes(isa: Isa, shape: B.Shape) -> Path:
     """Takes the TLBs of the modes that the state asks for."""
     e = Path(isa, shape, "modes", result="void")
-    data, code = isa.routines["modes"](e)  # type: ignore[misc]  # the ISA promises a pair
+    data, code = isa.modes(e)
     cpu = e.v(e.let("ptrtoint ptr %cpu to i64"), 64)
     for mode, number, pointer, start, size in (
         (data, B.MODE_DATA, B.TLB_DATA, shape.tlb, shape.tlb_size),

@@ -214,7 +214,7 @@ class NativeVcpu(Vcpu):
             self._flush_code_tlb()
             self._drops.clear()
         if flush:
-            self.flush_tlb()
+            self._flush_data_tlb()
 
     def has_work(self) -> bool:
         return bool(self._native.wake(self._pointer))
@@ -252,6 +252,7 @@ class NativeVcpu(Vcpu):
         for at in (B.EXC, B.CTX, B.RESERVED_SIZE):
             self._words[at].value = 0
         self._words[B.TRAP_PC].value = (1 << 64) - 1
+        self.flush_tlb()
         self.set("pc", pc)
 
     @property
@@ -273,6 +274,12 @@ class NativeVcpu(Vcpu):
 
     # -- translations
     def flush_tlb(self) -> None:
+        self._flush_data_tlb()
+        if self._native.shape.modes > 1:  # else addresses of code are physical, and records outlive it
+            self._flush_code_tlb()
+
+    def _flush_data_tlb(self) -> None:
+        """What may be written past the check is found out anew."""
         shape = self._native.shape
         ctypes.memset(self._pointer + shape.tlb, 0xFF, shape.modes * shape.tlb_size)
 
@@ -344,7 +351,7 @@ class NativeVcpu(Vcpu):
                 number = offset >> PAGE_BITS
                 marks = self._lines[id(found.ram)] + (number << PAGE_BITS - LINE_BITS)
                 page = self._pages.make(at, found.ram, number, found.host + at - found.start, marks)
-                self.flush_tlb()  # it may be written past the check so far
+                self._flush_data_tlb()  # it may be written past the check so far
             return page.base
         except BaseException as error:
             self._broken(error)

@@ -259,7 +259,7 @@ class Evaluator(Emitter):
         """The modes of data accesses and of fetches."""
         if not self.isa.mmu_modes:
             return 0, 0
-        data, fetch = self.isa.routines["modes"](self)  # type: ignore[misc]  # the ISA promises a pair
+        data, fetch = self.isa.modes(self)
         return int(data.ref), int(fetch.ref)
 
     def _translate(self, addr: int, access: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.pattern import Field, Pattern
@@ -129,6 +129,10 @@ class Isa:
             return f
 
         return declare
+
+    def modes(self, e: Emitter) -> tuple[V, V]:
+        """What the routine ``modes`` gives: the modes of data accesses and of fetches."""
+        return cast("tuple[V, V]", self.routines["modes"](e))
 
     def _add(self, insn: Insn) -> None:
         if insn.name in self.by_name:
