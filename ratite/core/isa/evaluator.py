@@ -273,35 +273,36 @@ class Evaluator(Emitter):
             return found.phys
         raise AssertionError("the routine 'translate' must end in mapped or unmapped")
 
-    def _pieces(self, addr: int, size: int, access: int) -> list[tuple[int, int]]:
-        """(physical address, bytes) of an access: one piece, or single bytes where a translated one leaves its page."""
+    def _pieces(self, addr: int, size: int, access: int) -> list[tuple[int, int, int]]:
+        """(physical address, bytes, address of a fault) of an access: one piece, or bytes where a translated one leaves its
+        page."""
         if not self.isa.mmu_modes:
-            return [(addr, size)]
+            return [(addr, size, addr)]
         page = 1 << self.isa.page_bits
         inside = page - addr % page
         first = self._translate(addr, access)
         if size <= inside:
-            return [(first, size)]
+            return [(first, size, addr)]
         second = (addr + inside) & self.mask
         try:
             other = self._translate(second, access)
         except _Failed as failure:
             raise _Failed(failure.kind, second) from None
-        return [(first + k if k < inside else other + k - inside, 1) for k in range(size)]
+        return [(first + k, 1, addr) if k < inside else (other + k - inside, 1, second) for k in range(size)]
 
-    def _read(self, phys: int, size: int, kind: int = LOAD_FAULT) -> int:
+    def _read(self, phys: int, size: int, kind: int = LOAD_FAULT, told: int | None = None) -> int:
         try:
             return self.memory.load(phys, size)
         except MemoryFault:
-            raise _Failed(kind) from None
+            raise _Failed(kind, told) from None
 
-    def _write(self, phys: int, size: int, value: int) -> None:
+    def _write(self, phys: int, size: int, value: int, told: int | None = None) -> None:
         try:
             self.memory.store(phys, size, value)
         except MemoryFault:
-            raise _Failed(STORE_FAULT) from None
+            raise _Failed(STORE_FAULT, told) from None
 
-    def _shifts(self, size: int, pieces: list[tuple[int, int]]) -> list[int]:
+    def _shifts(self, size: int, pieces: list[tuple[int, int, int]]) -> list[int]:
         """Where each piece stands in the value."""
         if len(pieces) == 1:
             return [0]
@@ -313,7 +314,9 @@ class Evaluator(Emitter):
             self._aligned(at, size, LOAD_MISALIGNED)
             pieces = self._pieces(at, size, READ)
             shifts = self._shifts(size, pieces)
-            value = sum(self._read(phys, n) << shift for (phys, n), shift in zip(pieces, shifts, strict=True))
+            value = 0
+            for (phys, n, told), shift in zip(pieces, shifts, strict=True):
+                value |= self._read(phys, n, LOAD_FAULT, told) << shift
             return V(self, value, 8 * size)
         except _Failed as failure:
             return self._failed(failure, at, otherwise)
@@ -323,8 +326,8 @@ class Evaluator(Emitter):
         try:
             self._aligned(at, size, STORE_MISALIGNED)
             pieces = self._pieces(at, size, WRITE)
-            for (phys, n), shift in zip(pieces, self._shifts(size, pieces), strict=True):
-                self._write(phys, n, int(value.ref) >> shift & (1 << 8 * n) - 1)
+            for (phys, n, told), shift in zip(pieces, self._shifts(size, pieces), strict=True):
+                self._write(phys, n, int(value.ref) >> shift & (1 << 8 * n) - 1, told)
         except _Failed as failure:
             if otherwise is None:
                 self._fault(failure.kind, at if failure.addr is None else failure.addr)
