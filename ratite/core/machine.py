@@ -172,9 +172,10 @@ class Machine:
         place = self.tree.peripheral
         if id in place.children:
             raise GenericError(f"Duplicate device ID '{id}'")
-        if self.phase == READY and not row.data["hotplug"]:
-            raise GenericError(f"Device '{driver}' does not support hotplugging")
         obj = self.registry.create(driver, id)
+        if self.phase == READY and not obj.HOTPLUG:
+            obj.machine = self
+            raise GenericError(obj.hotplug_refusal(props))
         self.assembly.add(obj, place, props)
         return obj
 

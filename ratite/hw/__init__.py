@@ -12,4 +12,6 @@ TYPES = (
     "ratite.hw.misc.unimplemented:Unimplemented",
     "ratite.hw.misc.xlnx_mailbox:XlnxMailbox",
     "ratite.hw.timer.xlnx_timer:XlnxTimer",
+    "ratite.hw.virtio.mmio:VirtioMmio",
+    "ratite.hw.virtio.rng:VirtioRngDevice",
 )

@@ -1,4 +1,4 @@
-"""Backends of the host: chardevs.  `ChardevSet` (set.py) is a machine's collection of them."""
+"""Backends of the host: chardevs, sources of randomness.  `ChardevSet` (set.py) is a machine's collection of them."""
 
 # Types of this package, for the manifest.
 TYPES = (
@@ -8,6 +8,8 @@ TYPES = (
     "ratite.core.backends.file:StdioChardev",
     "ratite.core.backends.pty:PtyChardev",
     "ratite.core.backends.ringbuf:RingbufChardev",
+    "ratite.core.backends.rng:RngBuiltin",
+    "ratite.core.backends.rng:RngRandom",
     "ratite.core.backends.set:ChardevSet",
     "ratite.core.backends.socket:SocketChardev",
 )

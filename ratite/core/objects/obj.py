@@ -286,6 +286,10 @@ class Obj:
 
     # -- what machine asks
 
+    def hotplug_refusal(self, props: Mapping[str, Any]) -> str:
+        """Why device_add into a started machine is refused, for types without HOTPLUG; `machine` is set."""
+        return f"Device '{self.TYPE}' does not support hotplugging"
+
     def host_memory(self) -> int:
         """Bytes of host memory that the object holds for the guest, or will once it is wired."""
         return 0
