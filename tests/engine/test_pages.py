@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 
 from ratite.core.accel.base import Exit, RamRange
@@ -116,3 +117,49 @@ def test_data_beside_code_gets_fast_again(library: NativeLibrary) -> None:
     assert int.from_bytes(ram.map[PAGE + 0x100:PAGE + 0x104], "little") in (99998, 99999)
     assert ram.code.pages[1] == 0
     cpu.close()
+
+
+def test_fresh_code_keeps_what_nobody_can_have_changed(library: NativeLibrary) -> None:
+    """Code of a page that only this CPU can write is exact at any time: asking for fresh code drops nothing."""
+    native = library.get(ToyPort.ISA, CONFIG)
+    isa = native.isa
+    ram = ToyRam(2 * PAGE)
+    cpu = NativeVcpu(native, ToyPort(ram), BusError, 1 << 20)
+    code = isa.assemble("addi", rd=1, rs=1, imm=1) + isa.assemble("sync") + isa.assemble("jr", rs=2)
+    ram.map[:len(code)] = code
+    cpu.reset(0x1000)
+    cpu.set("r", 0x1000, 2)
+    cpu.advance(20)
+    page = cpu._pages.by_phys[0x1000]
+    before = ctypes.string_at(page.base, native.shape.records)
+    cpu.advance(20)
+    assert cpu._pages.by_phys[0x1000] is page
+    assert ctypes.string_at(page.base, native.shape.records) == before
+    cpu.close()
+
+
+def test_fresh_code_sees_a_store_past_an_entry_that_was_to_go(library: NativeLibrary) -> None:
+    """The other CPU could still write the page unseen while this one decoded it."""
+    native = library.get(ToyPort.ISA, CONFIG)
+    isa = native.isa
+    ram = ToyRam(2 * PAGE)
+    cpu, other = (NativeVcpu(native, ToyPort(ram), BusError, 1 << 20) for _ in range(2))
+    other._outside.clear()  # as if it ran
+    code = isa.assemble("addi", rd=1, rs=0, imm=1) + isa.assemble("jr", rs=2)
+    ram.map[:len(code)] = code
+    ram.map[0x100:0x104] = isa.assemble("sync") + isa.assemble("jr", rs=2)
+    cpu.reset(0x1000)
+    cpu.set("r", 0x1000, 2)
+
+    def seen(value: int, fresh: bool) -> int:
+        ram.map[:4] = isa.assemble("addi", rd=1, rs=0, imm=value)  # as a store past the check does
+        cpu.set("pc", 0x1100 if fresh else 0x1000)
+        cpu.advance(8)
+        return cpu.get("r", 1)
+
+    assert [seen(1, False), seen(2, False), seen(3, True), seen(4, True)] == [1, 1, 3, 4]
+    other._service()
+    assert [seen(5, True), seen(6, True)] == [5, 5]
+    assert not cpu._young
+    for each in (cpu, other):
+        each.close()

@@ -14,12 +14,14 @@ _CHUNK_PAGES = 32
 
 
 class CodePage:
-    """``base``: host address of its records; ``phys``: physical address; ``ram``/``page``: the RAM page it was made from."""
+    """``base``: host address of its records; ``phys``: physical address; ``ram``/``page``: the RAM page it was made from;
+    ``generation``: see CodeMarks."""
 
-    __slots__ = ("base", "misses", "page", "phys", "ram")
+    __slots__ = ("base", "generation", "misses", "page", "phys", "ram")
 
-    def __init__(self, base: int, phys: int, ram: RamBlock, page: int) -> None:
+    def __init__(self, base: int, phys: int, ram: RamBlock, page: int, generation: int) -> None:
         self.base = base
+        self.generation = generation
         self.phys = phys
         self.ram = ram
         self.page = page
@@ -47,7 +49,7 @@ class CodePages:
     def make(self, phys: int, ram: RamBlock, page: int, host: int, marks: int) -> CodePage:
         """Records for the page at physical address ``phys``, whose bytes are at ``host`` and whose lines' code marks are at
         ``marks``, none decoded yet."""
-        ram.code.enter(page)
+        generation = ram.code.enter(page)
         if not self._free:
             chunk = mmap.mmap(-1, self._size * _CHUNK_PAGES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             start = ctypes.addressof(ctypes.c_char.from_buffer(chunk))
@@ -57,7 +59,7 @@ class CodePages:
         ctypes.memmove(base, self._native.page_template, self._native.shape.records)
         ctypes.c_uint64.from_address(base - PAGE_HEADER).value = host
         ctypes.c_uint64.from_address(base - PAGE_HEADER + 8).value = marks
-        made = self.by_phys[phys] = CodePage(base, phys, ram, page)
+        made = self.by_phys[phys] = CodePage(base, phys, ram, page, generation)
         self._by_ram.setdefault((id(ram), page), []).append(made)
         return made
 

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from ratite.core.accel.base import CpuPort, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.engine import block as B
 from ratite.core.engine.native import NativeIsa
-from ratite.core.engine.pages import CodePages
+from ratite.core.engine.pages import CodePage, CodePages
 from ratite.core.isa.emitter import LOAD_FAULT, STORE_FAULT
 from ratite.core.isa.state import StateField
 from ratite.core.memory.code import LINE_BITS, PAGE_BITS
@@ -57,6 +57,8 @@ class NativeVcpu(Vcpu):
                        B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET)}
         self._pages = CodePages(native, code_limit)
         self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
+        self._made: dict[int, _MadeHook] = {}  # by RAM
+        self._young: list[CodePage] = []  # that may have missed a store of another CPU
         self._drops: set[int] = set()  # physical addresses of pages that turned out to be data
         self._failure: BaseException | None = None
         self._executed = 0  # as of the last time outside of generated code
@@ -107,13 +109,16 @@ class NativeVcpu(Vcpu):
         self._words[B.MEMMAP_COUNT].value = len(self._ranges)
         for ram in {id(r.ram): r.ram for r in self._ranges}.values():
             ram.code.on_write.append(_RamHook(self, ram))
-            ram.code.on_made.append(self._code_made)
+            hook = _MadeHook(self, ram)
+            self._made[id(ram)] = hook
+            ram.code.on_made.append(hook)
         self.flush_tlb()
 
     def _unwatch(self) -> None:
         for ram in {id(r.ram): r.ram for r in self._ranges}.values():
             ram.code.on_write[:] = [h for h in ram.code.on_write if getattr(h, "owner", None) is not self]
-            ram.code.on_made[:] = [h for h in ram.code.on_made if h != self._code_made]
+            ram.code.on_made[:] = [h for h in ram.code.on_made if getattr(h, "owner", None) is not self]
+        self._made.clear()
 
     # -- other threads
     def kick(self) -> None:
@@ -131,9 +136,15 @@ class NativeVcpu(Vcpu):
         self._stale.append((ram, offset, size))
         self._request(B.SERVICE)
 
-    def _code_made(self, page: int) -> None:
+    def code_made(self) -> None:
+        """A page has become code: what may be written past the check is to be found out anew."""
         self._stale.append(None)
         self._request(B.SERVICE)
+
+    @property
+    def outside(self) -> bool:
+        """Whether the CPU is not in generated code; it serves requests before it goes there."""
+        return self._outside.is_set()
 
     # -- running
     def run(self) -> Exit:
@@ -168,7 +179,7 @@ class NativeVcpu(Vcpu):
         self._words[B.CLOCK_GETTIME].value = 0  # the clock may have stood meanwhile
         reason = self._enter(function, budget)
         if reason == B.FLUSH:
-            self._flush_code()
+            self._refresh()
         elif reason == B.HALTED:
             return Exit(Exit.HALT)
         elif reason == B.KICKED:
@@ -199,6 +210,7 @@ class NativeVcpu(Vcpu):
         """What others asked for; the vCPU is outside of generated code."""
         self._map[B.BASE + B.EXIT_REQUEST + B.SERVICE] = 0
         flush = False
+        reached = [(hook, hook.ram.code.generation) for hook in self._made.values()]  # before the requests are read
         while self._stale:
             item = self._stale.popleft()
             if item is None:
@@ -215,6 +227,16 @@ class NativeVcpu(Vcpu):
             self._drops.clear()
         if flush:
             self._flush_data_tlb()
+        for hook, generation in reached:
+            hook.reached = generation
+
+    def _refresh(self) -> None:
+        """The guest asks for code as it stands. Stores that were seen are in ``_stale`` by now; a page in which one may have
+        gone unseen is decoded anew, and grows up once nobody can write it unseen any more."""
+        for page in self._young:
+            if self._pages.by_phys.get(page.phys) is page:
+                self._pages.forget_bytes(page, 0, self._native.shape.page)
+        self._young = [page for page in self._young if not page.ram.code.settled(page.generation, self._made[id(page.ram)])]
 
     def has_work(self) -> bool:
         return bool(self._native.wake(self._pointer))
@@ -289,6 +311,7 @@ class NativeVcpu(Vcpu):
 
     def _flush_code(self) -> None:
         self._pages.drop_all()
+        self._young.clear()
         self._flush_code_tlb()
 
     def _forget(self, ram: RamBlock, offset: int, size: int) -> None:
@@ -351,6 +374,8 @@ class NativeVcpu(Vcpu):
                 number = offset >> PAGE_BITS
                 marks = self._lines[id(found.ram)] + (number << PAGE_BITS - LINE_BITS)
                 page = self._pages.make(at, found.ram, number, found.host + at - found.start, marks)
+                if len(found.ram.code.on_made) > 1:
+                    self._young.append(page)
                 self._flush_data_tlb()  # it may be written past the check so far
             return page.base
         except BaseException as error:
@@ -391,6 +416,23 @@ class NativeVcpu(Vcpu):
     def close(self) -> None:
         self._unwatch()
         self._pages.close()
+
+
+class _MadeHook:
+    """What a RAM calls when a page has become code. ``reached``: the last generation whose write entries are gone."""
+
+    __slots__ = ("owner", "ram", "reached")
+
+    def __init__(self, owner: NativeVcpu, ram: RamBlock) -> None:
+        self.owner = owner
+        self.ram = ram
+        self.reached = ram.code.generation
+
+    def __call__(self, page: int, generation: int) -> None:
+        self.owner.code_made()
+
+    def settled(self, generation: int) -> bool:
+        return self.reached >= generation or self.owner.outside
 
 
 class _RamHook:

@@ -3,26 +3,41 @@
 A page's count says how many CPUs have it decoded; while it isn't 0 no CPU may write the page past its slow path. A line's
 mark says that an instruction in it was decoded, so that data beside code costs little: only a store into a marked line
 is told to the CPUs. Native code reads both tables and sets line marks; everything else goes through the methods.
+
+A CPU that decodes a page cannot wait until every other one has stopped writing it past the slow path. So each such page has
+a generation: until all others have settled it (their TLBs were flushed since), what was decoded may have missed a store, and
+an instruction that asks for fresh code makes it anew (``settled``).
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 PAGE_BITS = 12
 LINE_BITS = 6
 _MOST = 255
 
 WriteHook = Callable[[int, int], None]
-MadeHook = Callable[[int], None]
+
+
+class MadeHook(Protocol):
+    """A CPU that writes the RAM past its slow path."""
+
+    def __call__(self, page: int, generation: int) -> None:
+        """A page has just become code: its write entries must go."""
+
+    def settled(self, generation: int) -> bool:
+        """Whether those of every page made up to ``generation`` are gone, or will be before the CPU's next store."""
 
 
 class CodeMarks:
     """``pages``: a count a page of 4 KiB; ``lines``: a mark a line of 64 bytes; ``on_write``: called with offset and size
-    of a write into code; ``on_made``: called with the number of a page that has just become code. Any thread."""
+    of a write into code; ``on_made``: told of pages that have just become code; ``generation``: of the last of them. Any
+    thread."""
 
-    __slots__ = ("_lock", "lines", "on_made", "on_write", "pages")
+    __slots__ = ("_lock", "generation", "lines", "on_made", "on_write", "pages")
 
     def __init__(self, size: int) -> None:
         count = size + (1 << PAGE_BITS) - 1 >> PAGE_BITS
@@ -30,17 +45,25 @@ class CodeMarks:
         self.lines = bytearray(count << PAGE_BITS - LINE_BITS)
         self.on_write: list[WriteHook] = []
         self.on_made: list[MadeHook] = []
+        self.generation = 0
         self._lock = threading.Lock()
 
-    def enter(self, page: int) -> None:
-        """A CPU is about to decode a page."""
+    def enter(self, page: int) -> int:
+        """A CPU is about to decode a page; the generation that must be settled before what it reads is sure."""
         with self._lock:
             fresh = not self.pages[page]
+            self.generation += fresh
+            generation = self.generation
             if self.pages[page] < _MOST:
                 self.pages[page] += 1
         if fresh:
             for hook in tuple(self.on_made):
-                hook(page)
+                hook(page, generation)
+        return generation
+
+    def settled(self, generation: int, but: MadeHook) -> bool:
+        """Whether no CPU other than ``but`` may still write pages of ``generation`` unseen."""
+        return all(hook is but or hook.settled(generation) for hook in tuple(self.on_made))
 
     def leave(self, page: int) -> None:
         """A CPU has forgotten a page. A count that has once been full stays: nobody knows any more."""
