@@ -72,6 +72,23 @@ class PortMemory:
         except self._bus_error:
             raise MemoryFault from None
 
+    def _row(self, addr: int) -> tuple[RamRange, int]:
+        """The range that holds ``addr``, and the offset in its RAM."""
+        for start, end, _, r in self._rows:
+            if start <= addr < end:
+                return r, addr - start + r.offset
+        raise MemoryFault
+
+    def reserve(self, addr: int) -> int:
+        """A token for the line of RAM at ``addr``."""
+        r, offset = self._row(addr)
+        return r.ram.code.reserved.take(offset)
+
+    def reserved(self, addr: int, token: int) -> bool:
+        """Whether nothing was stored into the line since."""
+        r, offset = self._row(addr)
+        return r.ram.code.reserved.give(offset, token)
+
     def clock(self) -> int:
         """Virtual nanoseconds."""
         return self._port.clock_ns()

@@ -57,13 +57,17 @@ LEAVE, LOOK, SERVICE = 0, 1, 2  # bytes of EXIT_REQUEST
 # reasons
 KICKED, HALTED, OUT_OF_BUDGET, PANICKED, FLUSH, SERVED = 1, 2, 3, 4, 5, 6
 
+RESERVED_WORD = -344  # what the line's reservation said when it was taken
+LINE_WORD = -352  # address of the reservations' word of the line that ``ram`` found last
+
 # memory map rows: start, last, addend (host - guest), addresses of the code marks (counts of pages, marks of lines) of the
-# row's first page, flags
-MAP_ROW = 48
+# row's first page, flags, address of the reservations of the row's first page
+MAP_ROW = 56
 MAP_READONLY = 1
 
 TLB_ENTRIES = 256
-TLB_ENTRY = 32  # virtual page for reads, for writes (all ones: none), addend (host - virtual), -
+TLB_ENTRY = 32  # virtual page for reads, for writes (all ones: none), addend (host - virtual), addend (host address of the
+# reservations' word - 2 * virtual line)
 CODE_TLB_ENTRIES = 256
 CODE_TLB_ENTRY = 32  # virtual page, its records, physical page, -
 

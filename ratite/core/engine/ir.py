@@ -11,6 +11,7 @@ from ratite.core.engine import block as B
 from ratite.core.isa.emitter import AMO, Emitter
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.value import V
+from ratite.core.memory.reserve import LINE_BITS
 
 #: calling conventions: threaded code keeps everything in registers; slow paths spare the caller's
 THREADED = "preserve_nonecc"
@@ -258,7 +259,31 @@ class IrEmitter(Emitter):
         self.goto(join)
         self.label(fast)
         self.put(f"store i{width} {self.swapped(value).ref}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}")
+        over = (a, width // 8) if self.isa.misaligned == "native" and width > 8 else None
+        self.break_reservation(self._line_word(entry, a), join, over)
         self.label(join)
+
+    def _line_word(self, entry: str, a: V) -> str:
+        """The reservations' word of the line at ``a``."""
+        words = self.let(f"load ptr, ptr {self.at(entry, 24)}{CPU_SCOPE}")
+        return self.let(f"getelementptr i16, ptr {words}, i64 {(a >> LINE_BITS).ref}")
+
+    def break_reservation(self, word: str, join: str = "", over: tuple[V, int] | None = None) -> None:
+        """Behind a store: if the line of ``word`` is reserved, it no longer is. Goes on at ``join``, where given. ``over``:
+        address and size of a store that may reach into the next line; both words are tested at once."""
+        if over is None:
+            mark = self.v(self.let(f"load volatile i8, ptr {word}"), 8) & 1
+        else:
+            mark = self.v(self.let(f"load volatile i32, ptr {word}, align 2"), 32) & 0x10001
+        on, broken = join or self.new_label(), self.new_label()
+        self.fork(str(mark.eq(0).ref), on, broken, likely=True)
+        self.label(broken)
+        at = self.v(self.let(f"ptrtoint ptr {word} to i64"), 64)
+        last = at if over is None else at + (((over[0] & 63) + (over[1] - 1)) >> LINE_BITS << 1)
+        self.put(f"call {SLOW} void @{self.isa.name}_broken(ptr %cpu, i64 {at.ref}, i64 {last.ref})")
+        self.goto(on)
+        if not join:
+            self.label(on)
 
     def load_reserved(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
         """Through the slow path always: it takes the reservation too, and only where the load succeeds."""
@@ -295,15 +320,20 @@ class IrEmitter(Emitter):
         self.fork(str(hit.ref), fast, slow, likely=True)
         self.label(slow)  # gives the addend or fails; the operation itself is the same afterwards
         filled, _ = self._slow(f"@{self.isa.name}_atomic(ptr %cpu, i64 {a.ref}, i64 {width // 8})", True, join)
+        found = self.let(f"load ptr, ptr {self.at('%cpu', B.LINE_WORD)}{CPU_SCOPE}")
         slow_end = self.here
         self.goto(join)
         self.label(fast)
         addend = self.let(f"load i64, ptr {self.at(entry, 16)}{CPU_SCOPE}")
+        word = self._line_word(entry, a)
         self.goto(join)
         self.label(join)
         both = self.let(f"phi i64 [{filled}, %{slow_end}], [{addend}, %{fast}]")
+        line = self.let(f"phi ptr [{found}, %{slow_end}], [{word}, %{fast}]")
         p = self.let(f"inttoptr i64 {(a + self.v(both, 64)).ref} to ptr")
-        return self.v(self.let(f"atomicrmw {op} ptr {p}, i{width} {value.ref} seq_cst, align {width // 8}"), width)
+        old = self.v(self.let(f"atomicrmw {op} ptr {p}, i{width} {value.ref} seq_cst, align {width // 8}"), width)
+        self.break_reservation(line)
+        return old
 
     def fence(self) -> None:
         self.put("fence seq_cst")

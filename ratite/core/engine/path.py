@@ -11,13 +11,15 @@ from ratite.core.engine.threaded import DirectEmitter
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.value import V
 from ratite.core.memory.code import LINE_BITS
+from ratite.core.memory.reserve import LINE_BITS as RESERVED_BITS
 
 # fields of a row of the memory map
-START, LAST, ADDEND, PAGES, LINES, FLAGS = 0, 8, 16, 24, 32, 40
+START, LAST, ADDEND, PAGES, LINES, FLAGS, RESERVED = 0, 8, 16, 24, 32, 40, 48
 
 #: functions that handlers call; they spare the caller's registers
 _CALLED_BY_HANDLERS = frozenset({
-    "load", "store", "atomic", "reserve", "conditional", "modes", "flush_all", "flush_page", "records", "clock", "notify"})
+    "load", "store", "atomic", "reserve", "conditional", "modes", "flush_all", "flush_page", "records", "clock", "notify",
+    "broken"})
 
 
 class Path(DirectEmitter):
@@ -113,6 +115,10 @@ class Path(DirectEmitter):
         self.write(B.STORES_BESIDE, beside)
         told = mark.ne(0) | (beside & (B.BESIDE_TOLD - 1)).eq(0)
         self.if_(told, lambda: self.put(self.host(B.ON_CODE_WRITE, "void", phys, n)))
+
+    def line_word(self, row: V, phys: V) -> V:
+        """Address of the reservations' word of the line at ``phys`` of the row."""
+        return self.field(row, RESERVED) + ((phys - (self.field(row, START) & -4096)) >> RESERVED_BITS << 1)
 
     def masked(self, addr: V) -> V:
         """An address that wraps as the CPU's do."""

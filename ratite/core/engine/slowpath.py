@@ -16,6 +16,7 @@ from ratite.core.engine.translate import translation_paths
 from ratite.core.isa.emitter import LOAD_FAULT, LOAD_MISALIGNED, READ, STORE_FAULT, STORE_MISALIGNED, WRITE
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.value import V
+from ratite.core.memory.reserve import LINE_BITS
 
 _SIZES = (1, 2, 4, 8)
 _FOR_WRITE = 256  # added to a size
@@ -153,7 +154,29 @@ def _store(isa: Isa, shape: B.Shape) -> Path:
     code = e.call("fill", row, a, phys)
     host = phys + e.field(row, ADDEND)
     e.by_size(n, _SIZES, lambda size: e.ram_store(host, size, value))
+    _break_reservations(e, row, phys, n)
     e.if_(code.ne(0), lambda: e.tell_of_code(row, phys, n))
+    e.ret()
+    return e
+
+
+def _break_reservations(e: Path, row: V, phys: V, n: V) -> None:
+    """Behind a store in RAM; it may touch two lines."""
+    e.do("broken", e.line_word(row, phys), e.line_word(row, phys + (n - 1)))
+
+
+def _broken(isa: Isa, shape: B.Shape) -> Path:
+    """Moves the words of reserved lines on; where another store was faster it has been done."""
+    e = Path(isa, shape, "broken", "first", "last", result="void", how="cold")
+    first, last = e.parameter("first"), e.parameter("last")
+
+    def move(word: V) -> None:
+        p = e.pointer(word)
+        seen = e.v(e.let(f"load volatile i16, ptr {p}"), 16)
+        e.if_((seen & 1).ne(0), lambda: e.let(f"cmpxchg ptr {p}, i16 {seen.ref}, i16 {(seen + 1).ref} seq_cst seq_cst"))
+
+    move(first)
+    e.if_(first.ne(last), lambda: move(last))
     e.ret()
     return e
 
@@ -171,6 +194,7 @@ def _store_phys(isa: Isa, shape: B.Shape) -> Path:
     e.if_(e.field(row, FLAGS).ne(0), outside)
     host = p + e.field(row, ADDEND)
     e.by_size(n, _SIZES, lambda size: e.ram_store(host, size, value))
+    _break_reservations(e, row, p, n)
     e.if_(e.call("has_code", row, p).ne(0), lambda: e.tell_of_code(row, p, n))
     e.ret()
     return e
@@ -202,15 +226,21 @@ def _store_across(isa: Isa, shape: B.Shape) -> Path:
 
 
 def _ram(isa: Isa, shape: B.Shape) -> Path:
-    """Host address of aligned RAM for an atomic access; ``how``: size, plus _FOR_WRITE. 0 where it failed."""
+    """Host address of aligned RAM for an atomic access, and its LINE_WORD; ``how``: size, plus _FOR_WRITE. 0 where it
+    failed."""
     e = Path(isa, shape, "ram", "a", "how")
     a, how = e.parameter("a"), e.parameter("how")
     n, write = how & (_FOR_WRITE - 1), how.uge(_FOR_WRITE)
     e.if_((a & (n - 1)).ne(0), lambda: e.fail(e.select(write, STORE_MISALIGNED, e.const(LOAD_MISALIGNED, 64)), a, 0))
     entry = e.entry_of(a)
     tags = [e.v(e.let(f"load i64, ptr {e.at(entry, at)}"), 64) for at in (0, 8)]
-    addend = e.v(e.let(f"load i64, ptr {e.at(entry, 16)}"), 64)
-    e.if_(e.select(write, tags[1], tags[0]).eq(a & -shape.page), lambda: e.ret(a + addend))
+    addend, words = (e.v(e.let(f"load i64, ptr {e.at(entry, at)}"), 64) for at in (16, 24))
+
+    def known() -> None:
+        e.write(B.LINE_WORD, words + (a >> LINE_BITS << 1))
+        e.ret(a + addend)
+
+    e.if_(e.select(write, tags[1], tags[0]).eq(a & -shape.page), known)
     phys = a
     if isa.mmu_modes:
         phys = e.call("translate", a, e.select(write, e.const(WRITE, 64), READ), e.read(B.MODE_DATA))
@@ -220,6 +250,7 @@ def _ram(isa: Isa, shape: B.Shape) -> Path:
     e.if_(row.eq(0), lambda: e.fail(kind, a, 0))
     e.if_(write & e.field(row, FLAGS).ne(0), lambda: e.fail(kind, a, 0))
     code = e.call("fill", row, a, phys)
+    e.write(B.LINE_WORD, e.line_word(row, phys))
     e.if_(code.ne(0) & write, lambda: e.tell_of_code(row, phys, n))
     e.ret(phys + e.field(row, ADDEND))
     return e
@@ -239,6 +270,10 @@ def _reserve(isa: Isa, shape: B.Shape) -> Path:
     host = e.call("ram", a, n)
     e.unless_failed(None, 0)
 
+    # a locked instruction: whoever stores from now on sees the mark, and what was stored before is read
+    word = e.let(f"atomicrmw or ptr {e.pointer(e.read(B.LINE_WORD))}, i16 1 seq_cst")
+    e.write(B.RESERVED_WORD, (e.v(word, 16) | 1).zext(64))
+
     def take(size: int) -> None:
         value = e.ram_load(host, size)
         e.write(B.RESERVED_ADDR, a)
@@ -252,8 +287,7 @@ def _reserve(isa: Isa, shape: B.Shape) -> Path:
 
 
 def _conditional(isa: Isa, shape: B.Shape) -> Path:
-    """Compares and swaps against the value that the reservation saw; that an equal value was written in between goes
-    unseen. 1 if it stored."""
+    """1 if it stored. See ``core.memory.reserve``."""
     e = Path(isa, shape, "conditional", "a", "n", "v")
     a, n, value = e.parameter("a"), e.parameter("n"), e.parameter("v")
     e.if_((a & (n - 1)).ne(0), lambda: e.fail(STORE_MISALIGNED, a, 0))
@@ -264,7 +298,11 @@ def _conditional(isa: Isa, shape: B.Shape) -> Path:
     e.unless_failed(None, 0)
     e.if_(host.ne(e.read(B.RESERVED_HOST)), lambda: e.ret(0))
     p = e.pointer(host)
-    expected = e.read(B.RESERVED_VALUE)
+    expected, word = e.read(B.RESERVED_VALUE), e.read(B.RESERVED_WORD).trunc(16)
+    line = e.pointer(e.read(B.LINE_WORD))
+    moved = e.let(f"cmpxchg ptr {line}, i16 {word.ref}, i16 {(word + 1).ref} seq_cst seq_cst")
+    held = e.v(e.let(f"extractvalue {{ i16, i1 }} {moved}, 1"), 1)
+    e.if_(held ^ 1, lambda: e.ret(0))
 
     def swap(size: int) -> None:
         w = 8 * size
@@ -278,7 +316,7 @@ def _conditional(isa: Isa, shape: B.Shape) -> Path:
 
 def slow_paths(isa: Isa, shape: B.Shape) -> Iterator[tuple[str, set[str]]]:
     """(LLVM text, the intrinsics that it needs) of each slow path."""
-    makers = [_load, _load_phys, _load_bus, _store, _store_phys, _store_bus, _ram, _atomic, _reserve, _conditional]
+    makers = [_load, _load_phys, _load_bus, _store, _store_phys, _store_bus, _broken, _ram, _atomic, _reserve, _conditional]
     if isa.mmu_modes:
         makers += [_load_across, _store_across]
     for make in (*translation_paths(isa), *makers):

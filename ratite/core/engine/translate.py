@@ -11,6 +11,7 @@ from ratite.core.isa.emitter import EXECUTE, FETCH_FAULT, LOAD_FAULT, STORE_FAUL
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.value import V
 from ratite.core.memory.code import PAGE_BITS
+from ratite.core.memory.reserve import LINE_BITS
 
 Maker = Callable[[Isa, B.Shape], Path]
 _NONE = -1  # a tag that no page has
@@ -68,6 +69,8 @@ def _fill(isa: Isa, shape: B.Shape) -> Path:
         e.put(f"store i64 {readable.ref}, ptr {entry}")
         e.put(f"store i64 {e.select(shut, e.const(_NONE, 64), tag).ref}, ptr {e.at(entry, 8)}")
         e.put(f"store i64 {(e.field(row, ADDEND) + (phys - a)).ref}, ptr {e.at(entry, 16)}")
+        words = e.line_word(row, page) - (tag >> LINE_BITS << 1)
+        e.put(f"store i64 {words.ref}, ptr {e.at(entry, 24)}")
         if isa.mmu_modes:
             _note(e, a, e.read(B.MODE_DATA))
 

@@ -23,6 +23,7 @@ from ratite.core.engine.pages import CodePage, CodePages
 from ratite.core.isa.emitter import LOAD_FAULT, STORE_FAULT
 from ratite.core.isa.state import StateField
 from ratite.core.memory.code import LINE_BITS, PAGE_BITS
+from ratite.core.memory.reserve import LINE_BITS as RESERVED_BITS
 
 _LoadHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _StoreHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
@@ -93,17 +94,19 @@ class NativeVcpu(Vcpu):
         self._unwatch()
         self._ranges = list(self._port.ram_ranges())
         self._lines: dict[int, int] = {}  # address of a RAM's line marks
-        table = (ctypes.c_uint64 * (6 * max(1, len(self._ranges))))()
+        words = B.MAP_ROW // 8
+        table = (ctypes.c_uint64 * (words * max(1, len(self._ranges))))()
         flags: list[object] = [table]
         for k, r in enumerate(self._ranges):
             marks = [ctypes.c_char.from_buffer(table) for table in (r.ram.code.pages, r.ram.code.lines)]
             flags.append(marks)
             self._lines[id(r.ram)] = ctypes.addressof(marks[1])
-            table[6 * k:6 * k + 6] = [
+            table[words * k:words * (k + 1)] = [
                 r.start, r.start + r.size - 1, (r.host - r.start) & (1 << 64) - 1,
                 ctypes.addressof(marks[0]) + (r.offset >> PAGE_BITS),
                 ctypes.addressof(marks[1]) + (r.offset >> PAGE_BITS << PAGE_BITS - LINE_BITS),
-                B.MAP_READONLY if r.readonly else 0]
+                B.MAP_READONLY if r.readonly else 0,
+                r.ram.code.reserved.address + (r.offset >> PAGE_BITS << PAGE_BITS - RESERVED_BITS + 1)]
         self._tables = flags
         self._words[B.MEMMAP].value = ctypes.addressof(table)
         self._words[B.MEMMAP_COUNT].value = len(self._ranges)

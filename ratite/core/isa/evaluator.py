@@ -30,13 +30,16 @@ class MemoryFault(Exception):
 
 
 class EvalMemory(Protocol):
-    """The evaluator's memory. Addresses are physical; byte order is the CPU's. Each raises MemoryFault, but ``clock``
-    (nanoseconds of the machine's time) and ``notify`` (see ``CpuPort.on_notify``)."""
+    """The evaluator's memory. Addresses are physical; byte order is the CPU's. ``load``, ``store`` and ``fetch`` raise
+    MemoryFault. ``reserve`` reserves RAM and gives a token, ``reserved`` tells whether nothing was stored there since, once.
+    ``clock``: nanoseconds of the machine's time; ``notify``: see ``CpuPort.on_notify``."""
 
     def load(self, addr: int, size: int) -> int: ...
     def store(self, addr: int, size: int, value: int) -> None: ...
     def fetch(self, addr: int, size: int) -> bytes: ...
     def is_ram(self, addr: int, size: int, for_write: bool) -> bool: ...
+    def reserve(self, addr: int) -> int: ...
+    def reserved(self, addr: int, token: int) -> bool: ...
     def clock(self) -> int: ...
     def notify(self, number: int, value: int) -> None: ...
 
@@ -83,7 +86,7 @@ class Evaluator(Emitter):
         self.executed = 0
         self.traps = 0
         self.irq_lines = 0
-        self.reservation: tuple[int, int, int, int] | None = None  # virtual and physical address, size, value
+        self.reservation: tuple[int, int, int, int, int] | None = None  # virtual, physical address, size, value, token
         self.panic_info: tuple[int, int] = (0, 0)  # kind, address of the fetch that had no way on
         self._prepared: dict[tuple[str, bytes], tuple[Callable[..., object], object]] = {}
         self._lines_seen = 0
@@ -339,10 +342,11 @@ class Evaluator(Emitter):
             self._aligned(at, size, LOAD_MISALIGNED, atomic=True)
             phys = self._translate(at, READ)
             self._in_ram(phys, size, LOAD_FAULT)
+            token = self.memory.reserve(phys)
             value = self._read(phys, size)
         except _Failed as failure:
             return self._failed(failure, at, otherwise)
-        self.reservation = (at, phys, size, value)
+        self.reservation = (at, phys, size, value, token)
         return V(self, value, 8 * size)
 
     def store_conditional(self, addr: V, value: V, otherwise: Callable[[V], V | None] | None = None) -> V:
@@ -354,7 +358,7 @@ class Evaluator(Emitter):
                 return V(self, 0, 1)
             phys = self._translate(at, WRITE)
             self._in_ram(phys, size, STORE_FAULT)
-            if phys != held[1] or self._read(phys, size, STORE_FAULT) != held[3]:
+            if phys != held[1] or not self.memory.reserved(phys, held[4]) or self._read(phys, size, STORE_FAULT) != held[3]:
                 return V(self, 0, 1)
             self._write(phys, size, int(value.ref))
         except _Failed as failure:
@@ -485,6 +489,12 @@ class _NoMemory:
         raise MemoryFault
 
     def is_ram(self, addr: int, size: int, for_write: bool) -> bool:
+        return False
+
+    def reserve(self, addr: int) -> int:
+        return 0
+
+    def reserved(self, addr: int, token: int) -> bool:
         return False
 
     def clock(self) -> int:

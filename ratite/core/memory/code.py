@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from ratite.core.memory.reserve import Reservations
+
 PAGE_BITS = 12
 LINE_BITS = 6
 _MOST = 255
@@ -34,10 +36,10 @@ class MadeHook(Protocol):
 
 class CodeMarks:
     """``pages``: a count a page of 4 KiB; ``lines``: a mark a line of 64 bytes; ``on_write``: called with offset and size
-    of a write into code; ``on_made``: told of pages that have just become code; ``generation``: of the last of them. Any
-    thread."""
+    of a write into code; ``on_made``: told of pages that have just become code; ``generation``: of the last of them;
+    ``reserved``: reservations, which a write breaks. Any thread."""
 
-    __slots__ = ("_lock", "generation", "lines", "on_made", "on_write", "pages")
+    __slots__ = ("_lock", "generation", "lines", "on_made", "on_write", "pages", "reserved")
 
     def __init__(self, size: int) -> None:
         count = size + (1 << PAGE_BITS) - 1 >> PAGE_BITS
@@ -46,6 +48,7 @@ class CodeMarks:
         self.on_write: list[WriteHook] = []
         self.on_made: list[MadeHook] = []
         self.generation = 0
+        self.reserved = Reservations(size)
         self._lock = threading.Lock()
 
     def enter(self, page: int) -> int:
@@ -77,6 +80,7 @@ class CodeMarks:
 
     def written(self, offset: int, size: int, writer: object = None) -> None:
         """[offset, offset + size) was written: tells every hook but the writer's own if there is code on its pages."""
+        self.reserved.written(offset, size)
         first, last = offset >> PAGE_BITS, (offset + size - 1 >> PAGE_BITS) + 1
         if self.pages.count(0, first, last) != last - first:
             for hook in tuple(self.on_write):

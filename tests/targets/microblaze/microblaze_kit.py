@@ -39,6 +39,12 @@ class Memory:
     def is_ram(self, addr: int, size: int, for_write: bool) -> bool:
         return addr + size <= len(self.bytes)
 
+    def reserve(self, addr: int) -> int:
+        return 0
+
+    def reserved(self, addr: int, token: int) -> bool:
+        return True
+
 
 class Machine:
     """``run`` executes encodings from CODE on; registers by number, special ones by name."""

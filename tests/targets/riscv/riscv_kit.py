@@ -44,6 +44,12 @@ class Memory:
     def is_ram(self, addr: int, size: int, for_write: bool) -> bool:
         return BASE <= addr <= BASE + SIZE - size
 
+    def reserve(self, addr: int) -> int:
+        return 0
+
+    def reserved(self, addr: int, token: int) -> bool:
+        return True
+
 
 class Hart(Evaluator):
     """``memory`` is at hand; registers by number; the trap vector is HANDLER."""
