@@ -96,6 +96,7 @@ class Machine:
         clock: VirtualClock | None = None,
         inline: bool = False,
     ) -> None:
+        from ratite.core.backends.block.set import BlockSet
         from ratite.core.backends.set import ChardevSet
 
         self.registry = registry
@@ -111,9 +112,10 @@ class Machine:
         # Called after SHUTDOWN by a guest: (cause, exit code).
         self.on_shutdown: Callable[[str, int], None] | None = None
         self.chardevs = ChardevSet(self.lock, "chardevs")
+        self.blocks = BlockSet(self.owner, "blockdevs")
         node = MachineNode("machine")
         node.machine = self
-        self.tree = Tree(node, self.chardevs)
+        self.tree = Tree(node, self.chardevs, self.blocks)
         self.assembly = Assembly(self)
         self.state = RunState(self, self.lock)
         self.snapshot = Snapshot(self.state.status, False, self.phase)
@@ -209,6 +211,16 @@ class Machine:
         if user:
             raise GenericError(f"Chardev '{id}' is busy ({user})")
         self.chardevs.remove(id)
+
+    def blockdev_add(self, options: Mapping[str, Any]) -> None:
+        """blockdev-add: see BlockSet.add."""
+        self.blocks.add(options)
+
+    def blockdev_del(self, name: str) -> None:
+        """blockdev-del; refused while a device or a node uses it, or a device means to."""
+        if self._link_user(self.blocks.find(name)):
+            raise GenericError(f"Node {name} is in use")
+        self.blocks.remove(name)
 
     def wire_irq(self, from_: str, output: str, to: str, input: str) -> None:
         """wire-irq: one output drives one input.  Before wiring, what is named needn't exist."""
@@ -396,6 +408,7 @@ class Machine:
             # A thread that is still in the guest uses its vCPU and the memory: they are left to the end of the process.
             if not wedged or obj.KIND == "device":
                 self.assembly.remove(obj)
+        self.blocks.close()
 
 
 def _ignore(name: str, data: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@
     /machine/peripheral-anon   the QEMU personality's devices without an id
     /objects                backends, clusters, spaces, by id (object-add)
     /chardevs               character backends, by id (chardev-add)
+    /blockdevs              block nodes, by node-name (blockdev-add)
+    /netdevs                network backends, by id (netdev_add)
 """
 
 from __future__ import annotations
@@ -17,20 +19,19 @@ from ratite.core.objects.obj import Container, Obj
 from ratite.qapi.errors import DeviceNotFound, GenericError
 
 # Where an id without a path is looked for.
-_ID_PLACES = ("/objects", "/machine/peripheral", "/chardevs", "/machine/peripheral-anon")
+_ID_PLACES = ("/objects", "/machine/peripheral", "/chardevs", "/blockdevs", "/netdevs", "/machine/peripheral-anon")
 
 
 class Tree:
-    """The tree of one machine; `node` is the object at /machine, `chardevs` the one at /chardevs."""
+    """The tree of one machine; `node` is the object at /machine, `backends` hold those of the host, by kind."""
 
-    def __init__(self, node: Obj, chardevs: Obj) -> None:
+    def __init__(self, node: Obj, *backends: Obj) -> None:
         self.root = Container("/")
         self.node = node
         self.objects = Container("objects")
         self.peripheral = Container("peripheral")
         self.anonymous = Container("peripheral-anon")
-        self.chardevs = chardevs
-        for child in (node, self.objects, chardevs):
+        for child in (node, self.objects, *backends):
             self.root.add_child(child)
         for child in (self.peripheral, self.anonymous):
             node.add_child(child)

@@ -12,6 +12,7 @@ TYPES = (
     "ratite.hw.misc.unimplemented:Unimplemented",
     "ratite.hw.misc.xlnx_mailbox:XlnxMailbox",
     "ratite.hw.timer.xlnx_timer:XlnxTimer",
+    "ratite.hw.virtio.blk:VirtioBlkDevice",
     "ratite.hw.virtio.mmio:VirtioMmio",
     "ratite.hw.virtio.rng:VirtioRngDevice",
 )

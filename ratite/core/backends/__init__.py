@@ -1,7 +1,13 @@
-"""Backends of the host: chardevs, sources of randomness.  `ChardevSet` (set.py) is a machine's collection of them."""
+"""Backends of the host: chardevs, block nodes, sources of randomness.
+
+A machine's chardevs are collected by `ChardevSet` (set.py), its block nodes by `BlockSet` (block/set.py).
+"""
 
 # Types of this package, for the manifest.
 TYPES = (
+    "ratite.core.backends.block.file:FileNode",
+    "ratite.core.backends.block.raw:RawNode",
+    "ratite.core.backends.block.set:BlockSet",
     "ratite.core.backends.chardev:Chardev",
     "ratite.core.backends.chardev:NullChardev",
     "ratite.core.backends.file:FileChardev",

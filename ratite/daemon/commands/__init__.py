@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ratite.daemon.commands import (
     accelerator,
+    block,
     char,
     control,
     inventory,
@@ -16,4 +17,4 @@ from ratite.daemon.commands import (
     wiring,
 )
 
-MODULES = (accelerator, char, control, inventory, machine, misc, qdev, qom, run_state, view, wiring)
+MODULES = (accelerator, block, char, control, inventory, machine, misc, qdev, qom, run_state, view, wiring)

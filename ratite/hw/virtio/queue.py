@@ -59,6 +59,10 @@ class Chain:
         """Bytes [start, start + size) of what the device may read, fewer where it ends; DmaError."""
         return b"".join([dma.read(addr, count) for addr, count in _cut(self.out, start, size)])
 
+    def pieces(self, start: int, size: int) -> list[Piece]:
+        """Where bytes [start, start + size) of what the device may read are."""
+        return _cut(self.out, start, size)
+
     def write(self, dma: Dma, start: int, data: bytes | bytearray | memoryview) -> int:
         """Puts `data` at byte `start` of what the device may write; gives how many bytes fit.  DmaError."""
         done = 0

@@ -1,0 +1,66 @@
+"""The driver `raw`: another node as it is, or `size` bytes of it from `offset` on."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ratite.core.backends.block.node import SECTOR, BlockNode, User
+from ratite.core.backends.block.worker import Request
+from ratite.qapi.errors import GenericError
+
+
+class RawNode(BlockNode):
+    """A raw image in another node."""
+
+    TYPE: ClassVar[str] = "block-raw"
+    DRIVER: ClassVar[str] = "raw"
+
+    def __init__(
+        self,
+        id: str,
+        child: BlockNode,
+        read_only: bool,
+        discard: bool,
+        no_flush: bool,
+        offset: int = 0,
+        size: int | None = None,
+    ) -> None:
+        super().__init__(id, read_only, discard, no_flush)
+        whole = child.length()
+        for name, value in (("offset", offset), ("size", size or 0)):
+            if value < 0:
+                raise GenericError(f"Parameter '{name}' expects a non-negative number")
+            if value % SECTOR:
+                raise GenericError(f"Specified {name} is not multiple of {SECTOR}")
+        if offset > whole:
+            raise GenericError(f"Offset ({offset}) cannot be greater than size of the containing file ({whole})")
+        if size is not None and offset + size > whole:
+            raise GenericError(
+                f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the  actual size of the "
+                f"containing file ({whole})"
+            )
+        self.child = child
+        self._offset = offset
+        self._size = whole - offset if size is None else size
+
+    @property
+    def filename(self) -> str:
+        return self.child.filename
+
+    def length(self) -> int:
+        return self._size
+
+    def file_bytes(self) -> int:
+        return self.child.file_bytes()
+
+    def forward(self, request: Request) -> None:
+        request.offset += self._offset
+        self.child.submit(request)
+
+    def users_changed(self) -> None:
+        """The child's user is this node, as long as it has one itself."""
+        if self.users:
+            writes = any(user.writes for user in self.users.values())
+            self.child.use(self, User(f"node '{self.id}' (uses node '{self.child.id}' as 'file' child)", writes))
+        else:
+            self.child.release(self)

@@ -1,0 +1,151 @@
+"""The thread that does one image's I/O, so that neither a vCPU nor the owner waits for a disk.
+
+    machine lock held            worker                         owner, machine lock held
+    submit(request) ──queue──>   request.work(fd)  ──done──>    request.done(request), a batch at a time
+
+Requests are done in order.  The thread is started by the first one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from ratite.core import log
+from ratite.core.backends.block import hostio
+
+if TYPE_CHECKING:
+    from ratite.core.owner import Owner
+
+READ, WRITE, FLUSH, DISCARD, ZERO, NOTHING = "read", "write", "flush", "discard", "write-zeroes", "nothing"
+
+
+class Request:
+    """One piece of I/O.  `data` is what was read or is to be written; `error` an errno, 0 for success.
+
+    `sync`: the write is on the disk before it counts as done.  `unmap`: zeros may be a hole.
+    """
+
+    __slots__ = ("data", "done", "error", "offset", "op", "size", "sync", "tag", "under_way", "unmap")
+
+    def __init__(
+        self,
+        op: str,
+        offset: int,
+        size: int,
+        done: Callable[[Request], None],
+        data: Sequence[bytes] = (),
+        sync: bool = False,
+        unmap: bool = False,
+        tag: object = None,
+    ) -> None:
+        self.op = op
+        self.offset = offset
+        self.size = size
+        self.done = done
+        self.data: Sequence[bytes | bytearray] = data
+        self.sync = sync
+        self.unmap = unmap
+        self.tag = tag
+        self.error = 0
+        # Bytes that it holds in memory.
+        self.under_way = size if op in (READ, WRITE) else 0
+
+
+class Worker:
+    """The I/O of the file `fd`, `length` bytes long when it was opened; `name` is for messages."""
+
+    def __init__(self, fd: int, length: int, owner: Owner, name: str) -> None:
+        self._fd = fd
+        self._length = length
+        # What the last sector has beyond the end of the file reads zeros.
+        self._rounded = -(-length // 512) * 512
+        self._owner = owner
+        self._name = name
+        self._todo: SimpleQueue[Request | None] = SimpleQueue()
+        self._finished: deque[Request] = deque()
+        self._thread: threading.Thread | None = None
+        self._told = False
+
+    def submit(self, request: Request) -> None:
+        """Have a request done; its `done` is called on the owner thread under the machine lock."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name=f"ratite-disk-{self._name}", daemon=True)
+            self._thread.start()
+        self._todo.put(request)
+
+    def end(self) -> None:
+        """Do what is queued, then end the thread and close the file.  Never waits."""
+        if self._thread is None:
+            os.close(self._fd)
+        else:
+            self._todo.put(None)
+
+    def _main(self) -> None:
+        while (request := self._todo.get()) is not None:
+            try:
+                self._work(request)
+            except OSError as error:
+                request.error = error.errno or errno.EIO
+            except Exception as error:
+                log.error("disk I/O failed inside", image=self._name, error=repr(error))
+                request.error = errno.EIO
+            self._finished.append(request)
+            # More than one: a delivery is posted or at work, and looks again after each.
+            if len(self._finished) == 1:
+                self._owner.post(self._deliver)
+        os.close(self._fd)
+
+    def _deliver(self) -> None:
+        finished = self._finished
+        while finished:
+            request = finished[0]
+            try:
+                request.done(request)
+            except Exception as error:
+                log.error("end of disk I/O failed inside", image=self._name, error=repr(error))
+            finished.popleft()
+
+    def _work(self, request: Request) -> None:
+        fd, op, offset, size = self._fd, request.op, request.offset, request.size
+        if op == READ:
+            request.data = (self._read(offset, size),)
+            return
+        if op in (FLUSH, NOTHING):
+            if op == FLUSH:
+                os.fsync(fd)
+            return
+        self._check_length()
+        if op == WRITE:
+            hostio.write_at(fd, request.data, offset)  # type: ignore[arg-type]  # what is written are bytes
+        elif op == ZERO:
+            hostio.zero(fd, offset, size, request.unmap)
+        else:
+            hostio.punch(fd, offset, size)
+        if request.sync:
+            os.fsync(fd)
+
+    def _read(self, offset: int, size: int) -> bytearray:
+        data = hostio.read_at(self._fd, size, offset)
+        if len(data) < size:
+            if offset + len(data) < self._length or offset + size > self._rounded:
+                self._shrunk()
+            data += bytes(size - len(data))
+        return data
+
+    def _check_length(self) -> None:
+        # A write beyond the end of an image that was cut would make a hole of what was lost.
+        if os.fstat(self._fd).st_size < self._length:
+            self._shrunk()
+
+    def _shrunk(self) -> None:
+        if not self._told:
+            self._told = True
+            now = os.fstat(self._fd).st_size
+            log.error("image is shorter than it was when it was opened", image=self._name, size=now, was=self._length)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -1,0 +1,269 @@
+"""virtio-blk: a disk.  Virtio 1.2, section 5.2.
+
+    driver ──chain──> header, data ──Request──> block node's thread ──owner──> data, status byte ──> used ring
+
+Requests are checked here, done by the node off the vCPU's and the owner's thread, and end on the owner.  What is read
+goes to memory, and what is written comes from it, under the machine lock.  Data under way is bounded (BUDGET): past it the
+rings wait.  A host error and a short read are VIRTIO_BLK_S_IOERR and the event BLOCK_IO_ERROR.
+
+Without VIRTIO_BLK_F_FLUSH accepted, every write is on the disk before it is done (section 5.2.6.2).
+
+Left out: CONFIG_WCE, lifetime, secure erase, zones; the policies rerror and werror (there is `report`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ratite.core.objects.props import config, debug, link
+from ratite.hw.virtio.bus import OnVirtioBus
+from ratite.hw.virtio.device import VirtioDevice
+from ratite.hw.virtio.queue import QueueError
+from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.backends.block.node import BlockNode
+    from ratite.core.backends.block.worker import Request
+    from ratite.hw.virtio.queue import Chain, Queue
+
+F_SEG_MAX, F_RO, F_BLK_SIZE, F_FLUSH, F_TOPOLOGY, F_MQ, F_DISCARD, F_WRITE_ZEROES = (
+    1 << n for n in (2, 5, 6, 9, 10, 12, 13, 14)
+)
+T_IN, T_OUT, T_FLUSH, T_GET_ID, T_DISCARD, T_WRITE_ZEROES = 0, 1, 4, 8, 11, 13
+OK, IOERR, UNSUPP = 0, 1, 2
+
+SECTOR = 512
+HEADER = 16
+ID_BYTES = 20
+BUDGET = 32 << 20  # bytes of data under way; also the most that one request may have
+SECTORS_MAX = 0x3FFFFF  # of one discard or write-zeroes
+UNMAP = 1  # flag of a range
+
+_HEADER = struct.Struct("<IIQ")
+_RANGE = struct.Struct("<QII")
+# capacity, size_max, seg_max, geometry, blk_size, topology, writeback, num_queues, discard, write_zeroes
+_CONFIG = struct.Struct("<QIIHBBIBBHIBBHIIIIIB3x")
+
+
+class VirtioBlk(VirtioDevice):
+    """A disk, on whatever transport."""
+
+    ABSTRACT: ClassVar[bool] = True
+    DEVICE_ID: ClassVar[int] = 2
+
+    drive: BlockNode | None = link("block-node", "node-name of the disk's content")
+    serial = config("str", "", "what the driver gets as the disk's id; at most 20 bytes count")
+    logical_block_size = config(
+        "uint32", 512, "the disk's block", unit="bytes", minimum=512, maximum=1 << 21, name="logical_block_size"
+    )
+    physical_block_size = config(
+        "uint32", 512, "the disk's best block", unit="bytes", minimum=512, maximum=1 << 21, name="physical_block_size"
+    )
+    num_queues = config("uint16", 1, "number of queues", minimum=1, maximum=64)
+    queue_size = config("uint16", 256, "entries of each queue; a power of two", minimum=2, maximum=1024)
+    discard = config("bool", True, "offer VIRTIO_BLK_F_DISCARD")
+    write_zeroes = config("bool", True, "offer VIRTIO_BLK_F_WRITE_ZEROES")
+    io_errors = debug("uint64", 0, "requests that the host failed")
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self._bytes_under_way = 0
+        # Queues that wait for the budget.
+        self._held: set[int] = set()
+
+    # -- life cycle
+
+    def check_property(self, name: str, value: Any) -> None:
+        super().check_property(name, value)
+        if name in ("logical_block_size", "physical_block_size", "queue-size") and value & (value - 1):
+            raise GenericError(f"Property '{self.TYPE}.{name}' must be a power of two, not {value}")
+
+    def missing(self) -> list[str]:
+        if not self.link_texts.get("drive"):
+            raise GenericError("drive property not set")
+        return super().missing()
+
+    def resolve(self, errors: list[str]) -> None:
+        name = self.link_texts.get("drive", "")
+        found = self.machine.tree.find(name) if name.startswith("/") else self.machine.blocks.children.get(name)
+        if name and found is None:
+            errors.append(f"Property '{self.TYPE}.drive' can't find value '{name}'")
+            return
+        super().resolve(errors)
+
+    def wire(self) -> None:
+        if self.logical_block_size > self.physical_block_size:
+            self.physical_block_size = self.logical_block_size
+        super().wire()
+
+    def realize(self) -> None:
+        """Takes the drive, which locks the image; GenericError."""
+        super().realize()
+        if self.drive is not None:
+            from ratite.core.backends.block.node import User
+
+            text = f"block device '{self.path}' (uses node '{self.drive.id}' as 'root' child)"
+            self.drive.use(self, User(text, not self.drive.read_only))
+
+    def unrealize(self) -> None:
+        if self.drive is not None:
+            self.drive.release(self)
+        super().unrealize()
+
+    def queue_sizes(self) -> Sequence[int]:
+        return [int(self.queue_size)] * int(self.num_queues)
+
+    def offered(self) -> int:
+        found = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY
+        if self.num_queues > 1:
+            found |= F_MQ
+        if self.drive is None or self.drive.read_only:
+            return found | F_RO
+        return found | (F_DISCARD if self.discard else 0) | (F_WRITE_ZEROES if self.write_zeroes else 0)
+
+    def make_config(self) -> bytearray:
+        size = 0 if self.drive is None else self.drive.length()
+        block = self.logical_block_size
+        exponent = (self.physical_block_size // block).bit_length() - 1
+        return bytearray(
+            _CONFIG.pack(
+                size // SECTOR, 0, min(self.queue_size, 256) - 2 or 1, 0, 0, 0, block, exponent, 0, 1, 0, 1, 0,
+                self.num_queues, SECTORS_MAX, 1, block // SECTOR, self._sectors_max(T_WRITE_ZEROES), 1, 1,
+            )
+        )  # fmt: skip
+
+    def stopped(self) -> None:
+        self._held.clear()
+
+    # -- requests
+
+    def handle(self, queue: Queue) -> None:
+        if self._bytes_under_way > BUDGET:
+            self._held.add(queue.index)
+            return
+        for chain in self.chains(queue):
+            self._start(chain)
+            if self._bytes_under_way > BUDGET:
+                self._held.add(queue.index)
+                break
+        self.interrupt(queue)
+
+    def _start(self, chain: Chain) -> None:
+        assert self.dma is not None
+        if chain.out_size < HEADER or not chain.in_size:
+            raise QueueError("disk request without a header or a status byte")
+        kind, _, sector = _HEADER.unpack(chain.read(self.dma, 0, HEADER))
+        if kind == T_IN:
+            self._transfer(chain, sector, chain.in_size - 1, "read")
+        elif kind == T_OUT:
+            self._transfer(chain, sector, chain.out_size - HEADER, "write")
+        elif kind == T_FLUSH:
+            self._submit(chain, "flush", 0, 0)
+        elif kind in (T_DISCARD, T_WRITE_ZEROES):
+            self._range(chain, kind)
+        elif kind == T_GET_ID:
+            data = self.serial.encode("utf-8", "replace")[:ID_BYTES].ljust(ID_BYTES, b"\0")
+            self._end(chain, OK, data[: chain.in_size - 1])
+        else:
+            self._end(chain, UNSUPP)
+
+    def _transfer(self, chain: Chain, sector: int, size: int, op: str) -> None:
+        assert self.dma is not None
+        if size % SECTOR or size > BUDGET or not self._inside(sector, size) or (op == "write" and self._refuses()):
+            self._end(chain, IOERR)
+        elif op == "read":
+            self._submit(chain, op, sector * SECTOR, size)
+        else:
+            data = [self.dma.read(addr, count) for addr, count in chain.pieces(HEADER, size)]
+            self._submit(chain, op, sector * SECTOR, size, data)
+
+    def _range(self, chain: Chain, kind: int) -> None:
+        assert self.dma is not None
+        offered = F_DISCARD if kind == T_DISCARD else F_WRITE_ZEROES
+        if not self.driver_features & offered:
+            self._end(chain, UNSUPP)
+            return
+        if chain.out_size != HEADER + _RANGE.size:
+            # One range is what the configuration allows.
+            self._end(chain, IOERR)
+            return
+        sector, count, flags = _RANGE.unpack(chain.read(self.dma, HEADER, _RANGE.size))
+        if flags & ~UNMAP or (kind == T_DISCARD and flags):
+            self._end(chain, UNSUPP)
+        elif not self._inside(sector, count * SECTOR) or self._refuses() or count > self._sectors_max(kind):
+            self._end(chain, IOERR)
+        else:
+            op = "discard" if kind == T_DISCARD else "write-zeroes"
+            self._submit(chain, op, sector * SECTOR, count * SECTOR, unmap=bool(flags))
+
+    @staticmethod
+    def _sectors_max(kind: int) -> int:
+        """The most that one range may have, as the configuration says."""
+        return SECTORS_MAX if kind == T_DISCARD else BUDGET // SECTOR
+
+    def _inside(self, sector: int, size: int) -> bool:
+        return self.drive is not None and sector * SECTOR + size <= self.drive.length()
+
+    def _refuses(self) -> bool:
+        return self.drive is None or self.drive.read_only
+
+    def _submit(
+        self, chain: Chain, op: str, offset: int, size: int, data: Sequence[bytes] = (), unmap: bool = False
+    ) -> None:
+        from ratite.core.backends.block.worker import Request
+
+        if self.drive is None:
+            self._end(chain, IOERR)
+            return
+        sync = op not in ("read", "flush") and not self.driver_features & F_FLUSH
+        request = Request(op, offset, size, self._done, data, sync, unmap, chain)
+        self._bytes_under_way += request.under_way
+        self.drive.submit(request)
+
+    def _done(self, request: Request) -> None:
+        """The node has done it; on the owner thread."""
+        chain: Chain = request.tag  # type: ignore[assignment]  # what _submit gave
+        self._bytes_under_way -= request.under_way
+        if chain.epoch == chain.queue.epoch and self.running:
+            self.guarded(lambda: self._finish(chain, request))
+        if self._held and self._bytes_under_way <= BUDGET:
+            held, self._held = self._held, set()
+            for index in sorted(held):
+                self.notify(index)
+
+    def _finish(self, chain: Chain, request: Request) -> None:
+        if request.error:
+            self._tell_error(request)
+            self._end(chain, IOERR)
+        else:
+            self._end(chain, OK, request.data[0] if request.op == "read" else b"")
+        self.interrupt(chain.queue)
+
+    def _end(self, chain: Chain, status: int, data: bytes | bytearray = b"") -> None:
+        """Data, then the status in the last byte; `written` counts the bytes up to what was written without a gap."""
+        assert self.dma is not None
+        if data:
+            chain.write(self.dma, 0, data)
+        last = chain.in_size - 1
+        chain.write(self.dma, last, bytes((status,)))
+        chain.queue.push(chain, last + 1 if len(data) == last else len(data))
+
+    def _tell_error(self, request: Request) -> None:
+        self.io_errors += 1
+        assert self.drive is not None
+        data: dict[str, Any] = {
+            "qom-path": self.path, "device": "", "node-name": self.drive.id, "action": "report",
+            "operation": "read" if request.op == "read" else "write", "reason": os.strerror(request.error),
+            "nospace": request.error == errno.ENOSPC,
+        }  # fmt: skip
+        self.machine.emit("BLOCK_IO_ERROR", **data)
+
+
+class VirtioBlkDevice(OnVirtioBus, VirtioBlk):
+    """Disk.  Virtio 1.2, section 5.2."""
+
+    TYPE: ClassVar[str] = "virtio-blk-device"

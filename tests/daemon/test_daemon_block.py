@@ -1,0 +1,67 @@
+"""Block nodes over QMP: made and removed at any phase, shown as QEMU shows them, refused in its words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ratite.clients.qmp import Client, CommandError, DaemonProcess
+
+
+def refusal(qmp: Client, command: str, **arguments: object) -> str:
+    with pytest.raises(CommandError) as caught:
+        qmp.execute(command, arguments)
+    return caught.value.desc
+
+
+def test_disks_over_qmp(daemon: DaemonProcess, tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(bytes(1 << 20))
+    options = {"driver": "raw", "node-name": "r0", "file": {"driver": "file", "filename": str(image)}}
+    with daemon.client() as qmp:
+        assert qmp.execute("query-named-block-nodes") == qmp.execute("query-block") == []
+        qmp.execute("machine-create")
+        qmp.execute("device_add", driver="virtio-blk-device", id="d0", drive="r0")
+        qmp.execute("blockdev-add", options)
+        assert refusal(qmp, "blockdev-add", **options) == "Duplicate nodes with node-name='r0'"
+        assert refusal(qmp, "blockdev-add", driver="qcow2") == "Parameter 'driver' does not accept value 'qcow2'"
+        assert refusal(qmp, "blockdev-add", driver="file") == "Parameter 'filename' is missing"
+        assert refusal(qmp, "blockdev-add", driver="file", filename="/", **{"node-name": "n"}).startswith("Could not open '/'")
+        assert refusal(qmp, "blockdev-del", **{"node-name": "r0"}) == "Node r0 is in use"
+        assert refusal(qmp, "blockdev-del", **{"node-name": "r1"}) == "Failed to find node with node-name='r1'"
+        qmp.execute("object-add", {"qom-type": "address-space", "id": "mem"})
+        qmp.execute("device_add", driver="virtio-mmio", id="vm0")
+        qmp.execute("x-exit-preconfig")
+        nodes = qmp.execute("query-named-block-nodes")
+        assert [(n["node-name"], n["drv"], n["ro"]) for n in nodes] == [("r0", "raw", False), ("#r0.file", "file", False)]
+        assert qmp.execute("query-block") == [
+            {"device": "", "qdev": "/machine/peripheral/d0", "type": "unknown", "removable": False, "locked": False,
+             "inserted": nodes[0], "io-status": "ok"}
+        ]  # fmt: skip
+        qmp.execute("blockdev-add", {"driver": "file", "filename": str(image), "node-name": "late", "read-only": True})
+        qmp.execute("blockdev-del", {"node-name": "late"})
+        assert refusal(qmp, "device_add", driver="virtio-blk-device", id="d1", drive="r0", bus="vm0") == (
+            "Bus 'vm0.0' does not support hotplugging"
+        )
+
+
+def test_two_daemons_want_one_image(daemon: DaemonProcess, tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(bytes(1 << 20))
+
+    def assemble(qmp: Client) -> None:
+        qmp.execute("machine-create")
+        qmp.execute("object-add", {"qom-type": "address-space", "id": "mem"})
+        qmp.execute("device_add", driver="virtio-mmio", id="vm0")
+        qmp.execute("blockdev-add", {"driver": "file", "filename": str(image), "node-name": "n0"})
+        qmp.execute("device_add", driver="virtio-blk-device", id="d0", drive="n0")
+
+    with DaemonProcess(str(tmp_path / "other")) as other, daemon.client() as first, other.client() as second:
+        assemble(first)
+        assemble(second)
+        first.execute("x-exit-preconfig")
+        assert refusal(second, "x-exit-preconfig") == '/machine/peripheral/d0: Failed to get "write" lock'
+        first.execute("quit")
+        daemon.process.wait(20)
+        second.execute("x-exit-preconfig")
