@@ -51,6 +51,8 @@ class VirtualClock:
         self._source: Source = source or time.monotonic_ns
         # (virtual ns at the mark, host ns at the mark or None while stopped): one tuple, so that readers need no lock.
         self._mark: tuple[int, int | None] = (0, None)
+        # Host's time of day, ns since 1970, at virtual time 0; a manual clock starts with 1970.
+        self._epoch: int | None = 0 if manual else None
         self._heap: list[tuple[int, int, Timer]] = []
         self._armed = 0
         self.wake: Callable[[], None] = _nothing
@@ -75,8 +77,16 @@ class VirtualClock:
             return None
         return since - base
 
+    def time_of_day(self) -> int:
+        """Nanoseconds since 1970: the host's when the clock first started, counted on in virtual time."""
+        if self._epoch is None:
+            return time.time_ns()
+        return self._epoch + self.now()
+
     def start(self) -> None:
         """Let time pass."""
+        if self._epoch is None:
+            self._epoch = time.time_ns() - self._mark[0]
         if not self.running:
             self._mark = (self._mark[0], 0 if self.manual else self._source())
             self.wake()

@@ -11,6 +11,7 @@ TYPES = (
     "ratite.hw.misc.sifive_test:SifiveTest",
     "ratite.hw.misc.unimplemented:Unimplemented",
     "ratite.hw.misc.xlnx_mailbox:XlnxMailbox",
+    "ratite.hw.rtc.goldfish:GoldfishRtc",
     "ratite.hw.timer.xlnx_timer:XlnxTimer",
     "ratite.hw.virtio.blk:VirtioBlkDevice",
     "ratite.hw.virtio.mmio:VirtioMmio",

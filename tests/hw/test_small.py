@@ -116,3 +116,13 @@ def test_swi() -> None:
     assert [bench.irq(f"msip[{n}]") for n in range(3)] == [1, 0, 0]
     bench.wr(12, 1)
     assert bench.rd(12) == 0
+
+
+def test_sswi_gives_edges() -> None:
+    bench = Bench(AclintSwi, num_harts=2, sswi=1)
+    seen: list[int] = []
+    assert list(bench.dev.outputs) == ["ssip"]
+    bench.dev.out("ssip[1]")._sink = seen.append
+    for value in (1, 1, 0, 2):
+        bench.wr(4, value)
+    assert (seen, bench.rd(4), bench.irq("ssip[1]")) == ([1, 0, 1, 0], 0, 0)

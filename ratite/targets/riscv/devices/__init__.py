@@ -4,4 +4,5 @@
 TYPES = (
     "ratite.targets.riscv.devices.aclint:AclintMtimer",
     "ratite.targets.riscv.devices.aclint:AclintSwi",
+    "ratite.targets.riscv.devices.plic:SifivePlic",
 )

@@ -1,15 +1,17 @@
-"""riscv.aclint.mtimer and riscv.aclint.swi: timer and software interrupts of machine mode, after the RISC-V ACLINT
+"""riscv.aclint.mtimer and riscv.aclint.swi: timer and software interrupts, after the RISC-V ACLINT
 specification (1.0-rc4).
 
     mtimer   timecmp-base + 8n   mtimecmp of hart n      mtip[n] is high while mtime ≥ mtimecmp[n]
              time-base           mtime                   counts `timebase-frequency` of the virtual clock, writable
     swi      4n                  msip of hart n          bit 0 is the line msip[n]
+    swi with sswi=1
+             4n                  setssip of hart n       writing bit 0 gives an edge on the line ssip[n]; reads 0
 
 Registers take 4- and 8-byte accesses.  The specification leaves mtimecmp undefined after reset; here it is all ones, so that
 no interrupt comes before one was asked for.
 
-The defaults put mtime where SiFive's CLINT has it: an mtimer at CLINT+0x4000, a swi at CLINT+0.  Left out: supervisor software
-interrupts (SSWI), a `hartid-base`: hart n of a device is its n-th line.
+The defaults put mtime where SiFive's CLINT has it: an mtimer at CLINT+0x4000, a swi at CLINT+0.  Left out: a `hartid-base`:
+hart n of a device is its n-th line.
 """
 
 from __future__ import annotations
@@ -129,18 +131,23 @@ def _merged(old: int, at: int, size: int, value: int) -> int:
 
 
 class AclintSwi(MmioDevice):
-    """Software interrupts of many harts.  RISC-V ACLINT specification (MSWI)."""
+    """Software interrupts of many harts.  RISC-V ACLINT specification (MSWI, SSWI)."""
 
     TYPE: ClassVar[str] = "riscv.aclint.swi"
-    OUTPUTS: ClassVar[Mapping[str, int | str]] = {"msip": "num-harts"}
+    OUTPUTS: ClassVar[Mapping[str, int | str]] = {"msip": "num-harts", "ssip": "num-harts"}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x4000, (1, 8), (4, 4))}
 
     num_harts: int = config("uint32", 1, "number of harts", minimum=1, maximum=HARTS)
+    sswi: int = config("uint32", 0, "1: interrupts of supervisor mode, else of machine mode", maximum=1)
     msip: list[int] = state("list:uint8", [], "bit 0 of msip of each hart")
+
+    def line_counts(self, table: Mapping[str, int | str]) -> dict[str, int]:
+        gone = "msip" if self.sswi else "ssip"
+        return {name: count for name, count in super().line_counts(table).items() if name != gone}
 
     def wire(self) -> None:
         super().wire()
-        self._lines = self.outputs["msip"]
+        self._lines = self.outputs["ssip" if self.sswi else "msip"]
         self.msip = [0] * self.num_harts
 
     def reset(self) -> None:
@@ -158,8 +165,11 @@ class AclintSwi(MmioDevice):
 
     def mmio_write(self, region: str, offset: int, size: int, value: int, access: Any = None) -> None:
         hart = offset >> 2
-        if hart < self.num_harts:
+        if hart >= self.num_harts:
+            self.unmodelled(region, offset, True)
+        elif not self.sswi:
             self.msip[hart] = value & 1
             self._lines[hart].set(value & 1)
-        else:
-            self.unmodelled(region, offset, True)
+        elif value & 1:
+            # The bit is kept in the hart's own mip.SSIP, where software clears it.
+            self._lines[hart].pulse()
