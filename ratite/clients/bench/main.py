@@ -1,4 +1,4 @@
-"""`python -m ratite.bench [mix] [monitor] [scaling]`: measure, print a table, and the samples as JSON where asked."""
+"""`python -m ratite.bench [mix] [kernels] [monitor] [scaling]`: measure, print a table, and the samples as JSON where asked."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ratite.clients.bench import mix, monitor
+from ratite.clients.bench import kernels, mix, monitor
 from ratite.clients.bench.report import Row, as_json, host, table
 from ratite.clients.bench.subjects import peer, qemu, ratite
 from ratite.clients.qmp import CommandError, QmpClientError
 
-PARTS = ("monitor", "mix", "scaling")
+PARTS = ("monitor", "mix", "kernels", "scaling")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -49,6 +49,9 @@ def _measure(options: argparse.Namespace) -> list[Row]:
         rows += monitor.measure(ratite(), qemu(path) if path else None, options.starts, _say)
     if "mix" in options.parts:
         rows += mix.measure(options.boards.split(","), guest, options.runs, options.accel, _say, which)
+    if "kernels" in options.parts:
+        group = "kernels-short" if options.short else "kernels"
+        rows += kernels.measure(options.boards.split(","), group, options.runs, options.accel, _say, which)
     if "scaling" in options.parts:
         rows += mix.scaling(guest, options.runs, options.accel, _say)
     return rows

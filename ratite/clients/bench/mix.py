@@ -11,8 +11,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ratite.clients import machines
@@ -34,11 +35,12 @@ LIMIT = 120.0
 
 
 class Run(NamedTuple):
-    """One run of the mix: seconds, its checksum, instructions (0 where nobody counts)."""
+    """One run of a guest: seconds, its checksum, instructions (0 where nobody counts), seconds of each line it wrote."""
 
     seconds: float
     checksum: str
     instructions: int
+    parts: Mapping[str, float] = MappingProxyType({})
 
 
 class Timer:
@@ -48,6 +50,7 @@ class Timer:
         self.text = b""
         self.began = 0.0
         self.ended = 0.0
+        self._parts: dict[str, float] = {}
 
     @property
     def done(self) -> bool:
@@ -59,15 +62,22 @@ class Timer:
         if not chunk:
             raise RuntimeError(f"the guest's console ended early: {self.text[-200:]!r}")
         self.text += chunk
+        now = time.perf_counter()
         if not self.began and b"@@START" in self.text:
-            self.began = time.perf_counter()
+            self.began = now
         if not self.ended and b"\n" in self.text.partition(b"@@DONE")[2]:
-            self.ended = time.perf_counter()
+            self.ended = now
+        for line in self.text.partition(b"@@START")[2].splitlines(keepends=True):
+            if line.endswith(b"\n") and b" " in line and not line.startswith(b"@@"):
+                self._parts.setdefault(line.split()[0].decode(), now)
 
     def run(self, instructions: int = 0) -> Run:
         """The result."""
         checksum = self.text.partition(b"@@DONE ")[2].split()[0].decode()
-        return Run(self.ended - self.began, checksum, instructions)
+        parts, last = {}, self.began
+        for name, now in self._parts.items():
+            parts[name], last = now - last, now
+        return Run(self.ended - self.began, checksum, instructions, MappingProxyType(parts))
 
 
 def under_qemu(program: str, options: tuple[str, ...], elf: Path) -> Run:

@@ -1,0 +1,82 @@
+"""Compute-bound kernels (tests/guests/src/kernels.c) under ratite, under QEMU and on the host itself.
+
+All execute in the same order, each timed by its line on the console; compiling counts. The host's own code is the same source
+through the host's C compiler, where there is one.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from ratite.clients.bench.mix import GUESTS, QEMU_MACHINES, Run, Timer, under_qemu, under_ratite
+from ratite.clients.bench.report import Row
+from ratite.clients.bench.subjects import version
+
+SOURCE = GUESTS.parent / "src" / "kernels.c"
+RUNTIME = GUESTS.parent / "runtime"
+
+
+def native(narrow: bool) -> Run | None:
+    """The kernels on the host, as a CPU of 32 bits does them where ``narrow``; None without a C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="ratite-bench-") as name:
+        program = Path(name) / "kernels"
+        subprocess.run([compiler, "-O2", "-DHOST", *(["-DNARROW"] if narrow else []), f"-I{RUNTIME}", str(SOURCE), "-o", str(program)], check=True)
+        timer = Timer()
+        with subprocess.Popen([str(program)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            while not timer.done:
+                timer.take(process.stdout.read1(4096))  # type: ignore[attr-defined]
+    return timer.run()
+
+
+def _best(runs: list[Run], name: str) -> float:
+    return median(run.parts[name] for run in runs)
+
+
+def measure(boards: list[str], guest: str, count: int, accel: str, say: Callable[[str], None],
+            which: Callable[[str], str | None]) -> list[Row]:  # fmt: skip
+    """Rows of a board: seconds of each kernel, and the geometric mean of the speeds against QEMU's."""
+    rows: list[Row] = []
+    for board, program, options in QEMU_MACHINES:
+        elf = GUESTS / f"{guest}.{board}.elf"
+        if board not in boards or not elf.exists():
+            continue
+        host = native(board != "rv64") if guest == "kernels" else None
+        path = which(program)
+        ours: list[Run] = []
+        theirs: list[Run] = []
+        for number in range(count):
+            say(f"{guest}.{board}: run {number + 1} of {count}")
+            ours += under_ratite([board], guest, accel)
+            if path:
+                theirs.append(under_qemu(path, options, elf))
+        sums = {run.checksum for run in [*ours, *theirs, *([host] if host else [])]}
+        if len(sums) != 1:
+            raise RuntimeError(f"{guest}.{board}: different checksums: {sorted(sums)}")
+        peer = version(path) if path else "not installed"
+        gains, shares = [], []
+        for name in ours[0].parts:
+            mine = [run.parts[name] for run in ours]
+            other = [run.parts[name] for run in theirs]
+            rows.append(Row(f"{name} on {board}", "s", mine, other, peer, False))
+            if theirs:
+                gains.append(_best(theirs, name) / _best(ours, name))
+            if host:
+                shares.append(host.parts[name] / _best(ours, name))
+        if gains:
+            mean = math.exp(sum(map(math.log, gains)) / len(gains))
+            rows.append(Row(f"{guest} on {board}, geometric mean", "x QEMU", [mean], [], "", True, 2.0 if host else None))
+            rows.append(Row(f"{guest} on {board}, slowest", "x QEMU", [min(gains)], [], "", True, 1.0 if host else None))
+        if shares:
+            mean = math.exp(sum(map(math.log, shares)) / len(shares))
+            rows.append(Row(f"{guest} on {board}, share of the host's own speed", "x host", [mean], [], "", True))
+    return rows
