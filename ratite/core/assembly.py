@@ -76,6 +76,10 @@ class Assembly:
         obj.configure(props)
         for name in obj.missing():
             raise GenericError(f"Parameter '{name}' is missing")
+        obj.make_parts()
+        for part in obj.walk():
+            part.machine = machine
+            part.phase = "configured"
         place.add_child(obj)
         try:
             if machine.phase == INITIALIZED:
@@ -91,31 +95,47 @@ class Assembly:
         """Take `obj` out; its wires, and the maps of its regions or in it, go with it.  The caller checked its users."""
         machine = self._machine
         with machine.quiesced():
-            if isinstance(obj, Device):
-                for line in obj.all_inputs():
-                    line.disable()
-            for spec in [w for w in self.wires if obj in (self._line_owner(w.source), self._line_owner(w.target))]:
-                self.remove_wire(spec)
-            for placed in [m for m in self.maps if obj in (self._find_space(m.space), self._owner(m.region))]:
-                self.remove_map(placed)
-            if obj.phase == "realized":
-                _quietly(obj.unrealize)
-                obj.phase = "wired"
-            self._unwire_one(obj)
-            obj.phase = "unrealized"
+            parts = in_order(obj.walk())
+            for part in parts:
+                self._disconnect(part)
+            for part in reversed(parts):
+                if part.phase == "realized":
+                    _quietly(part.unrealize)
+                    part.phase = "wired"
+            self._unwire_parts(parts)
+            for part in parts:
+                part.phase = "unrealized"
             if obj.parent is not None:
                 obj.parent.remove_child(obj)
 
-    def _wire_one(self, obj: Obj) -> None:
+    def _disconnect(self, obj: Obj) -> None:
+        if isinstance(obj, Device):
+            for line in obj.all_inputs():
+                line.disable()
+        for spec in [w for w in self.wires if obj in (self._line_owner(w.source), self._line_owner(w.target))]:
+            self.remove_wire(spec)
+        for placed in [m for m in self.maps if obj in (self._find_space(m.space), self._owner(m.region))]:
+            self.remove_map(placed)
+
+    def _wire_one(self, obj: Obj) -> list[Obj]:
+        """Wire an object and its parts; gives them in order."""
         errors: list[str] = []
-        obj.resolve(errors)
+        for part in obj.walk():
+            part.resolve(errors)
+        parts = in_order(obj.walk())
         try:
             _raise_all(errors, f"'{obj.path}' can't be wired")
-            _guard(obj, obj.wire)
-            obj.phase = "wired"
+            for part in parts:
+                _guard(part, part.wire)
+                part.phase = "wired"
         except QmpError:
-            self._unwire_one(obj)
+            self._unwire_parts(parts)
             raise
+        return parts
+
+    def _unwire_parts(self, parts: Sequence[Obj]) -> None:
+        for part in reversed(parts):
+            self._unwire_one(part)
 
     def _unwire_one(self, obj: Obj) -> None:
         _quietly(obj.unwire)
@@ -123,14 +143,18 @@ class Assembly:
         obj.phase = "configured"
 
     def _plug(self, obj: Obj) -> None:
-        self._wire_one(obj)
+        parts = self._wire_one(obj)
         try:
-            _guard(obj, obj.realize)
+            for part in parts:
+                _guard(part, part.realize)
+                part.phase = "realized"
         except QmpError:
-            self._unwire_one(obj)
+            for part in reversed([part for part in parts if part.phase == "realized"]):
+                _quietly(part.unrealize)
+            self._unwire_parts(parts)
             raise
-        obj.phase = "realized"
-        _enable(obj)
+        for part in parts:
+            _enable(part)
         self._machine.reset_one(obj)
 
     # -- the whole machine

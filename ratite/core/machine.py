@@ -175,14 +175,19 @@ class Machine:
         if id in place.children:
             raise GenericError(f"Duplicate device ID '{id}'")
         obj = self.registry.create(driver, id)
-        if self.phase == READY and not obj.HOTPLUG:
+        if self.phase == READY:
             obj.machine = self
-            raise GenericError(obj.hotplug_refusal(props))
+            refusal = obj.hotplug_refusal(props)
+            if refusal:
+                raise GenericError(refusal)
         self.assembly.add(obj, place, props)
         return obj
 
     def device_del(self, id: str) -> None:
-        """device_del by id or path; refused while something links to the device.  DEVICE_DELETED follows at once."""
+        """device_del by id or path; refused while something links to the device.
+
+        DEVICE_DELETED follows at once, or, where the guest must let go of the device first, when it has.
+        """
         obj = self.tree.find(id) if id.startswith("/") else self.tree.peripheral.children.get(id)
         if obj is None or obj.KIND not in ("device", "cpu"):
             raise DeviceNotFound(f"Device '{id}' not found")
@@ -191,6 +196,19 @@ class Machine:
         user = self._link_user(obj)
         if user:
             raise GenericError(f"Device '{id}' is in use, can not be deleted ({user})")
+        if self.phase == READY and not obj.unplug():
+            return
+        self._remove_device(obj)
+
+    def let_go(self, obj: Obj) -> None:
+        """The guest has let go of a device that a client or itself wants gone.  Under the machine lock; never blocks."""
+        self.owner.post(self._let_go, obj)
+
+    def _let_go(self, obj: Obj) -> None:
+        if obj.parent is not None and obj.phase == "realized":
+            self._remove_device(obj)
+
+    def _remove_device(self, obj: Obj) -> None:
         path = obj.path
         self.assembly.remove(obj)
         self.emit("DEVICE_DELETED", device=obj.id, path=path)
@@ -377,8 +395,8 @@ class Machine:
         reset_all(in_order(self.tree.members()))
 
     def reset_one(self, obj: Obj) -> None:
-        """The first reset of a hot-plugged object."""
-        reset_all([obj])
+        """The first reset of a hot-plugged object and its parts."""
+        reset_all(in_order(obj.walk()))
 
     def _user_of(self, obj: Obj) -> str:
         maps = self.assembly.mapped_in(obj)
@@ -387,8 +405,11 @@ class Machine:
         return self._link_user(obj)
 
     def _link_user(self, obj: Obj) -> str:
-        for user, name in self.tree.users_of(obj):
-            return f"used by '{user.path}', property '{name}'"
+        parts = list(obj.walk())
+        for part in parts:
+            for user, name in self.tree.users_of(part):
+                if user not in parts:
+                    return f"used by '{user.path}', property '{name}'"
         return ""
 
     def _need_ready(self, command: str) -> None:

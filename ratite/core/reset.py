@@ -30,6 +30,8 @@ def in_order(members: Iterable[Obj]) -> list[Obj]:
         if id(obj) in entered or id(obj) not in allowed:
             return
         entered.add(id(obj))
+        for other in obj.before():
+            enter(other, depth + 1)
         for prop in obj.PROPERTIES.values():
             target = getattr(obj, prop.attr) if prop.link else None
             if isinstance(target, Obj) and depth < 64:

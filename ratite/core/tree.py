@@ -71,6 +71,8 @@ class Tree:
         else:
             found = self.by_id(text)
             fitting = [obj for obj in found if obj.is_a(type_name)]
+            # Parts of objects have no id that a client gave: they are found by name where nothing else fits.
+            fitting = fitting or [obj for obj in self.members() if obj.id == text and obj.is_a(type_name)]
             found = fitting or found
         if not found:
             raise DeviceNotFound(f"Device '{text}' not found")

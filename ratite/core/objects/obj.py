@@ -8,6 +8,7 @@ Life cycle (`phase`), the same for CPUs, devices, memory, backends and address s
                               objects
 
     hook            called                              may fail with QmpError
+    make_parts()    every property is given              yes; the object is dropped
     wire()          links are objects now; make          yes; what it made is undone by unwire()
                     lines and regions
     realize()       everything of the machine is wired   yes; the tree stays as it was
@@ -212,6 +213,19 @@ class Obj:
             if prop.required and not (self.link_texts.get(prop.name) if prop.link else prop.name in self.given)
         ]
 
+    # -- parts: objects that come and go with this one, with fixed names under it
+
+    def make_parts(self) -> None:
+        """Make the objects that belong to this one (`add_child`); they live its life, each with its own hooks."""
+
+    def before(self) -> tuple[Obj, ...]:
+        """What must be wired, realized and reset before this object, besides what it links to."""
+        return ()
+
+    def unplug(self) -> bool:
+        """A client wants the object gone: True, it may go at once; False, the guest was asked.  GenericError: it can't."""
+        return True
+
     # -- run-time state, for saving and comparing
 
     def save_state(self) -> dict[str, Any]:
@@ -250,9 +264,13 @@ class Obj:
                 continue
             prop = self.prop(name)
             try:
-                setattr(self, prop.attr, self.machine.resolve_link(text, prop.link))
+                setattr(self, prop.attr, self.link_target(prop, text))
             except QmpError as exc:
                 errors.append(f"{self.path}: property '{name}': {exc.desc}")
+
+    def link_target(self, prop: Prop, text: str) -> Obj:
+        """What a link of this object to `text` means; QmpError."""
+        return self.machine.resolve_link(text, prop.link)
 
     def unresolve(self) -> None:
         """Forget the objects behind the links; their texts stay."""
@@ -287,8 +305,8 @@ class Obj:
     # -- what machine asks
 
     def hotplug_refusal(self, props: Mapping[str, Any]) -> str:
-        """Why device_add into a started machine is refused, for types without HOTPLUG; `machine` is set."""
-        return f"Device '{self.TYPE}' does not support hotplugging"
+        """Why device_add with `props` into a started machine is refused; "": it isn't.  Nothing but `machine` is set."""
+        return "" if self.HOTPLUG else f"Device '{self.TYPE}' does not support hotplugging"
 
     def host_memory(self) -> int:
         """Bytes of host memory that the object holds for the guest, or will once it is wired."""
