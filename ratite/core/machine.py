@@ -196,7 +196,7 @@ class Machine:
         user = self._link_user(obj)
         if user:
             raise GenericError(f"Device '{id}' is in use, can not be deleted ({user})")
-        if self.phase == READY and not obj.unplug():
+        if self.phase == READY and not obj.unplug_request():
             return
         self._remove_device(obj)
 

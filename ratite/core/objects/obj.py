@@ -222,7 +222,7 @@ class Obj:
         """What must be wired, realized and reset before this object, besides what it links to."""
         return ()
 
-    def unplug(self) -> bool:
+    def unplug_request(self) -> bool:
         """A client wants the object gone: True, it may go at once; False, the guest was asked.  GenericError: it can't."""
         return True
 

@@ -266,7 +266,7 @@ class PciFunction(BusDevice):
         super().realize()
         self._fresh = self.machine.phase == READY
 
-    def unplug(self) -> bool:
+    def unplug_request(self) -> bool:
         """A client wants the function gone: the port asks the guest."""
         bridge = self.bus.bridge
         if bridge is None:
