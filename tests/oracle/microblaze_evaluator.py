@@ -32,6 +32,10 @@ CONFIGS: tuple[Mapping[str, object], ...] = (
     {},
     {**EXCEPTIONS, "use-stack-protection": True, "opcode-0x0-illegal": True, "exclusive-access": False, "use-barrel": False,
      "base-vectors": 0x400, "pvr": 1},
+    {**EXCEPTIONS, "use-mmu": 3},
+    {**EXCEPTIONS, "use-mmu": 3, "mmu-zones": 3, "mmu-tlb-access": 2, "base-vectors": 0x400, "exclusive-access": False},
+    {"use-mmu": 2},
+    {"use-mmu": 1, "unaligned-exceptions": True},
     {"use-div": False, "use-hw-mul": 1, "use-msr-instr": False, "use-pcmp-instr": False, "use-reorder-instr": False, "pvr": 0},
 )
 SHARD = 20_000
@@ -120,11 +124,15 @@ def _episode(pair: MicroblazePair, rng: random.Random) -> None:
     pair.write(_CODE - 2 * _WORDS, code(_WORDS))
     pair.write(0x0, code(24))
     pair.write(0x400, code(24))
+    if "pid" in pair.isa.layout and rng.random() < 0.7:
+        pair.write(0, _handlers(pair.isa))
     state = {}
     for field in pair.isa.layout:
         for k in range(field.count):
             state[field.name, k] = number(rng, _PLACES) & (1 << field.width) - 1
-    state["msr", 0] = rng.getrandbits(11)
+    state["msr", 0] = rng.getrandbits(15)
+    if "pid" in pair.isa.layout:
+        state |= _translations(rng, state["pid", 0])
     state["rset", 0], state["rclear", 0] = rng.choice(((2, 0), (0, 8), (0x100, 0x200)))
     pair.start(_CODE, state)
     pair.lines(rng.choice((0, 0, 0, 1, 2, 4, 8, rng.getrandbits(4))))
@@ -141,6 +149,37 @@ def _episode(pair: MicroblazePair, rng: random.Random) -> None:
     pair.compare_memory()
     for port in pair.ports:
         port.log.clear()
+
+
+def _handlers(isa: Isa) -> bytes:
+    """Vectors that lead back: behind what failed, or to what was interrupted."""
+    nop = isa.assemble("or", rd=0, ra=0, rb=0)
+    return b"".join((
+        nop * 2, isa.assemble("rtbd", ra=16, imm=4), nop, isa.assemble("rtid", ra=14, imm=0), nop,
+        isa.assemble("rtbd", ra=16, imm=0), nop, isa.assemble("rted", ra=17, imm=4), nop))
+
+
+def _translations(rng: random.Random, pid: int) -> dict[tuple[str, int], int]:
+    """A TLB in which the places that programs know are mostly mapped, half of them where they are."""
+    state = {}
+    for n in range(64):
+        size = rng.choice((0, 0, 1, 1, 1, 1, 2, 3, rng.randrange(8)))
+        kind = rng.random()
+        place = rng.choice(_PLACES) & -0x400 if kind < 0.9 else rng.getrandbits(32)
+        page = (1 << 10 + 2 * size) - 1
+        other = place if rng.random() < 0.6 else rng.choice(_PLACES)
+        valid = 0x40 if rng.random() < 0.4 else 0
+        state["tlbhi", n] = (place & ~page) | size << 7 | valid
+        access = rng.choice((0x300, 0x300, 0x300, 0x200, 0x100, 0))
+        state["tlblo", n] = (other & ~page & 0xFFFFFC00) | access | rng.choice((0, 0x10, 0x20, rng.getrandbits(4) << 4)) \
+            | (rng.random() < 0.05)
+        state["tlbtid", n] = rng.choice((0, 0, pid, rng.getrandbits(8)))
+    if rng.random() < 0.8:  # the code, as it lies
+        state["tlbhi", 0], state["tlblo", 0], state["tlbtid", 0] = 0x140, 0x300, 0
+    state["zpr", 0] = rng.choice((0x40000000, 0x7FFFFFFF, 0x55555555, 0xAAAAAAAA, 0xFFFFFFFF, 0, rng.getrandbits(32)))
+    state["tlbsmall", 0] = 1
+    state["behind", 0] = rng.choice((4, 8))
+    return state
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

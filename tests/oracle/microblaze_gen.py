@@ -34,7 +34,8 @@ class Maker:
         if name == insn.relative:
             return rng.randrange(-self.reach, self.reach) & -4
         if name == "number":
-            return rng.choice((0, 1, 3, 5, 7, 0xB, 0xD, 0x800, 0x802, 0x2000, 0x200C, rng.getrandbits(14)))
+            return rng.choice((0, 1, 3, 5, 7, 0xB, 0xD, 0x800, 0x802, *range(0x1000, 0x1006), 0x2000, 0x200C,
+                               rng.getrandbits(14)))
         if field.signed:
             return rng.choice((rng.randrange(-64, 64), rng.randrange(-1 << width - 1, 1 << width - 1)))
         return rng.getrandbits(width)

@@ -107,6 +107,20 @@ class IrEmitter(Emitter):
             raise TypeError(f"select needs one width, not i{a.width} and i{b.width}")
         return self.v(self.let(f"select i1 {c}, i{a.width} {a.ref}, i{a.width} {b.ref}"), a.width)
 
+    def find(self, count: int, test: Callable[[V], V]) -> V:
+        before, loop, on, done = self.here, self.new_label(), self.new_label(), self.new_label()
+        self.goto(loop)
+        self.label(loop)
+        k = self.v(self.let(f"phi i32 [0, %{before}], [%{on}k, %{on}]"), 32)
+        hit = test(k)
+        tested = self.here
+        self.fork(str(hit.ref), done, on)
+        self.label(on)
+        self.put(f"%{on}k = add nuw nsw i32 {k.ref}, 1")
+        self.fork(self.let(f"icmp ult i32 %{on}k, {count}"), loop, done)
+        self.label(done)
+        return self._phi(32, [(str(k.ref), tested), (str(count), on)])
+
     def at(self, base: str, offset: int | str) -> str:
         """Pointer ``offset`` bytes behind ``base``."""
         if offset == 0:

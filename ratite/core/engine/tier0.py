@@ -15,12 +15,14 @@ Every taken backward branch and every jump looks at the budget and at the exit r
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 
 from ratite.core.engine import block as B
 from ratite.core.engine.decoder import decode_functions
 from ratite.core.engine.ir import CPU_SCOPE, METADATA, SLOW, THREADED
 from ratite.core.engine.slowpath import slow_paths
 from ratite.core.engine.threaded import SIGNATURE, DirectEmitter, HandlerEmitter, handler_name
+from ratite.core.isa.emitter import EXECUTE
 from ratite.core.isa.isa import Insn, Isa
 from ratite.core.isa.value import V
 
@@ -110,8 +112,9 @@ class Tier0:
         self._keep(e)
 
     # -- getting to a record
-    def _lookup(self, e: DirectEmitter, pc: V) -> str:
-        """The records of the page at ``pc``, made on demand; leaves for the fault routine where there is nothing."""
+    def _lookup(self, e: DirectEmitter, pc: V, single: str = "") -> str:
+        """The records of the page at ``pc``, made on demand; leaves for the fault routine where there is nothing, or, where
+        the mapping is smaller than the page, for ``single`` (a function)."""
         page = pc & -self.shape.page
         index = (pc >> self.isa.page_bits) & (B.CODE_TLB_ENTRIES - 1)
         base = e.at("%cpu", self.shape.code_tlb)
@@ -127,12 +130,19 @@ class Tier0:
         e.label(none)
         e.no_code(pc)
         e.label(f"{join}m")
+        if single and self.isa.smallest_page < self.isa.page_bits:
+            small, large = e.new_label(), e.new_label()
+            e.fork(str(e.read(B.MAP_BITS).ult(self.isa.page_bits).ref), small, large)
+            e.label(small)
+            e.tail(single, "null", str(pc.ref), "%bud")
+            e.label(large)
+        end = e.here
         e.goto(join)
         e.label(hit)
         known = e.let(f"load i64, ptr {e.at(entry, 8)}{CPU_SCOPE}")
         e.goto(join)
         e.label(join)
-        return e.let(f"phi i64 [{made}, %{join}m], [{known}, %{hit}]")
+        return e.let(f"phi i64 [{made}, %{end}], [{known}, %{hit}]")
 
     def masked_pc(self, e: DirectEmitter) -> V:
         return e.v("%delta", 64) & ((1 << self.isa.word) - self.isa.parcel)
@@ -151,7 +161,7 @@ class Tier0:
 
     def _go_to_record(self, e: DirectEmitter, number: int) -> None:
         pc = self.masked_pc(e)
-        base = self._lookup(e, pc)
+        base = self._lookup(e, pc, f"@{self.isa.name}_single_{number}")
         offset = (pc & (self.shape.page - 1)) << self.shape.shift
         at = e.v(base, 64) + self.shape.context_offset(number) + offset
         delta = pc - (at >> self.shape.shift)
@@ -188,19 +198,25 @@ class Tier0:
         self._keep(e)
 
     def _step(self) -> None:
-        """One instruction, decoded into the scratch records: edges behind it end the step."""
-        for number, ctx in enumerate(self.isa.contexts):
+        """One instruction, decoded into the scratch records: edges behind it end the step. ``single``: the same for code in
+        mappings smaller than a page, where the page's records would lead on into what is mapped otherwise or not at all."""
+        names = ("step", "single") if self.isa.smallest_page < self.isa.page_bits else ("step",)
+        for (number, ctx), name in product(enumerate(self.isa.contexts), names):
             e = DirectEmitter(self.isa, self.shape, ctx)
-            e.begin(f"internal {THREADED} void @{self.isa.name}_step_{number}{SIGNATURE} noinline")
-            if number == 0:
+            e.begin(f"internal {THREADED} void @{self.isa.name}_{name}_{number}{SIGNATURE} noinline")
+            if number == 0 and name == "step":
                 self.isa.routines["interrupt"](e)
             if not e.dead:
                 pc = self.masked_pc(e)
                 base = self._lookup(e, pc)
                 host = e.let(f"inttoptr i64 {(e.v(base, 64) - B.PAGE_HEADER).ref} to ptr")
                 scratch = e.at("%cpu", self.shape.scratch + self.shape.context_offset(number))
+                place = str(pc.ref)
+                if len(names) > 1:  # the offset in the page is the physical address', then
+                    place = e.let(f"call i64 @{self.isa.name}_translate(ptr %cpu, i64 {place}, i64 {EXECUTE}, "
+                                  f"i64 {e.read(B.MODE_CODE).ref})")
                 e.put(f"call void @{self.isa.name}_fetch_{number}(ptr %cpu, ptr {host}, ptr {scratch}, "
-                      f"i64 {pc.ref}, i1 false)")
+                      f"i64 {place}, i1 false)")
                 at = e.v(e.let(f"ptrtoint ptr {scratch} to i64"), 64)
                 handler = e.let(f"load ptr, ptr {scratch}")
                 e.tail(handler, scratch, str((pc - (at >> self.shape.shift)).ref), "%bud")

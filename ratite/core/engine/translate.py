@@ -108,6 +108,8 @@ def _records(isa: Isa, shape: B.Shape) -> Path:
         e.unless_failed(None, 0)
     made = e.v(e.let(e.host(B.ON_CODE_MISS, "i64", phys)), 64)
     e.if_(made.eq(0), lambda: e.fail(FETCH_FAULT, pc, 0))
+    if isa.smallest_page < isa.page_bits:  # the next page may be inside the same one of ours
+        e.if_(e.read(B.MAP_BITS).ult(isa.page_bits), lambda: e.ret(made))
     base = e.at("%cpu", shape.code_tlb)
     if isa.mmu_modes:
         base = e.let(f"load ptr, ptr {e.at('%cpu', B.TLB_CODE)}")

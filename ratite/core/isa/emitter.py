@@ -78,6 +78,10 @@ class Emitter(ABC):
             return va if c.ref else vb
         return self.emit_select(c.ref, va, vb)
 
+    @abstractmethod
+    def find(self, count: int, test: Callable[[V], V]) -> V:
+        """The first k < ``count`` for which ``test(k)`` (k: 32 bits; gives width 1) holds, else ``count``; 32 bits."""
+
     # -- state
     @abstractmethod
     def pc(self) -> V:

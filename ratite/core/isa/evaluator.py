@@ -203,6 +203,9 @@ class Evaluator(Emitter):
     def emit_select(self, c: str, a: V, b: V) -> V:
         raise AssertionError("a value is not known to the evaluator")
 
+    def find(self, count: int, test: Callable[[V], V]) -> V:
+        return V(self, next((k for k in range(count) if test(V(self, k, 32)).ref), count), 32)
+
     # -- state
     def pc(self) -> V:
         return V(self, self.pc_value, self.word)

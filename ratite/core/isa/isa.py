@@ -59,12 +59,14 @@ class Isa:
     name: qualifies native symbols; word: bits; big_endian: of code and data; parcel: bytes instructions are aligned to;
     lengths: ((mask, match, bytes), …) tested on the first parcel, else ``default_length``; contexts: names of execution
     contexts besides the normal one "". ``pc_relative`` operands must have a slot "imm". ``mmu_modes``: ways in which addresses
-    are translated; 0: they are physical."""
+    are translated; 0: they are physical. ``smallest_page``: log2 of the smallest mapping, where that is less than
+    ``page_bits``: what lies in such a one is found anew at each access."""
 
     def __init__(
         self, name: str, *, word: int, big_endian: bool, fields: Mapping[str, Field], state: Sequence[StateField],
         parcel: int, default_length: int, lengths: Sequence[tuple[int, int, int]] = (), contexts: Sequence[str] = (),
         page_bits: int = 12, misaligned: str = "native", mmu_modes: int = 0,
+        smallest_page: int = 0,
     ) -> None:
         if misaligned not in ("native", "fault"):
             raise ValueError(f"misaligned must be 'native' or 'fault', not {misaligned!r}")
@@ -80,6 +82,7 @@ class Isa:
         self.page_bits = page_bits
         self.misaligned = misaligned
         self.mmu_modes = mmu_modes
+        self.smallest_page = smallest_page or page_bits
         self.insns: list[Insn] = []
         self.routines: dict[str, Routine] = {}
         self.by_name: dict[str, Insn] = {}

@@ -10,9 +10,21 @@ from collections.abc import Callable
 from ratite.core.isa.emitter import Emitter
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V
-from ratite.targets.microblaze.kit import DS, MSR_BIP, MSR_EE, MSR_EIP, MSR_IE, RDS, Kit
+from ratite.targets.microblaze.kit import (
+    DS,
+    MSR_BIP,
+    MSR_EE,
+    MSR_EIP,
+    MSR_IE,
+    MSR_UM,
+    MSR_UMS,
+    MSR_VM,
+    MSR_VMS,
+    RDS,
+    Kit,
+)
 
-_SLEEP = 16  # mbar operands from here on sleep
+VECTOR_USER, VECTOR_BREAK = 0x8, 0x18
 
 
 def declare(k: Kit) -> None:
@@ -32,9 +44,25 @@ def _imm(k: Kit) -> None:
         e.next_in("imm")
 
 
-def _delayed(e: Emitter, target: V) -> None:
+def _delayed(k: Kit, e: Emitter, target: V) -> None:
     e.set("btarget", target)
+    k.slot_of(e)
     e.next_in(DS)
+
+
+def _user_vector(k: Kit, e: Emitter, target: V) -> None:
+    """A call of C_BASE_VECTORS + 8 leaves user and virtual mode, behind its delay slot ("Privileged Instructions")."""
+
+    def leave() -> None:
+        e.set("btarget", target)
+        k.slot_of(e)
+        e.set("rclear", MSR_UM | MSR_VM | MSR_UMS | MSR_VMS)
+        e.set("rset", (e.get("msr") & (MSR_UM | MSR_VM)) << 1)
+        e.next_in(RDS)
+
+    if k.c.use_mmu:
+        e.if_(target.eq(k.c.base_vectors + VECTOR_USER), leave)
+    _delayed(k, e, target)
 
 
 def _unconditional(k: Kit) -> None:
@@ -61,7 +89,7 @@ def _register_branch(k: Kit, name: str, bits: str) -> None:
         if link:
             k.set_rd(e, i, e.pc())
         if delay:
-            _delayed(e, target)
+            _delayed(k, e, target)
         else:
             e.jump(target)
 
@@ -75,8 +103,10 @@ def _immediate_branch(k: Kit, name: str, bits: str) -> None:
     def branch(e: Emitter, i: Operands) -> None:
         if link:
             k.set_rd(e, i, e.pc())
-        if delay:
-            _delayed(e, k.imm(e, i) if absolute else e.pc() + k.imm(e, i))
+        if name == "bralid":
+            _user_vector(k, e, k.imm(e, i))
+        elif delay:
+            _delayed(k, e, k.imm(e, i) if absolute else e.pc() + k.imm(e, i))
         elif absolute or e.ctx:
             e.jump(k.imm(e, i) if absolute else e.pc() + k.imm(e, i))
         else:
@@ -100,7 +130,7 @@ def _register_condition(k: Kit, name: str, bits: str, test: Callable[[V], V], de
     def branch(e: Emitter, i: Operands) -> None:
         c, target = test(k.ra(e, i)), e.pc() + k.rb(e, i)
         if delay:
-            _delayed(e, e.select(c, target, e.pc() + 8))
+            _delayed(k, e, e.select(c, target, e.pc() + 8))
         else:
             e.if_(c, lambda: e.jump(target))
             k.end(e)
@@ -111,7 +141,7 @@ def _immediate_condition(k: Kit, name: str, bits: str, test: Callable[[V], V], d
     def branch(e: Emitter, i: Operands) -> None:
         c = test(k.ra(e, i))
         if delay:
-            _delayed(e, e.pc() + e.select(c, k.imm(e, i), 8))
+            _delayed(k, e, e.pc() + e.select(c, k.imm(e, i), 8))
         elif e.ctx:
             e.if_(c, lambda: e.jump(e.pc() + k.imm(e, i)))
             k.end(e)
@@ -122,26 +152,30 @@ def _immediate_condition(k: Kit, name: str, bits: str, test: Callable[[V], V], d
 def _returns(k: Kit) -> None:
     @k.control("rtsd", "101101 10000 ra imm", "{ra}, {imm}")
     def rtsd(e: Emitter, i: Operands) -> None:
-        _delayed(e, k.ra(e, i) + k.imm(e, i))
+        _delayed(k, e, k.ra(e, i) + k.imm(e, i))
 
-    # what MSR bits each sets and clears behind its delay slot
+    # what MSR bits each sets and clears behind its delay slot; the modes that were saved come back too
+    modes = (MSR_UM if k.c.use_mmu else 0) | (MSR_VM if k.translated else 0)
     for name, bits, to_set, to_clear in (
         ("rtid", "10001", MSR_IE, 0), ("rtbd", "10010", 0, MSR_BIP), ("rted", "10100", MSR_EE, MSR_EIP),
     ):
         @k.control(name, f"101101 {bits} ra imm", "{ra}, {imm}")
         def back(e: Emitter, i: Operands, name: str = name, to_set: int = to_set, to_clear: int = to_clear) -> None:
+            k.privileged(e)
             e.set("btarget", k.ra(e, i) + k.imm(e, i))
             e.set("rset", to_set)
-            e.set("rclear", to_clear)
+            e.set("rclear", to_clear | modes)
+            k.slot_of(e)
             e.next_in(RDS)
 
 
 def _breaks(k: Kit) -> None:
     """Software breaks; ``brki rD, 0x18`` is a debugger's breakpoint and does not set BIP, whatever C_BASE_VECTORS is
-    (UG984, "Software Breaks")."""
+    (UG984, "Software Breaks"). In user mode ``brki`` may go to the vectors of the user and the break alone."""
 
     @k.control("brk", "100110 rd 01100 rb 00000000000", "{rd}, {rb}")
     def brk(e: Emitter, i: Operands) -> None:
+        k.privileged(e)
         target = k.rb(e, i)
         k.set_rd(e, i, e.pc())
         e.set("msr", e.get("msr") | MSR_BIP)
@@ -150,9 +184,15 @@ def _breaks(k: Kit) -> None:
 
     @k.control("brki", "101110 rd 01100 imm", "{rd}, {imm}")
     def brki(e: Emitter, i: Operands) -> None:
-        target = k.imm(e, i)
+        target, msr = k.imm(e, i), e.get("msr")
+        bip = e.select(target.eq(VECTOR_BREAK), e.const(0), MSR_BIP)
+        if k.c.use_mmu:
+            vector = target.eq(k.c.base_vectors + VECTOR_USER) | target.eq(k.c.base_vectors + VECTOR_BREAK)
+            k.privileged(e, vector ^ 1)
+            k.set_msr(e, e.select(vector, k.privileged_msr(msr), msr) | bip)
+        else:
+            e.set("msr", msr | bip)
         k.set_rd(e, i, e.pc())
-        e.set("msr", e.get("msr") | e.select(target.eq(0x18), e.const(0), MSR_BIP))
         _clear_reservation(e)
         e.jump(target)
 
@@ -167,8 +207,10 @@ def _barrier(k: Kit) -> None:
 
     @k.control("mbar", "101110 kind 00010 0000000000000100", "{imm}")
     def mbar(e: Emitter, i: Operands) -> None:
+        sleeps = (i.imm & 0x18).ne(0)
+        k.privileged(e, sleeps)
         e.fence()
-        e.if_((i.imm & 0x18).ne(0), e.halt)
+        e.if_(sleeps, e.halt)
         if e.ctx:
             e.next()
         else:

@@ -24,6 +24,10 @@ DEFAULTS: Mapping[str, bool | int | str] = MappingProxyType({
     "ill-opcode-exception": False,
     "opcode-0x0-illegal": False,
     "div-zero-exception": False,
+    "use-mmu": 0,
+    "mmu-zones": 16,
+    "mmu-tlb-access": 3,
+    "mmu-privileged-instr": 0,
     "pvr": 2,
 })
 
@@ -33,8 +37,9 @@ class Config:
 
     __slots__ = (
         "base_vectors", "big", "div_zero_exception", "dopb_bus_exception", "exclusive_access", "ill_opcode_exception",
-        "iopb_bus_exception", "opcode_0x0_illegal", "pvr", "unaligned_exceptions", "use_barrel", "use_div", "use_hw_mul",
-        "use_msr_instr", "use_pcmp_instr", "use_reorder_instr", "use_stack_protection", "version")
+        "iopb_bus_exception", "mmu_privileged_instr", "mmu_tlb_access", "mmu_zones", "opcode_0x0_illegal", "pvr",
+        "unaligned_exceptions", "use_barrel", "use_div", "use_hw_mul",
+        "use_mmu", "use_msr_instr", "use_pcmp_instr", "use_reorder_instr", "use_stack_protection", "version")
 
     base_vectors: int
     big: bool
@@ -43,12 +48,16 @@ class Config:
     exclusive_access: bool
     ill_opcode_exception: bool
     iopb_bus_exception: bool
+    mmu_privileged_instr: int
+    mmu_tlb_access: int
+    mmu_zones: int
     opcode_0x0_illegal: bool
     pvr: int
     unaligned_exceptions: bool
     use_barrel: bool
     use_div: bool
     use_hw_mul: int
+    use_mmu: int
     use_msr_instr: bool
     use_pcmp_instr: bool
     use_reorder_instr: bool

@@ -12,7 +12,7 @@ from ratite.targets.microblaze.config import DEFAULTS
 
 
 class MicroblazeCpu(Cpu):
-    """A MicroBlaze, of its cluster's byte order: integer set, exceptions, interrupts; no MMU, FPU or streams."""
+    """A MicroBlaze, of its cluster's byte order: integer set, exceptions, interrupts, MMU; no FPU or streams."""
 
     TYPE = "microblaze-cpu"
     TARGETS = ("microblaze", "microblazeel")
@@ -36,6 +36,12 @@ class MicroblazeCpu(Cpu):
     ill_opcode_exception = config("bool", DEFAULTS["ill-opcode-exception"], "illegal opcodes raise an exception")
     opcode_0x0_illegal = config("bool", DEFAULTS["opcode-0x0-illegal"], "opcode 0 is illegal")
     div_zero_exception = config("bool", DEFAULTS["div-zero-exception"], "division by 0 and overflow raise an exception")
+    use_mmu = config("uint8", DEFAULTS["use-mmu"], "none, user mode, memory protection or virtual memory", maximum=3)
+    mmu_zones = config("uint8", DEFAULTS["mmu-zones"], "memory protection zones", maximum=16)
+    mmu_tlb_access = config("uint8", DEFAULTS["mmu-tlb-access"], "access to the TLB's registers: minimal, read, write or full",
+                            maximum=3)
+    mmu_privileged_instr = config("uint8", DEFAULTS["mmu-privileged-instr"], "bit 0: stream instructions in user mode",
+                                  maximum=3)
     pvr = config("uint8", DEFAULTS["pvr"], "processor version registers: none, basic or full", maximum=2)
 
     def isa_config(self) -> Mapping[str, object]:

@@ -1,7 +1,7 @@
 """What the groups of MicroBlaze instructions share: registers, immediates, and how an instruction ends in its context.
 
 Contexts: "" the normal one; "imm": behind an ``imm`` prefix; "ds": in the delay slot of a branch; "rds": in the delay
-slot of rtid, rtbd or rted, behind which the machine status changes (UG984, "Delay Slots", "rtid").
+slot of rtid, rtbd, rted or a user vector, behind which the machine status changes (UG984, "Delay Slots", "rtid").
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ SLOTS = (DS, RDS)
 #: machine status register, UG984 table "Machine Status Register"
 MSR_IE, MSR_C, MSR_BIP, MSR_FSL, MSR_ICE, MSR_DZO = 0x2, 0x4, 0x8, 0x10, 0x20, 0x40
 MSR_DCE, MSR_EE, MSR_EIP, MSR_PVR, MSR_CC = 0x80, 0x100, 0x200, 0x400, 0x80000000
+MSR_UM, MSR_UMS, MSR_VM, MSR_VMS = 0x800, 0x1000, 0x2000, 0x4000
 MSR_WRITABLE = MSR_IE | MSR_C | MSR_BIP | MSR_FSL | MSR_ICE | MSR_DZO | MSR_DCE | MSR_EE | MSR_EIP
 
 #: exception causes, UG984 table "Exception Status Register"; ESR_DS: in a delay slot
-EC_UNALIGNED, EC_ILLEGAL, EC_IBUS, EC_DBUS, EC_DIVIDE, EC_STACK = 1, 2, 3, 4, 5, 7
-ESR_DS, ESR_W, ESR_S, ESR_DEC, ESR_RX = 1 << 12, 1 << 11, 1 << 10, 1 << 11, 5
+EC_UNALIGNED, EC_ILLEGAL, EC_IBUS, EC_DBUS, EC_DIVIDE, EC_STACK, EC_PRIVILEGED = 1, 2, 3, 4, 5, 7, 7
+EC_DATA_STORAGE, EC_FETCH_STORAGE, EC_DATA_MISS, EC_FETCH_MISS = 16, 17, 18, 19
+ESR_DS, ESR_W, ESR_S, ESR_DEC, ESR_RX, ESR_DIZ = 1 << 12, 1 << 11, 1 << 10, 1 << 11, 5, 1 << 11
 
 LINK_INTERRUPT, LINK_BREAK, LINK_EXCEPTION = 14, 16, 17
 
@@ -38,7 +40,8 @@ def _special(number: int) -> str:
 #: special purpose registers by number, UG984 "mfs"
 SPECIAL = MappingProxyType({
     0x0: "rpc", 0x1: "rmsr", 0x3: "rear", 0x5: "resr", 0x7: "rfsr", 0xB: "rbtr", 0xD: "redr", 0x800: "rslr",
-    0x802: "rshr", **{0x2000 + n: f"rpvr{n}" for n in range(13)},
+    0x802: "rshr", 0x1000: "rpid", 0x1001: "rzpr", 0x1002: "rtlbx", 0x1003: "rtlblo", 0x1004: "rtlbhi", 0x1005: "rtlbsx",
+    **{0x2000 + n: f"rpvr{n}" for n in range(13)},
 })
 
 FIELDS = MappingProxyType({
@@ -114,8 +117,11 @@ class Kit:
         if e.ctx == DS:
             e.jump(e.get("btarget"), poll=poll)
         elif e.ctx == RDS:
-            clear = e.get("rclear")
-            e.set("msr", (e.get("msr") & ~clear) | e.get("rset"))
+            clear, msr = e.get("rclear"), e.get("msr")
+            kept = msr & ~clear
+            if self.c.use_mmu:  # a return takes the saved mode; a user vector, which sets it, has it in rset
+                kept = kept | e.select((clear & MSR_UMS).eq(0), (msr >> 1) & (MSR_UM | MSR_VM), 0)
+            self.set_msr(e, kept | e.get("rset"))
             e.set("esr", e.select((clear & MSR_EIP).ne(0), 0, e.get("esr")))
             e.set("nmbreak", e.get("nmbreak") & ~clear.bit(3))
             e.jump(e.get("btarget"), poll=True)
@@ -130,6 +136,47 @@ class Kit:
             self.finish(e)
         else:
             e.next()
+
+    # -- modes
+    @property
+    def writable(self) -> int:
+        """Bits of MSR that software sets."""
+        return MSR_WRITABLE | (MSR_UM | MSR_UMS if self.c.use_mmu else 0) | (MSR_VM | MSR_VMS if self.translated else 0)
+
+    @property
+    def translated(self) -> bool:
+        """Whether there is a virtual mode."""
+        return self.c.use_mmu > 1
+
+    def set_msr(self, e: Emitter, msr: V) -> None:
+        """Sets MSR where user or virtual mode may change."""
+        e.set("msr", msr)
+        if self.translated:
+            e.modes_changed()
+
+    def privileged_msr(self, msr: V) -> V:
+        """``msr`` with user and virtual mode saved and left, as traps do it."""
+        if not self.c.use_mmu:
+            return msr
+        modes = MSR_UM | MSR_VM
+        return (msr & ~(modes | MSR_UMS | MSR_VMS)) | ((msr & modes) << 1)
+
+    def privileged(self, e: Emitter, when: V | None = None) -> None:
+        """Raises the privileged instruction exception in user mode, where ``when`` (all unless told). MSR[EE] does not mask
+        it: nothing else could come of the instruction."""
+        if self.c.use_mmu:
+            user = e.get("msr").bit(11)
+            e.if_(user if when is None else user & when, lambda: e.routine("exception", EC_PRIVILEGED))
+
+    def mmu_fault(self, e: Emitter, kind: V, addr: V) -> None:
+        """Ends in the MMU's exception if ``kind`` is one: it is the ESR then."""
+        if self.translated:
+            e.if_(kind.uge(EC_DATA_STORAGE), lambda: e.routine("storage", kind, addr))
+
+    def slot_of(self, e: Emitter) -> None:
+        """Notes how far behind its branch, or that one's prefix, the delay slot is, for an MMU exception there."""
+        if self.translated:
+            e.set("behind", 8 if e.ctx == IMM else 4)
 
     # -- values
     @staticmethod

@@ -66,11 +66,16 @@ def _specific(size: int, store: bool, register: V) -> V:
 def _read(k: Kit, e: Emitter, i: Operands, addr: V, size: int, reverse: bool) -> None:
     place = _place(addr, size, reverse)
 
+    def aligned(kind: V) -> V:
+        k.mmu_fault(e, kind, place & -size)
+        return e.const(0, 8 * size)
+
     def failed(kind: V) -> V:
+        k.mmu_fault(e, kind, place)
         misaligned = kind.eq(LOAD_MISALIGNED)
         _refuse(k, e, misaligned, place, _specific(size, False, i.rd))
         # not an exception: the low address bits do not count, and nothing there reads 0
-        return e.load(place & -size, size, otherwise=lambda kind: e.const(0, 8 * size))
+        return e.load(place & -size, size, otherwise=aligned)
 
     value = e.load(place, size, otherwise=failed)
     if reverse and size > 1:
@@ -85,9 +90,10 @@ def _write(k: Kit, e: Emitter, i: Operands, addr: V, size: int, reverse: bool) -
         value = value.bswap()
 
     def failed(kind: V) -> None:
+        k.mmu_fault(e, kind, place)
         misaligned = kind.eq(STORE_MISALIGNED)
         _refuse(k, e, misaligned, place, _specific(size, True, i.rs))
-        e.store(place & -size, value, otherwise=lambda kind: None)
+        e.store(place & -size, value, otherwise=lambda kind: k.mmu_fault(e, kind, place & -size))
 
     e.store(place, value, otherwise=failed)
 
@@ -138,6 +144,7 @@ def _exclusive(k: Kit) -> None:
 
         def failed(kind: V) -> V:  # no RAM: a register, or nothing at all
             def bus(kind: V) -> V:
+                k.mmu_fault(e, kind, addr)
                 _refuse(k, e, e.const(0, 1), addr, e.const(0))
                 return e.const(0)
 
@@ -154,6 +161,7 @@ def _exclusive(k: Kit) -> None:
         value = e.reg("r", i.rs)
         if k.c.exclusive_access:
             def failed(kind: V) -> V:
+                k.mmu_fault(e, kind, addr)
                 _refuse(k, e, e.const(0, 1), addr, e.const(0))
                 return e.const(0, 1)
 
@@ -163,6 +171,7 @@ def _exclusive(k: Kit) -> None:
             held = e.get("reservation")
 
             def lost(kind: V) -> None:
+                k.mmu_fault(e, kind, addr)
                 _refuse(k, e, e.const(0, 1), addr, e.const(0))
 
             e.if_(held, lambda: e.store(addr, value, otherwise=lost))
@@ -172,6 +181,7 @@ def _exclusive(k: Kit) -> None:
 
 def _plain(k: Kit, e: Emitter, addr: V) -> V:
     def failed(kind: V) -> V:
+        k.mmu_fault(e, kind, addr)
         _refuse(k, e, e.const(0, 1), addr, e.const(0))
         return e.const(0)
 

@@ -8,6 +8,7 @@ from ratite.targets.microblaze.kit import (
     EC_IBUS,
     EC_ILLEGAL,
     ESR_DS,
+    IMM,
     LINK_BREAK,
     LINK_EXCEPTION,
     LINK_INTERRUPT,
@@ -28,6 +29,8 @@ LINE_IRQ, LINE_BREAK, LINE_NM_BREAK, LINE_WAKEUP = 0, 1, 2, 3
 def declare(k: Kit) -> None:
     """The routines."""
     _exception(k)
+    if k.translated:
+        _storage(k)
     _illegal(k)
     _fault(k)
     _interrupt(k)
@@ -47,7 +50,22 @@ def _exception(k: Kit) -> None:
             esr = esr | ESR_DS
         e.set("esr", esr)
         e.set_reg("r", LINK_EXCEPTION, e.pc() + 4)
-        e.set("msr", (e.get("msr") & ~MSR_EE) | MSR_EIP)
+        k.set_msr(e, k.privileged_msr((e.get("msr") & ~MSR_EE) | MSR_EIP))
+        _enter(k, e, VECTOR_EXCEPTION)
+
+
+def _storage(k: Kit) -> None:
+    @k.isa.routine("storage")
+    def storage(e: Emitter, esr: V, addr: V) -> None:
+        """An MMU exception, whatever MSR[EE] is: r17 leads back to the instruction, its prefix or its branch."""
+        back: V | int = 4 if e.ctx == IMM else 0
+        if e.ctx in SLOTS:
+            e.set("btr", e.get("btarget"))
+            esr, back = esr | ESR_DS, e.get("behind").zext(32)
+        e.set("esr", esr)
+        e.set("ear", addr)
+        e.set_reg("r", LINK_EXCEPTION, e.pc() - back)
+        k.set_msr(e, k.privileged_msr((e.get("msr") & ~MSR_EE) | MSR_EIP))
         _enter(k, e, VECTOR_EXCEPTION)
 
 
@@ -66,6 +84,7 @@ def _fault(k: Kit) -> None:
 
     @k.isa.routine("fault")
     def fault(e: Emitter, kind: V, addr: V) -> None:
+        k.mmu_fault(e, kind, addr)
         if k.c.iopb_bus_exception:
             e.if_(k.enabled(e), lambda: _bus(e, addr))
         if k.c.opcode_0x0_illegal and k.c.ill_opcode_exception:
@@ -100,12 +119,12 @@ def _interrupt(k: Kit) -> None:
         if masked:
             e.set("nmbreak", 1)
         e.set_reg("r", LINK_BREAK, e.pc() & -4)
-        e.set("msr", e.get("msr") | MSR_BIP)
+        k.set_msr(e, k.privileged_msr(e.get("msr")) | MSR_BIP)
         _enter(k, e, VECTOR_BREAK)
 
     def _take_interrupt(e: Emitter) -> None:
         e.set_reg("r", LINK_INTERRUPT, e.pc() & -4)
-        e.set("msr", e.get("msr") & ~MSR_IE)
+        k.set_msr(e, k.privileged_msr(e.get("msr")) & ~MSR_IE)
         _enter(k, e, VECTOR_INTERRUPT)
 
     @k.isa.routine("wake")

@@ -15,9 +15,9 @@ def library() -> NativeLibrary:
     return NativeLibrary()
 
 
-@pytest.mark.parametrize("endian", ["be", "le"])
-def test_evaluator_and_tier0(library: NativeLibrary, endian: str) -> None:
-    run = microblaze_evaluator.Run(library, endian, microblaze_evaluator.CONFIGS[:1])
+@pytest.mark.parametrize(("endian", "config"), [("be", 0), ("le", 0), ("be", 3)])
+def test_evaluator_and_tier0(library: NativeLibrary, endian: str, config: int) -> None:
+    run = microblaze_evaluator.Run(library, endian, microblaze_evaluator.CONFIGS[config:config + 1])
     try:
         count, differences = run.shard(f"test:{endian}", 5000)
     finally:
