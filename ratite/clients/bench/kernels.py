@@ -29,7 +29,8 @@ def native(narrow: bool) -> Run | None:
         return None
     with tempfile.TemporaryDirectory(prefix="ratite-bench-") as name:
         program = Path(name) / "kernels"
-        subprocess.run([compiler, "-O2", "-DHOST", *(["-DNARROW"] if narrow else []), f"-I{RUNTIME}", str(SOURCE), "-o", str(program)], check=True)
+        flags = ["-O2", "-DHOST", *(["-DNARROW"] if narrow else []), f"-I{RUNTIME}"]
+        subprocess.run([compiler, *flags, str(SOURCE), "-o", str(program)], check=True)
         timer = Timer()
         with subprocess.Popen([str(program)], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""`python -m ratite.bench [mix] [kernels] [monitor] [scaling]`: measure, print a table, and the samples as JSON where asked."""
+"""`python -m ratite.bench [PART …]`: measure, print a table, and the samples as JSON where asked."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ratite.clients.bench import kernels, mix, monitor
+from ratite.clients.bench import access, kernels, mix, monitor
 from ratite.clients.bench.report import Row, as_json, host, table
 from ratite.clients.bench.subjects import peer, qemu, ratite
 from ratite.clients.qmp import CommandError, QmpClientError
 
-PARTS = ("monitor", "mix", "kernels", "scaling")
+PARTS = ("monitor", "access", "mix", "kernels", "scaling")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -47,6 +47,8 @@ def _measure(options: argparse.Namespace) -> list[Row]:
     if "monitor" in options.parts:
         path = which("qemu-system-riscv64")
         rows += monitor.measure(ratite(), qemu(path) if path else None, options.starts, _say)
+    if "access" in options.parts:
+        rows += access.measure(options.runs, options.accel, _say)
     if "mix" in options.parts:
         rows += mix.measure(options.boards.split(","), guest, options.runs, options.accel, _say, which)
     if "kernels" in options.parts:

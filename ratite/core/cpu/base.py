@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ratite.core.cpu.cluster import CpuCluster
     from ratite.core.loader import Image
     from ratite.core.memory.access import Access
+    from ratite.core.memory.space import Space
 
 
 _HIDDEN = (("irq_lines", 64, "levels of the input lines"), ("ctx", 8, "decoding context"))
@@ -84,6 +85,10 @@ class Cpu(Device):
 
     INPUTS = MappingProxyType({"reset": 1, "halt": 1})
 
+    # One bus read of 1, 2, 4 or 8 bytes as the CPU's byte order sees it, one write; they raise BusError. From realized on.
+    mmio_load: Callable[[int, int], int]
+    mmio_store: Callable[[int, int, int], None]
+
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self.vcpu: Vcpu | None = None
@@ -106,18 +111,24 @@ class Cpu(Device):
         table = self.cluster.space.view.ram_table()
         return [RamRange(start, size, host, ram, offset, ro) for start, size, host, ram, offset, ro in table]
 
-    @on_vcpu
-    def mmio_load(self, addr: int, size: int) -> int:
-        """One bus read of 1, 2, 4 or 8 bytes as the CPU's byte order sees it; raises BusError."""
-        with self.machine.lock:
-            value: int = self.cluster.space.load(addr, size, self.access)
-            return value
+    def _bus(self) -> tuple[Callable[[int, int], int], Callable[[int, int, int], None]]:
+        """``mmio_load`` and ``mmio_store``, with nothing left to look up at an access."""
+        lock, access = self.machine.lock, self.access
+        space: Space = self.cluster.space
+        bus_load, bus_store = space.load, space.store
+        assert access is not None, "realize() made it"
 
-    @on_vcpu
-    def mmio_store(self, addr: int, size: int, value: int) -> None:
-        """One bus write; raises BusError."""
-        with self.machine.lock:
-            self.cluster.space.store(addr, size, value, self.access)
+        @on_vcpu
+        def load(addr: int, size: int) -> int:
+            with lock:
+                return bus_load(addr, size, access)
+
+        @on_vcpu
+        def store(addr: int, size: int, value: int) -> None:
+            with lock:
+                bus_store(addr, size, value, access)
+
+        return load, store
 
     def clock_ns(self) -> int:
         """The machine's virtual time."""
@@ -150,6 +161,7 @@ class Cpu(Device):
         cluster: CpuCluster = self.cluster
         images = self._read_images()
         self.access = Access(self, cluster.big_endian)
+        self.mmio_load, self.mmio_store = self._bus()
         if cluster.accelerator is None:
             raise GenericError(f"cluster '{cluster.path}' has no accelerator")
         self.vcpu = vcpu = cluster.accelerator.create_vcpu(self, int(self.cpu_index))
