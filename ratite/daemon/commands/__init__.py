@@ -10,6 +10,7 @@ from ratite.daemon.commands import (
     inventory,
     machine,
     misc,
+    pci,
     qdev,
     qom,
     run_state,
@@ -17,4 +18,4 @@ from ratite.daemon.commands import (
     wiring,
 )
 
-MODULES = (accelerator, block, char, control, inventory, machine, misc, qdev, qom, run_state, view, wiring)
+MODULES = (accelerator, block, char, control, inventory, machine, misc, pci, qdev, qom, run_state, view, wiring)

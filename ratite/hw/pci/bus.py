@@ -109,10 +109,9 @@ class PcieBus(Bus):
         super().unwire()
 
     def _free(self, taken: set[int]) -> int | None:
-        slots = {devfn >> 3 for devfn in taken}
         # Slot 0 of the root bus is the host bridge's own.
         for slot in range(1, SLOTS) if self.is_root else (0,):
-            if slot not in slots:
+            if slot << 3 not in taken:
                 return slot << 3
         return None
 

@@ -26,7 +26,7 @@ from ratite.core.objects.props import config, debug, link
 from ratite.hw.pci.bus import PcieBus
 from ratite.hw.pci.function import PciFunction
 from ratite.hw.pci.mapping import Shown, pieces
-from ratite.hw.pci.regs import COMMAND
+from ratite.hw.pci.query import describe_bus
 from ratite.qapi.errors import GenericError
 
 PINS = 4
@@ -165,10 +165,6 @@ class GpexPcihost(MmioDevice):
         self._asserted = [{} for _ in range(PINS)]
         self.moved()
 
-    def region(self, name: str = "") -> Any:
-        """A window."""
-        return super().region(name)
-
     # -- configuration space
 
     def moved(self) -> None:
@@ -273,16 +269,16 @@ class GpexPcihost(MmioDevice):
         function.messages_lost += 1
         self.messages_lost += 1
 
-    # -- for people and query-pci
+    # -- for tests and query-pci
 
     def functions(self) -> dict[int, PciFunction]:
         """What a guest finds, by bus << 8 | slot << 3 | function."""
         self.refresh()
         return self._routes
 
-    def command_of(self, function: PciFunction) -> int:
-        """The command register."""
-        return function.config.get(COMMAND, 2)
+    def describe_buses(self) -> list[dict[str, Any]]:
+        """What every "pci-host-bridge" answers query-pci with."""
+        return [{"bus": 0, "devices": describe_bus(self.root_bus, 0)}]
 
 
 def _ones(offset: int, size: int, access: Access) -> int:
