@@ -131,6 +131,12 @@ class Device(Obj):
     def on_input(self, name: str, index: int, level: int) -> None:
         """An input changed; `level` is 0 or 1."""
 
+    def check_peer(self, output: Output, peer: Input) -> None:
+        """`output` of this device is to drive `peer`; GenericError to refuse it."""
+
+    def connected(self, output: Output) -> None:
+        """`output` of this device drives its peer from now on."""
+
     def _input_levels(self) -> list[int]:
         return [line.level for line in self.all_inputs()]
 

@@ -56,11 +56,13 @@ class Output:
             raise GenericError(f"irq output '{self.spelling}' is already wired to '{self.peer.spelling}'")
         if peer.driver is not None:
             raise GenericError(f"irq input '{peer.spelling}' is already wired from '{peer.driver.spelling}'")
+        self.owner.check_peer(self, peer)
         self.peer = peer
         peer.driver = self
         self._sink = peer.deliver
         if self.level != peer.level:
             peer.deliver(self.level)
+        self.owner.connected(self)
 
     def disconnect(self) -> None:
         """Drive nothing; the input falls to 0."""

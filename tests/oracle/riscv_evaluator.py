@@ -18,7 +18,8 @@ from ratite.core.accel.base import Exit
 from ratite.core.engine.native import NativeLibrary
 from ratite.core.isa.isa import Insn
 from ratite.core.isa.value import signed
-from ratite.targets.riscv.csrs import csr_table
+from ratite.targets.riscv.features import Features
+from ratite.targets.riscv.isa import csr_table
 from tests.oracle.ledger import Chunk, Ledger, soak
 from tests.oracle.pair import Pair, Span
 from tests.oracle.streams import numbers, random_word, wild
@@ -39,7 +40,7 @@ class Stream:
     def __init__(self, pair: Pair, seed: int) -> None:
         self.rng = random.Random(seed)
         self.isa = pair.isa
-        self.csrs = list(csr_table(self.isa.word, "imac"))
+        self.csrs = list(csr_table(Features({"word-size": self.isa.word})))
         groups: dict[str, list[Insn]] = {}
         for insn in self.isa.insns:
             groups.setdefault(insn.like, []).append(insn)

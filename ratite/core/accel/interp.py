@@ -164,6 +164,7 @@ class EvalVcpu(Vcpu):
         return self.cpu.state[name][index]
 
     def set(self, name: str, value: int, index: int = 0) -> None:
+        self.cpu.changed()
         if name == "pc":
             self.cpu.pc_value = value & self.cpu.mask & -self._isa.parcel
         elif name == "irq_lines":

@@ -375,6 +375,12 @@ class IrEmitter(Emitter):
     def unmapped(self, kind: V | int) -> None:
         raise AssertionError("only the routine 'translate' maps")
 
+    def function(self, name: str, *args: V) -> V:
+        raise AssertionError("only the routine 'translate' and functions call functions")
+
+    def answer(self, value: V) -> None:
+        raise AssertionError("only a function answers")
+
     # -- the host's side
     def clock(self) -> V:
         return self.v(self.let(f"call {SLOW} i64 @{self.isa.name}_clock(ptr %cpu)"), 64)

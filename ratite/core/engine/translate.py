@@ -134,6 +134,12 @@ class _Walk(Path):
     def unmapped(self, kind: V | int) -> None:
         self.fail(kind.zext(64) if isinstance(kind, V) else kind, self.parameter("addr"), 0)
 
+    def function(self, name: str, *args: V) -> V:
+        return self.call(f"f_{name}", *args)
+
+    def answer(self, value: V) -> None:
+        self.ret(value)
+
     def _row(self, addr: V, size: int, kind: int, writable: bool, otherwise: Callable[[V], V | None], body: Callable[[V], V],
              width: int) -> V:
         """``body`` with the RAM's host address, or ``otherwise``."""
@@ -179,6 +185,16 @@ def _translate(isa: Isa, shape: B.Shape) -> Path:
     isa.routines["translate"](e, *(e.parameter(name).trunc(word) for name in ("addr", "access", "mode")))
     if not e.dead:
         raise AssertionError("the routine 'translate' must end in mapped or unmapped")
+    return e
+
+
+def _function(name: str, isa: Isa, shape: B.Shape) -> Path:
+    """A function of the ISA."""
+    count, semantics = isa.functions[name]
+    e = _Walk(isa, shape, f"f_{name}", *(f"p{k}" for k in range(count)))
+    semantics(e, *(e.parameter(f"p{k}") for k in range(count)))
+    if not e.dead:
+        raise AssertionError(f"the function {name!r} must end in answer")
     return e
 
 
@@ -277,5 +293,5 @@ def translation_paths(isa: Isa) -> list[Maker]:
     """What ``isa`` needs of this."""
     made: list[Maker] = [_find, _has_code, _fill, _records, _clock, _notify]
     if isa.mmu_modes:
-        made += [_translate, _modes, _flush_all, _flush_page]
+        made += [_translate, _modes, _flush_all, _flush_page, *(partial(_function, name) for name in isa.functions)]
     return made

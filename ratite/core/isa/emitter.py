@@ -165,6 +165,14 @@ class Emitter(ABC):
     def unmapped(self, kind: V | int) -> None:
         """Terminator of ``translate``: the access fails with this kind of fault."""
 
+    @abstractmethod
+    def function(self, name: str, *args: V) -> V:
+        """What a function of the ISA answers (64 bits) for ``args`` (64 bits); in ``translate`` and in functions."""
+
+    @abstractmethod
+    def answer(self, value: V) -> None:
+        """Terminator of a function."""
+
     # -- the host's side
     @abstractmethod
     def clock(self) -> V:

@@ -61,6 +61,14 @@ class _Mapped(Exception):
         self.phys = phys
 
 
+class _Answer(Exception):
+    """A function ended."""
+
+    def __init__(self, value: V) -> None:
+        super().__init__(value)
+        self.value = value
+
+
 class _End(Exception):
     """The instruction is over (a terminator ran)."""
 
@@ -89,7 +97,7 @@ class Evaluator(Emitter):
         self.reservation: tuple[int, int, int, int, int] | None = None  # virtual, physical address, size, value, token
         self.panic_info: tuple[int, int] = (0, 0)  # kind, address of the fetch that had no way on
         self._prepared: dict[tuple[str, bytes], tuple[Callable[..., object], object]] = {}
-        self._lines_seen = 0
+        self._ask = True  # interrupts may have become deliverable
         self._next = 0
         self._next_ctx = ""
         self._retired = True
@@ -118,10 +126,10 @@ class Evaluator(Emitter):
         return self._finish()
 
     def _interrupted(self) -> bool:
-        """Whether an interrupt was taken. The ISA is not asked again while no line is set."""
-        if not self.irq_lines and not self._lines_seen:
+        """Whether an interrupt was taken. The ISA is not asked while no line is set and nothing polled."""
+        if not self.irq_lines and not self._ask:
             return False
-        self._lines_seen = self.irq_lines
+        self._ask = bool(self.irq_lines)  # a line that falls may be one's cause, so it is looked at once more
         self._next = self.pc_value
         try:
             self.isa.routines["interrupt"](self)
@@ -180,6 +188,10 @@ class Evaluator(Emitter):
 
     def _end(self) -> NoReturn:
         raise _End  # a new one each time: a kept one would keep every traceback
+
+    def changed(self) -> None:
+        """State was set from outside."""
+        self._ask = True
 
     def wakes(self) -> bool:
         """The ISA's wake predicate."""
@@ -415,6 +427,16 @@ class Evaluator(Emitter):
     def unmapped(self, kind: V | int) -> None:
         raise _Failed(kind if isinstance(kind, int) else int(kind.ref))
 
+    def function(self, name: str, *args: V) -> V:
+        try:
+            self.isa.functions[name][1](self, *args)
+        except _Answer as answer:
+            return answer.value
+        raise AssertionError(f"the function {name!r} must end in answer")
+
+    def answer(self, value: V) -> None:
+        raise _Answer(value)
+
     def clock(self) -> V:
         return V(self, self.memory.clock() & (1 << 64) - 1, 64)
 
@@ -444,6 +466,7 @@ class Evaluator(Emitter):
         self._end()
 
     def jump(self, target: V, *, poll: bool = False) -> None:
+        self._ask |= poll
         self._next = int(target.ref)
         self._end()
 
@@ -462,9 +485,11 @@ class Evaluator(Emitter):
         self._end()
 
     def poll(self) -> None:
+        self._ask = True
         self._end()
 
     def halt(self) -> None:
+        self._ask = True
         self._halted = True
         self._end()
 
@@ -472,6 +497,7 @@ class Evaluator(Emitter):
         self._end()
 
     def refetch(self) -> None:
+        self._ask = True
         self._end()
 
     def routine(self, name: str, *args: V | int) -> None:

@@ -85,6 +85,7 @@ class Isa:
         self.smallest_page = smallest_page or page_bits
         self.insns: list[Insn] = []
         self.routines: dict[str, Routine] = {}
+        self.functions: dict[str, tuple[int, Routine]] = {}  # (parameters, semantics)
         self.by_name: dict[str, Insn] = {}
         self._buckets: dict[tuple[str, int], tuple[int, dict[int, list[Insn]]]] = {}
         self._cache: dict[tuple[str, int], tuple[Insn, dict[str, int]] | None] = {}
@@ -136,6 +137,16 @@ class Isa:
     def modes(self, e: Emitter) -> tuple[V, V]:
         """What the routine ``modes`` gives: the modes of data accesses and of fetches."""
         return cast("tuple[V, V]", self.routines["modes"](e))
+
+    def function(self, name: str, parameters: int) -> Callable[[Routine], Routine]:
+        """Declares a piece of the page walk ``f(e, *args)``: arguments are 64 bits wide, it ends in ``answer``. Called by
+        ``translate`` and by other functions, also by itself."""
+
+        def declare(f: Routine) -> Routine:
+            self.functions[name] = parameters, f
+            return f
+
+        return declare
 
     def _add(self, insn: Insn) -> None:
         if insn.name in self.by_name:

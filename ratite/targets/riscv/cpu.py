@@ -1,13 +1,33 @@
-"""RISC-V CPU types. A hart of machine mode; input lines after the bits of mip (Privileged ISA 1.12 §3.1.9)."""
+"""RISC-V CPU types. Input lines after the bits of mip (Privileged ISA 1.12 §3.1.9).
+
+    msip, mtip, meip, seip     levels
+    ssip                       an edge: rising, it sets mip.SSIP, which the guest takes back (ACLINT 1.0-rc4, SSWI)
+
+``time`` is the machine's virtual clock at `timebase-frequency` plus the hart's delta. The mtimer whose mtip drives the hart
+tells it the delta of its mtime, and refuses to be wired to a hart of another frequency: so both show one time.
+
+Extensions are properties, as QEMU has them. The models are types that differ in their defaults.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
 from ratite.core.cpu.base import Cpu
 from ratite.core.objects.props import config
-from ratite.targets.riscv.csrs import MEI, MSI, MTI
+from ratite.core.owner import on_vcpu
+from ratite.qapi.errors import GenericError
+from ratite.targets.riscv.counters import NOTE_SSIP, NOTE_STIMECMP, SECOND
+from ratite.targets.riscv.csrs import MEI, MSI, MTI, SEI, SSI, STI
+from ratite.targets.riscv.features import DEFAULTS, Features
+
+if TYPE_CHECKING:
+    from ratite.core.clock import Timer
+
+_ONES = (1 << 64) - 1
+_FAR = 1 << 62  # virtual ns: nothing is armed beyond (146 years)
 
 
 class RiscvCpu(Cpu):
@@ -17,34 +37,145 @@ class RiscvCpu(Cpu):
     ABSTRACT = True
     ISA = "ratite.targets.riscv.isa:build"
     ELF_MACHINE = 243
-    LINES = MappingProxyType({"msip": MSI, "mtip": MTI, "meip": MEI})
+    LINES = MappingProxyType({"msip": MSI, "mtip": MTI, "meip": MEI, "ssip": SSI, "seip": SEI})
     RESET_PC = 0x80000000
+    WORD: ClassVar[int] = 64
 
     hartid = config("uint32", 0, "number of the hart, as mhartid tells it")
+    timebase_frequency: int = config("uint32", 10_000_000, "frequency of time", unit="Hz", minimum=1)
     m = config("bool", True, "extension M: multiplication and division")
     a = config("bool", True, "extension A: atomic instructions")
     c = config("bool", True, "extension C: compressed instructions")
+    s = config("bool", True, "supervisor mode")
+    u = config("bool", True, "user mode")
+    zicsr = config("bool", True, "control and status registers")
+    zifencei = config("bool", True, "fence.i")
+    zba = config("bool", True, "address generation")
+    zbb = config("bool", True, "basic bit manipulation")
+    zbs = config("bool", True, "single-bit instructions")
+    zicond = config("bool", False, "conditional zero")
+    zicbom = config("bool", True, "cache block management")
+    zicboz = config("bool", True, "cache block zero")
+    svinval = config("bool", False, "fine-grained invalidation of translations")
+    svpbmt = config("bool", False, "memory types in page tables")
+    svnapot = config("bool", False, "64 KiB translations")
+    sstc = config("bool", True, "stimecmp")
+    svade = config("bool", False, "an accessed or dirty bit that is clear is a page fault (with svadu: until ADUE is set)")
+    svadu = config("bool", True, "accessed and dirty bits are set by the hart while menvcfg.ADUE is set")
+    pmp = config("bool", True, "physical memory protection, 16 entries")
 
     def isa_config(self) -> Mapping[str, object]:
-        """Word size and extensions."""
-        return {**super().isa_config(), "m": self.m, "a": self.a, "c": self.c}
+        """Word size, extensions, frequency of time."""
+        return {**super().isa_config(), **self._told()}
+
+    def _told(self) -> dict[str, object]:
+        told: dict[str, object] = {name: bool(getattr(self, name)) for name, _ in DEFAULTS if name in self.PROPERTIES}
+        return {**told, "timebase-frequency": int(self.timebase_frequency)}
+
+    def wire(self) -> None:
+        """As any CPU's; refuses extensions that can't be together."""
+        try:
+            self._features = Features({**self._told(), "word-size": self.WORD})
+        except ValueError as exc:
+            raise GenericError(f"'{self.path}': {exc}") from exc
+        self._delta = 0
+        self._stimer: Timer | None = None
+        super().wire()
 
     def realize(self) -> None:
         """As any CPU's, with the hart's number."""
         super().realize()
         assert self.vcpu is not None, "realize() made it"
         self.vcpu.reset_values["mhartid"] = int(self.hartid)
+        self.vcpu.reset_values["time_delta"] = self._delta
+        if self._features.has("sstc"):
+            self._stimer = self.timer(self._compare, "stimecmp-timer")
+
+    def unrealize(self) -> None:
+        """As any CPU's, without the timer."""
+        if self._stimer is not None:
+            self._stimer.cancel()
+            self._stimer = None
+        super().unrealize()
+
+    def restart(self) -> None:
+        """As any CPU's; nothing is pending that the hart made pending itself."""
+        super().restart()
+        if self._stimer is not None:
+            self._stimer.cancel()
+        self._line(STI, False)
+        self._line(SSI, False)
+
+    def post_load(self) -> None:
+        """As any CPU's, with the time that stimecmp waits for."""
+        super().post_load()
+        self._compare()
+
+    # -- lines
+
+    def input_handler(self, name: str, index: int) -> Callable[[int], None]:
+        """As any CPU's, but that ssip only ever sets."""
+        deliver = super().input_handler(name, index)
+        return deliver if name != "ssip" else lambda level: deliver(level) if level else None
+
+    def _line(self, bit: int, level: bool) -> None:
+        if self.vcpu is not None and self.thread is not None:
+            self.vcpu.set_line(bit, level)
+            self.thread.wake()
+
+    # -- time
+
+    def set_time_delta(self, delta: int) -> None:
+        """``time`` is this many ticks more than the virtual clock has, modulo 2^64. Under the machine lock."""
+        self._delta = delta
+        if self.vcpu is not None:
+            self.vcpu.reset_values["time_delta"] = delta
+            self.vcpu.set("time_delta", delta)
+            self._compare()
+
+    def _compare(self) -> None:
+        """Drives STI after stimecmp, and arms for when that will change; under the machine lock."""
+        if self._stimer is not None and self.vcpu is not None:
+            self._wait_for(self.vcpu.get("stimecmp"))
+
+    def _wait_for(self, compare: int) -> None:
+        assert self._stimer is not None, "asked for by a hart with Sstc"
+        ticks = self.machine.clock.now() * self.timebase_frequency // SECOND
+        time = ticks + self._delta & _ONES
+        self._line(STI, time >= compare)
+        left = (compare if time < compare else _ONES + 1) - time
+        deadline = -(-(ticks + left) * SECOND // self.timebase_frequency)
+        if deadline < _FAR:
+            self._stimer.arm(deadline)
+        else:
+            self._stimer.cancel()
+
+    @on_vcpu
+    def on_notify(self, number: int, value: int) -> None:
+        """stimecmp was written, or SSIP, which its line had set, was taken back."""
+        with self.machine.lock:
+            if number == NOTE_STIMECMP and self._stimer is not None:
+                self._wait_for(value)
+            elif number == NOTE_SSIP:
+                self._line(SSI, False)
 
 
 class Rv64RiscvCpu(RiscvCpu):
-    """A 64-bit RISC-V hart: RV64IMAC, Zicsr, Zifencei, machine mode."""
+    """A 64-bit RISC-V hart with all that is made by default."""
 
     TYPE = "rv64-riscv-cpu"
     TARGETS = ("riscv64",)
 
+    sv39 = config("bool", True, "39-bit virtual addresses")
+    sv48 = config("bool", True, "48-bit virtual addresses")
+    sv57 = config("bool", True, "57-bit virtual addresses")
+
 
 class Rv32RiscvCpu(RiscvCpu):
-    """A 32-bit RISC-V hart: RV32IMAC, Zicsr, Zifencei, machine mode."""
+    """A 32-bit RISC-V hart with all that is made by default."""
 
     TYPE = "rv32-riscv-cpu"
     TARGETS = ("riscv32",)
+    WORD = 32
+
+    sv32 = config("bool", True, "32-bit virtual addresses")

@@ -1,30 +1,39 @@
-"""Control and status registers of a hart with machine mode only (RISC-V Privileged ISA 1.12 §2.2, §3.1; Unprivileged
-20191213 §10.1).
+"""Control and status registers (RISC-V Privileged ISA 1.12 chapters 2–4; Unprivileged 20191213 §10.1): what they are made
+of, and those of machine mode.
 
-    mstatus   MIE, MPIE writable; MPP is always 3, the rest 0        mie       MSIE, MTIE, MEIE writable
-    mtvec     bit 1 is 0: modes direct and vectored, base 4-aligned  mip       the input lines; writes do nothing
+    mstatus   as far as the modes and F go: MPP keeps its value where an absent mode is written; SD follows FS
+    mtvec     bit 1 is 0: modes direct and vectored, base 4-aligned  mie       bits of the interrupts there are
     mepc      aligned to an instruction                              misa      read-only
     mcause, mtval, mscratch   every bit writable                     mcountinhibit   CY, IR writable
-    mcycle, minstret, cycle, instret: instructions executed, no cycle model
+    mip       SSIP, SEIP and, unless Sstc gives it, STIP writable    medeleg   all but ecall from M; mideleg SSI, STI, SEI
     mvendorid, marchid, mimpid, mconfigptr, mhpmcounter3…31, mhpmevent3…31, mstatush: read-only 0
 
-Left out, so illegal instructions: time (its reads may trap, §3.1.11), hpmcounter3…31, PMP (zero entries, §3.7.1), medeleg,
-mideleg, mcounteren, menvcfg (no lower mode, §3.1.8, §3.1.11, §3.1.18), triggers.
+Left out, so illegal instructions: hpmcounter3…31, triggers; with no lower mode also medeleg, mideleg, mcounteren, menvcfg
+(§3.1.8, §3.1.11, §3.1.18).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from ratite.core.isa.emitter import Emitter
 from ratite.core.isa.state import StateField
 from ratite.core.isa.value import V
+from ratite.targets.riscv.features import Features
 
-MIE, MPIE, MPP = 1 << 3, 1 << 7, 3 << 11  # of mstatus
-MSI, MTI, MEI = 3, 7, 11  # interrupt numbers, which are the bits of mip, mie and the hart's input lines
-INTERRUPTS = 1 << MSI | 1 << MTI | 1 << MEI
-CY, IR = 1, 4  # of mcountinhibit
+# of mstatus (figures 3.7, 3.8)
+SIE, MIE, SPIE, MPIE, SPP, MPP, FS = 1 << 1, 1 << 3, 1 << 5, 1 << 7, 1 << 8, 3 << 11, 3 << 13
+MPRV, SUM, MXR, TVM, TW, TSR = 1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 22
+UXL64, SXL64 = 2 << 32, 2 << 34
+# interrupt numbers, which are the bits of mip, mie and the hart's input lines
+SSI, MSI, STI, MTI, SEI, MEI = 1, 3, 5, 7, 9, 11
+MACHINE_INTERRUPTS = 1 << MSI | 1 << MTI | 1 << MEI
+SUPERVISOR_INTERRUPTS = 1 << SSI | 1 << STI | 1 << SEI
+# of menvcfg
+FIOM, CBIE, CBCFE, CBZE, ADUE, PBMTE, STCE = 1, 3 << 4, 1 << 6, 1 << 7, 1 << 61, 1 << 62, 1 << 63
+# privilege levels
+U, S, M = 0, 1, 3
 
 Reader = Callable[[Emitter], V]
 Writer = Callable[[Emitter, V], object]
@@ -32,16 +41,23 @@ Writer = Callable[[Emitter, V], object]
 
 class Csr:
     """One register. ``write`` None: writes are taken and do nothing (numbers 0xC00 and up are read-only: a write is an
-    illegal instruction). ``polls``: a write may let a pending interrupt through."""
+    illegal instruction). ``guard``: gives a value of width 1, set where any use is illegal now. ``then``: "poll" where a write
+    may let a pending interrupt through, "refetch" where it may change what is fetched next. ``kept``: what a set or clear
+    works on, where that is not what is read."""
 
-    __slots__ = ("name", "number", "polls", "read", "write")
+    __slots__ = ("guard", "kept", "name", "number", "read", "then", "write")
 
-    def __init__(self, number: int, name: str, read: Reader, write: Writer | None = None, *, polls: bool = False) -> None:
+    def __init__(
+        self, number: int, name: str, read: Reader, write: Writer | None = None, *, guard: Reader | None = None,
+        then: str = "", kept: Reader | None = None,
+    ) -> None:
         self.number = number
         self.name = name
         self.read = read
         self.write = write
-        self.polls = polls
+        self.guard = guard
+        self.then = then
+        self.kept = kept or read
 
     @property
     def read_only(self) -> bool:
@@ -49,11 +65,120 @@ class Csr:
         return self.number >> 10 == 3
 
 
-def state_fields(xlen: int) -> list[StateField]:
-    """The state behind the registers. ``mcycle`` and ``minstret`` hold what is added to the count of instructions, or
-    the value itself while inhibited."""
-    return [
-        StateField("mstatus", xlen, text="machine status", reset=MPP),
+class CsrRange:
+    """Registers ``first`` … ``last`` that one piece of code serves: ``read(e, number)``, ``write(e, number, value)``."""
+
+    __slots__ = ("first", "last", "read", "then", "write")
+
+    def __init__(
+        self, first: int, last: int, read: Callable[[Emitter, V], V],
+        write: Callable[[Emitter, V, V], object] | None = None, then: str = "",
+    ) -> None:
+        self.first = first
+        self.last = last
+        self.read = read
+        self.write = write
+        self.then = then
+
+
+# -- helpers for semantics
+
+def privilege(e: Emitter) -> V:
+    """The current mode, as a word: U, S or M."""
+    return e.get("priv").zext(e.word)
+
+
+def require_fp(e: Emitter) -> None:
+    """Ends the instruction as an illegal one while mstatus.FS is Off (Privileged 1.12 §3.1.6.6)."""
+    e.if_((e.get("mstatus") & FS).eq(0), lambda: e.routine("trap", 2, 0))
+
+
+def fs_dirty(e: Emitter) -> None:
+    """The floating-point state was changed: FS becomes Dirty, and SD with it."""
+    e.set("mstatus", e.get("mstatus") | (FS | 1 << e.word - 1))
+
+
+def field(number: int, name: str, mask: int = -1, then: str = "", guard: Reader | None = None) -> Csr:
+    """A register that is a state field; ``mask``: writable bits."""
+
+    def write(e: Emitter, value: V) -> None:
+        e.set(name, value & mask)
+
+    return Csr(number, name, lambda e: e.get(name), write, then=then, guard=guard)
+
+
+def constant(number: int, name: str, value: int = 0) -> Csr:
+    """A register that reads ``value``."""
+    return Csr(number, name, lambda e: e.const(value))
+
+
+def halves(number: int, name: str, state: str, xlen: int, write: Writer, *, high: int, then: str = "",
+           guard: Reader | None = None) -> list[Csr]:
+    """A 64-bit state field as one register, or as two where xlen is 32, the upper one at ``high``. ``write`` gets the
+    whole new value."""
+
+    def half(low: int) -> Csr:
+        part = ((1 << xlen) - 1) << low
+
+        def put(e: Emitter, value: V) -> None:
+            write(e, e.get(state) & ~part | value.zext(64) << low)
+
+        return Csr(high if low else number, name + ("h" if low else ""), lambda e: (e.get(state) >> low).trunc(xlen), put,
+                   then=then, guard=guard)
+
+    return [half(low) for low in range(0, 64, xlen)]
+
+
+# -- mstatus
+
+def status_bits(f: Features) -> int:
+    """Writable bits of mstatus."""
+    bits = MIE | MPIE
+    if f.has("u"):
+        bits |= MPP | MPRV | TW
+    if f.has("s"):
+        bits |= SIE | SPIE | SPP | SUM | MXR | TVM | TSR
+    if f.has("f"):
+        bits |= FS
+    return bits
+
+
+def status_reset(f: Features) -> int:
+    """mstatus out of reset: MPP can only be M where there is no other mode; xlen of the lower modes is fixed."""
+    if not f.has("u"):
+        return MPP
+    return 0 if f.xlen == 32 else UXL64 | (SXL64 if f.has("s") else 0)
+
+
+def write_status(e: Emitter, f: Features, value: V, mask: int) -> None:
+    """mstatus, or the part of it in ``mask`` (sstatus); what follows from its change."""
+    old = e.get("mstatus")
+    new = old & ~mask | value & mask
+    if mask & MPP:
+        mode = value.bits(12, 11)
+        legal = mode.ne(2) if f.has("s") else mode.eq(U) | mode.eq(M)
+        new = e.select(legal, new, new & ~MPP | old & MPP)
+    if mask & FS:
+        dirty = new.bits(14, 13).eq(3).zext(f.xlen)
+        new = new & ~(1 << f.xlen - 1) | dirty << f.xlen - 1
+    e.set("mstatus", new)
+    changed = old ^ new
+    if f.mmu_modes:
+        if mask & MXR:
+            e.if_((changed & MXR).ne(0), e.flush_tlb)
+        if mask & (MPRV | MPP | SUM):
+            e.if_((changed & (MPRV | MPP | SUM)).ne(0), e.modes_changed)
+    e.if_((new & ~old & (MIE | SIE)).ne(0), e.poll)
+
+
+# -- machine mode
+
+def state_fields(f: Features) -> list[StateField]:
+    """The state behind machine mode's registers."""
+    xlen = f.xlen
+    rows = [
+        StateField("priv", 2, text="privilege level: 0 U, 1 S, 3 M", reset=M),
+        StateField("mstatus", xlen, text="machine status", reset=status_reset(f)),
         StateField("mtvec", xlen, text="trap vector"),
         StateField("mepc", xlen, text="pc of the trap"),
         StateField("mcause", xlen, text="cause of the trap"),
@@ -61,122 +186,92 @@ def state_fields(xlen: int) -> list[StateField]:
         StateField("mscratch", xlen, text="scratch register of machine mode"),
         StateField("mie", xlen, text="interrupts enabled"),
         StateField("mhartid", xlen, text="number of the hart"),
-        StateField("mcountinhibit", 32, text="counters that stand"),
-        StateField("mcycle", 64, text="mcycle minus the instructions executed", hidden=True),
-        StateField("minstret", 64, text="minstret minus the instructions executed", hidden=True),
     ]
+    if f.has("s"):
+        rows += [
+            StateField("medeleg", xlen, text="exceptions that go to supervisor mode"),
+            StateField("mideleg", xlen, text="interrupts that go to supervisor mode"),
+            StateField("mip", xlen, text="interrupts made pending by software"),
+        ]
+    if f.has("u"):
+        reset = ADUE if f.has("svadu") and not f.has("svade") else 0
+        rows += [
+            StateField("mcounteren", 32, text="counters that lower modes may read"),
+            StateField("menvcfg", 64, text="what lower modes may do", reset=reset),
+        ]
+    return rows
 
 
-def _field(number: int, name: str, mask: int = -1, fixed: int = 0, polls: bool = False) -> Csr:
-    """A register that is a state field: ``mask``: writable bits, ``fixed``: bits that are always set."""
-
-    def write(e: Emitter, value: V) -> None:
-        e.set(name, value & mask | fixed)
-
-    return Csr(number, name, lambda e: e.get(name), write, polls=polls)
-
-
-def _constant(number: int, name: str, value: int = 0) -> Csr:
-    return Csr(number, name, lambda e: e.const(value))
-
-
-def _inhibited(e: Emitter, bit: int) -> V:
-    return (e.get("mcountinhibit") & bit).ne(0)
-
-
-def _ticks(e: Emitter, inhibited: V, behind: int) -> V:
-    """What is added to a counter's state: instructions before this one, or with it (``behind`` 1)."""
-    return e.select(inhibited, 0, e.instructions() + behind)
-
-
-def _set_counter(e: Emitter, name: str, bit: int, value: V) -> None:
-    """The next instruction reads ``value`` (Unprivileged 20191213 §10.1, Privileged 1.12 §3.1.10)."""
-    e.set(name, value - _ticks(e, _inhibited(e, bit), 1))
-
-
-def _counter(number: int, name: str, field: str, bit: int, xlen: int, writable: bool) -> Iterator[Csr]:
-    """A 64-bit counter: one register, or two halves where xlen is 32 (the high half 0x80 further)."""
-
-    def current(e: Emitter, behind: int) -> V:
-        return e.get(field) + _ticks(e, _inhibited(e, bit), behind)
-
-    def half(low: int, label: str) -> Csr:
-        part = ((1 << xlen) - 1) << low
-
-        def write(e: Emitter, value: V) -> None:
-            _set_counter(e, field, bit, current(e, 1) & ~part | value.zext(64) << low)
-
-        return Csr(number + (0x80 if low else 0), label, lambda e: (current(e, 0) >> low).trunc(xlen),
-                   write if writable else None)
-
-    yield half(0, name)
-    if xlen == 32:
-        yield half(32, name + "h")
-
-
-def _write_inhibit(e: Emitter, value: V) -> None:
-    """Counters keep their value over the change; the writing instruction still counts as before."""
-    new = value.trunc(32) & (CY | IR)
-    for field, bit in (("mcycle", CY), ("minstret", IR)):
-        now = e.get(field) + _ticks(e, _inhibited(e, bit), 1)
-        e.set(field, now - _ticks(e, (new & bit).ne(0), 1))
-    e.set("mcountinhibit", new)
-
-
-def misa(xlen: int, extensions: str) -> int:
+def misa(f: Features) -> int:
     """Privileged 1.12 §3.1.1."""
-    value = (1 if xlen == 32 else 2) << xlen - 2
-    for letter in extensions:
+    value = (1 if f.xlen == 32 else 2) << f.xlen - 2
+    for letter in f.letters:
         value |= 1 << ord(letter) - ord("a")
     return value
 
 
-def csr_table(xlen: int, extensions: str) -> Mapping[int, Csr]:
-    """Registers by number; ``extensions``: letters as in "imac"."""
-    ialign = 2 if "c" in extensions else 4
+def interrupts(f: Features) -> int:
+    """Bits of mie that are there."""
+    return MACHINE_INTERRUPTS | (SUPERVISOR_INTERRUPTS if f.has("s") else 0)
+
+
+def env_bits(f: Features) -> int:
+    """Writable bits of menvcfg; the lower word's are senvcfg's too."""
+    bits = FIOM
+    for name, mask in (("zicbom", CBIE | CBCFE), ("zicboz", CBZE), ("svadu", ADUE), ("svpbmt", PBMTE), ("sstc", STCE)):
+        if f.has(name):
+            bits |= mask
+    return bits
+
+
+def machine_csrs(f: Features) -> list[Csr]:
+    """Registers of machine mode but the counters, PMP and mip."""
+    xlen = f.xlen
     rows = [
-        _field(0x300, "mstatus", MIE | MPIE, MPP, polls=True),
-        _constant(0x301, "misa", misa(xlen, extensions)),
-        _field(0x304, "mie", INTERRUPTS, polls=True),
-        _field(0x305, "mtvec", ~2),
-        Csr(0x320, "mcountinhibit", lambda e: e.get("mcountinhibit").zext(xlen), _write_inhibit),
-        _field(0x340, "mscratch"),
-        _field(0x341, "mepc", -ialign),
-        _field(0x342, "mcause"),
-        _field(0x343, "mtval"),
-        Csr(0x344, "mip", lambda e: e.get("irq_lines").trunc(xlen) & INTERRUPTS),
-        *_counter(0xB00, "mcycle", "mcycle", CY, xlen, True),
-        *_counter(0xB02, "minstret", "minstret", IR, xlen, True),
-        *_counter(0xC00, "cycle", "mcycle", CY, xlen, False),
-        *_counter(0xC02, "instret", "minstret", IR, xlen, False),
-        _constant(0xF11, "mvendorid"),
-        _constant(0xF12, "marchid"),
-        _constant(0xF13, "mimpid"),
+        Csr(0x300, "mstatus", lambda e: e.get("mstatus"), lambda e, v: write_status(e, f, v, status_bits(f))),
+        constant(0x301, "misa", misa(f)),
+        field(0x304, "mie", interrupts(f), then="poll"),
+        field(0x305, "mtvec", ~2),
+        field(0x340, "mscratch"),
+        field(0x341, "mepc", -2 if f.has("c") else -4),
+        field(0x342, "mcause"),
+        field(0x343, "mtval"),
+        constant(0xF11, "mvendorid"),
+        constant(0xF12, "marchid"),
+        constant(0xF13, "mimpid"),
         Csr(0xF14, "mhartid", lambda e: e.get("mhartid")),
-        _constant(0xF15, "mconfigptr"),
+        constant(0xF15, "mconfigptr"),
     ]
     if xlen == 32:
-        rows.append(_constant(0x310, "mstatush"))
-    return MappingProxyType({row.number: row for row in rows})
+        rows.append(constant(0x310, "mstatush"))
+    if f.has("s"):
+        rows += [field(0x302, "medeleg", 0xB3FF), field(0x303, "mideleg", SUPERVISOR_INTERRUPTS, then="poll")]
+    if f.has("u"):
+        rows += halves(0x30A, "menvcfg", "menvcfg", xlen, lambda e, v: _write_menvcfg(e, f, v), high=0x31A, then="poll")
+    return rows
 
 
-def reads_zero(number: V) -> V:
-    """Whether ``number`` is one of the many registers that read 0 and take any write: mhpmcounter3…31, their high halves
-    on RV32 and mhpmevent3…31 (§3.1.10)."""
-    row = number & ~31
-    group = row.eq(0xB00) | row.eq(0x320)
-    if number.width == 32:
-        group = group | row.eq(0xB80)
-    return group & (number & 31).uge(3)
+def _write_menvcfg(e: Emitter, f: Features, value: V) -> None:
+    bits = env_bits(f)
+    old = e.get("menvcfg")
+    if bits & CBIE:  # the encoding 2 is reserved: the old one stays
+        value = e.select((value & CBIE).eq(2 << 4), value & ~CBIE | old & CBIE, value)
+    new = value & bits
+    e.set("menvcfg", new)
+    if bits & (ADUE | PBMTE):
+        e.if_(((old ^ new) & (ADUE | PBMTE)).ne(0), e.flush_tlb)
 
 
-_NAMES: Mapping[int, str] = MappingProxyType({
-    **{n: row.name for n, row in csr_table(32, "i").items()},
-    **{base + n: f"{name}{n}{half}" for n in range(3, 32)
-       for base, name, half in ((0xB00, "mhpmcounter", ""), (0xB80, "mhpmcounter", "h"), (0x320, "mhpmevent", ""))},
-})
+def table_of(rows: Sequence[Csr]) -> Mapping[int, Csr]:
+    """Registers by number."""
+    table = {row.number: row for row in rows}
+    if len(table) != len(rows):
+        raise AssertionError("a CSR number is declared twice")
+    return MappingProxyType(table)
 
 
-def csr_name(number: int) -> str:
-    """A register's name as assemblers know it, else its number."""
-    return _NAMES.get(number, hex(number))
+def zero_ranges(f: Features) -> list[CsrRange]:
+    """The many registers that read 0 and take any write: mhpmcounter3…31, their high halves on RV32 and mhpmevent3…31
+    (§3.1.10)."""
+    groups = (0xB00, 0xB80, 0x320) if f.xlen == 32 else (0xB00, 0x320)
+    return [CsrRange(group + 3, group + 31, lambda e, number: e.const(0)) for group in groups]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ratite.core.isa.pattern import Field
-from ratite.targets.riscv.csrs import csr_name
+from ratite.targets.riscv.csrnames import csr_name
 
 #: ABI names of x0…x31 (RISC-V Unprivileged ISA 20191213 §25)
 X_NAMES = (
@@ -44,6 +44,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType({
     "shamt": Field("imm", 6, show=_hex),
     "csr": Field("imm", 12, show=csr_name),
     "zimm": Field("b", 5),
+    "funct3": Field("c", 3),
     "pred": Field("b", 4, show=_fence_set),
     "succ": Field("c", 4, show=_fence_set),
 })

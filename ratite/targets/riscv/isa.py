@@ -1,6 +1,6 @@
-"""RISC-V, RV32 and RV64: I, M, A, C, Zicsr, Zifencei with machine mode alone, built for one configuration.
+"""RISC-V, RV32 and RV64, built for one configuration; an extension is a file beside this one.
 
-After the RISC-V Unprivileged ISA 20191213 and the Privileged ISA 1.12; an extension is a file beside this one.
+After the RISC-V Unprivileged ISA 20191213 and the Privileged ISA 1.12; newer extensions name their specification.
 """
 
 from __future__ import annotations
@@ -9,29 +9,78 @@ from collections.abc import Mapping
 
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.state import StateField
-from ratite.targets.riscv import rva, rvc, rvi, rvm, traps, zicsr, zifencei
-from ratite.targets.riscv.csrs import csr_table, state_fields
+from ratite.targets.riscv import (
+    counters,
+    csrs,
+    mmu,
+    pmp,
+    privileged,
+    rva,
+    rvc,
+    rvi,
+    rvm,
+    supervisor,
+    traps,
+    zba,
+    zbb,
+    zbs,
+    zicbo,
+    zicond,
+    zicsr,
+    zifencei,
+)
+from ratite.targets.riscv.csrs import Csr, CsrRange
+from ratite.targets.riscv.features import Features
 from ratite.targets.riscv.fields import FIELDS, X_NAMES
 
 
 def build(config: Mapping[str, object]) -> Isa:
-    """``config``: "word-size" (32 or 64); "m", "a", "c" (bool, True unless told); "misaligned" ("native" unless told, or
-    "fault"). Other keys are ignored."""
-    xlen = int(str(config["word-size"]))
-    if xlen not in (32, 64):
-        raise ValueError(f"word-size must be 32 or 64, not {xlen}")
-    extensions = "i" + "".join(letter for letter in "mac" if config.get(letter, True))
-    compressed = "c" in extensions
+    """``config``: "word-size" (32 or 64); the extensions of ``features.DEFAULTS`` (bool; plain IMAC of machine mode unless
+    told); "timebase-frequency" (Hz; 0: no ``time``); "misaligned" ("native" unless told, or "fault"). Other keys are ignored.
+    Raises ValueError for what can't be together."""
+    f = Features(config)
+    compressed = f.has("c")
     isa = Isa(
-        f"rv{xlen}{extensions}", word=xlen, big_endian=False, fields=FIELDS,
-        state=[StateField("x", xlen, 32, zero=True, names=X_NAMES, text="general register"), *state_fields(xlen)],
+        f"rv{f.xlen}{f.letters}", word=f.xlen, big_endian=False, fields=FIELDS, state=_state(f),
         parcel=2 if compressed else 4, default_length=2 if compressed else 4, lengths=((3, 3, 4),) if compressed else (),
-        misaligned=str(config.get("misaligned", "native")))
-    traps.declare(isa)
+        misaligned=str(config.get("misaligned", "native")), mmu_modes=f.mmu_modes)
+    traps.declare(isa, f)
     rvi.declare(isa)
-    zifencei.declare(isa)
-    zicsr.declare(isa, csr_table(xlen, extensions))
-    for letter, module in (("m", rvm), ("a", rva), ("c", rvc)):
-        if letter in extensions:
+    privileged.declare(isa, f)
+    if f.has("pmp"):
+        pmp.declare(isa)
+    if isa.mmu_modes:
+        mmu.declare(isa, f)
+    if f.has("zicsr"):
+        zicsr.declare(isa, f, csr_table(f), csr_ranges(f))
+    for name, module in (
+        ("m", rvm), ("a", rva), ("zifencei", zifencei), ("zba", zba), ("zbb", zbb), ("zbs", zbs), ("zicond", zicond),
+        ("c", rvc),
+    ):
+        if f.has(name):
             module.declare(isa)
+    zicbo.declare(isa, f)
     return isa
+
+
+def _state(f: Features) -> list[StateField]:
+    rows = [StateField("x", f.xlen, 32, zero=True, names=X_NAMES, text="general register"), *csrs.state_fields(f)]
+    if f.has("s"):
+        rows += supervisor.state_fields(f)
+    rows += counters.state_fields(f)
+    if f.has("pmp"):
+        rows += pmp.state_fields(f.xlen)
+    return rows
+
+
+def csr_table(f: Features) -> Mapping[int, Csr]:
+    """The registers that have code of their own, by number."""
+    rows = [*csrs.machine_csrs(f), supervisor.mip(f), *counters.csrs(f)]
+    if f.has("s"):
+        rows += supervisor.csrs(f)
+    return csrs.table_of(rows)
+
+
+def csr_ranges(f: Features) -> list[CsrRange]:
+    """The others."""
+    return [*csrs.zero_ranges(f), *(pmp.csr_ranges(f.xlen) if f.has("pmp") else ())]

@@ -1,5 +1,4 @@
-"""RV32I and RV64I (RISC-V Unprivileged ISA 20191213 chapters 2 and 5) and machine mode's mret and wfi (Privileged 1.12
-§3.3). Reserved fields of fence are ignored (§2.7)."""
+"""RV32I and RV64I (RISC-V Unprivileged ISA 20191213 chapters 2 and 5). Reserved fields of fence are ignored (§2.7)."""
 
 from __future__ import annotations
 
@@ -9,8 +8,8 @@ from ratite.core.isa.emitter import Emitter
 from ratite.core.isa.isa import Isa, Semantics
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V
-from ratite.targets.riscv.csrs import MIE, MPIE, MPP
-from ratite.targets.riscv.traps import BREAKPOINT, ECALL_M, FETCH_MISALIGNED
+from ratite.targets.riscv.csrs import privilege
+from ratite.targets.riscv.traps import BREAKPOINT, ECALL_U, FETCH_MISALIGNED
 
 Op = Callable[[V, V], V]
 
@@ -116,7 +115,8 @@ def _immediate(op: Op) -> Semantics:
     return lambda e, i: e.set_reg("x", i.rd, op(rs1(e, i), i.imm))
 
 
-def _shift_immediate(op: Op) -> Semantics:
+def immediate_shift(op: Op) -> Semantics:
+    """rd = op(rs1, shamt)."""
     return lambda e, i: e.set_reg("x", i.rd, op(rs1(e, i), i.shamt))
 
 
@@ -132,7 +132,7 @@ def _immediates(isa: Isa) -> None:
     for name, funct6, funct3, op in (
         ("slli", "000000", "001", V.__lshift__), ("srli", "000000", "101", V.__rshift__), ("srai", "010000", "101", V.sar),
     ):
-        isa.insn(name, f"{funct6} {amount} rs1 {funct3} rd 0010011", "{rd}, {rs1}, {shamt}")(_shift_immediate(op))
+        isa.insn(name, f"{funct6} {amount} rs1 {funct3} rd 0010011", "{rd}, {rs1}, {shamt}")(immediate_shift(op))
 
 
 def register_op(op: Op) -> Semantics:
@@ -168,7 +168,7 @@ def _words(isa: Isa) -> None:
         ("sraiw", "0100000", "101", V.sar),
     ):
         isa.insn(name, f"{funct7} shamt[4:0] rs1 {funct3} rd 0011011", "{rd}, {rs1}, {shamt}")(
-            _shift_immediate(word_op(op)))
+            immediate_shift(word_op(op)))
     for name, funct7, funct3, op in (
         ("addw", "0000000", "000", V.__add__), ("subw", "0100000", "000", V.__sub__),
         ("sllw", "0000000", "001", lambda a, b: a << (b & 31)), ("srlw", "0000000", "101", lambda a, b: a >> (b & 31)),
@@ -184,18 +184,8 @@ def _system(isa: Isa) -> None:
 
     @isa.insn("ecall", "000000000000 00000 000 00000 1110011")
     def ecall(e: Emitter, i: Operands) -> None:
-        e.routine("trap", ECALL_M, 0)
+        e.routine("trap", privilege(e) + ECALL_U, 0)
 
     @isa.insn("ebreak", "000000000001 00000 000 00000 1110011")
     def ebreak(e: Emitter, i: Operands) -> None:
         e.routine("trap", BREAKPOINT, e.pc())
-
-    @isa.insn("mret", "001100000010 00000 000 00000 1110011")
-    def mret(e: Emitter, i: Operands) -> None:
-        status = e.get("mstatus")
-        e.set("mstatus", status & ~MIE | (status & MPIE) >> 4 | MPIE | MPP)
-        e.jump(e.get("mepc") & -isa.parcel, poll=True)
-
-    @isa.insn("wfi", "000100000101 00000 000 00000 1110011")
-    def wfi(e: Emitter, i: Operands) -> None:
-        e.halt()

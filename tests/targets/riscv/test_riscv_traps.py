@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ratite.core.isa.evaluator import Evaluator
-from ratite.targets.riscv.csrs import csr_table
+from ratite.targets.riscv.features import Features
+from ratite.targets.riscv.isa import csr_table
 from tests.targets.riscv.riscv_kit import BASE, DATA, HANDLER, SIZE, Hart
 
 END = BASE + SIZE
@@ -195,7 +196,7 @@ def test_illegal_csr_use(xlen: int, name: str, fields: dict[str, int | str], rd:
 
 
 def test_halves_exist_on_rv32_alone() -> None:
-    wide, narrow = csr_table(64, "imac"), csr_table(32, "imac")
+    wide, narrow = csr_table(Features({"word-size": 64})), csr_table(Features({"word-size": 32}))
     assert set(narrow) - set(wide) == {0x310, 0xB80, 0xB82, 0xC80, 0xC82}
     hart = Hart(64)
     hart.do("csrrs", rd="a0", csr=0xB83, rs1="zero")

@@ -12,6 +12,9 @@ no interrupt comes before one was asked for.
 
 The defaults put mtime where SiFive's CLINT has it: an mtimer at CLINT+0x4000, a swi at CLINT+0.  Left out: a `hartid-base`:
 hart n of a device is its n-th line.
+
+A hart that an mtip drives shows mtime as its register `time`: it is told what mtime is ahead of the clock, and must have the
+mtimer's frequency.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ratite.core.device import MmioDevice, Window
+from ratite.core.irq import Input, Output
 from ratite.core.objects.props import config, state
 from ratite.qapi.errors import GenericError
+from ratite.targets.riscv.cpu import RiscvCpu
 
 SECOND = 1_000_000_000
 ONES = (1 << 64) - 1
@@ -73,7 +78,23 @@ class AclintMtimer(MmioDevice):
         self.post_load()
 
     def post_load(self) -> None:
+        for line in self._lines:
+            self.connected(line)
         self._update()
+
+    def check_peer(self, output: Output, peer: Input) -> None:
+        """A hart's time runs as mtime does."""
+        hart = peer.owner
+        if isinstance(hart, RiscvCpu) and hart.timebase_frequency != self.timebase_frequency:
+            raise GenericError(
+                f"timebase-frequency of '{self.path}' is {self.timebase_frequency} Hz, that of the hart '{hart.path}' is "
+                f"{hart.timebase_frequency} Hz: they must be equal"
+            )
+
+    def connected(self, output: Output) -> None:
+        """The hart behind a line shows mtime as its time."""
+        if output.peer is not None and isinstance(output.peer.owner, RiscvCpu):
+            output.peer.owner.set_time_delta(self.time_delta)
 
     def _ticks(self) -> int:
         return self.clock.now() * self.timebase_frequency // SECOND
@@ -113,7 +134,7 @@ class AclintMtimer(MmioDevice):
         if at & ~7 == 0:
             new = _merged(self.mtime(), at, size, value)
             self.time_delta = new - self._ticks() & ONES
-            self._update()
+            self.post_load()
         elif self.timecmp_base <= offset < self._compare_end:
             at = offset - self.timecmp_base
             self.mtimecmp[at >> 3] = _merged(self.mtimecmp[at >> 3], at, size, value)
