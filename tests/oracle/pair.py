@@ -51,6 +51,9 @@ class OraclePort:
     def mmio_store(self, addr: int, size: int, value: int) -> None:
         raise BusError("unmapped", addr)
 
+    def on_notify(self, number: int, value: int) -> None:
+        """Nothing comes of it."""
+
 
 class Pair:
     """``left`` evaluates, ``right`` runs native code."""

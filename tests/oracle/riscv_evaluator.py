@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from collections.abc import Callable
 from functools import partial
 
 from ratite.core.accel.base import Exit
@@ -37,10 +38,12 @@ LINES = (1 << 3, 1 << 7, 1 << 11)
 class Stream:
     """Random images and states of one seed. Three registers hold addresses most of the time, so that code lives on."""
 
+    lines_used: tuple[int, ...] = LINES
+
     def __init__(self, pair: Pair, seed: int) -> None:
         self.rng = random.Random(seed)
         self.isa = pair.isa
-        self.csrs = list(csr_table(Features({"word-size": self.isa.word})))
+        self.csrs: list[int] = list(csr_table(Features({"word-size": self.isa.word})))
         groups: dict[str, list[Insn]] = {}
         for insn in self.isa.insns:
             groups.setdefault(insn.like, []).append(insn)
@@ -111,12 +114,12 @@ class Stream:
         return state
 
     def lines(self) -> int:
-        return sum(self.rng.choice((0, 0, line)) for line in LINES) | (self.rng.getrandbits(16) << 16)
+        return sum(self.rng.choice((0, 0, line)) for line in self.lines_used) | (self.rng.getrandbits(16) << 16)
 
 
-def run_chunk(pair: Pair, seed: int, count: int) -> Chunk:
-    """Compares ``count`` instructions or a little more."""
-    stream = Stream(pair, seed)
+def run_chunk(pair: Pair, seed: int, count: int, make: Callable[[Pair, int], Stream] = Stream) -> Chunk:
+    """Compares ``count`` instructions of the stream of ``seed``, or a little more."""
+    stream = make(pair, seed)
     rng, steps = stream.rng, 0
     before = pair.left.cpu.traps
     differences: list[str] = []

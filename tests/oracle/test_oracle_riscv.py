@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ratite.core.engine.native import NativeLibrary
-from tests.oracle import riscv_evaluator, riscv_unicorn
+from tests.oracle import riscv_evaluator, riscv_mmu, riscv_unicorn
 from tests.oracle.ledger import Chunk, Ledger, soak, totals
 from tests.oracle.pair import Pair
 
@@ -23,6 +24,15 @@ def test_evaluator_and_tier0_agree(library: NativeLibrary, xlen: int, without: s
     config = {"word-size": xlen, **dict.fromkeys(without, False)}
     pair = Pair(riscv_evaluator.BUILDER, config, riscv_evaluator.SPANS, library)
     done = riscv_evaluator.run_chunk(pair, 12345, 6000)
+    pair.close()
+    assert done.differences == []
+    assert done.count >= 6000 and done.traps > 100
+
+
+@pytest.mark.parametrize(("xlen", "without"), [(64, ""), (32, ""), (64, "svadu pmp svnapot svpbmt")])
+def test_evaluator_and_tier0_agree_in_all_modes(library: NativeLibrary, xlen: int, without: str) -> None:
+    pair, config = riscv_mmu.make(xlen, library, without)
+    done = riscv_evaluator.run_chunk(pair, 12345, 6000, partial(riscv_mmu.MmuStream, config=config))
     pair.close()
     assert done.differences == []
     assert done.count >= 6000 and done.traps > 100

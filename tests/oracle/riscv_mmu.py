@@ -1,0 +1,201 @@
+"""Soak: the evaluator against tier 0 on random RISC-V code in all modes, with translation and PMP, state compared after
+every instruction.
+
+    python -m tests.oracle.riscv_mmu --count 10000000 --seed 1 --xlen 64 --ledger soak.jsonl
+
+As riscv_evaluator, but that code runs in M, S and U with random page tables, delegation, PMP entries and environment
+registers. Most pages are mapped where they are, so that code goes on whatever the mode; large pages and a second table show the
+same memory elsewhere. Nothing maps the tables, since a stale translation would be right in one executor and not in the
+other; only A and D change in them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+
+from ratite.core.engine.native import NativeLibrary
+from ratite.targets.riscv.features import Features
+from ratite.targets.riscv.isa import csr_table
+from tests.oracle import riscv_evaluator
+from tests.oracle.ledger import Ledger, soak
+from tests.oracle.pair import Pair, Span
+from tests.oracle.riscv_evaluator import BUILDER, Stream, numbers
+
+TABLES, TABLE_PAGES = 0x62340000, 16
+SPANS = (*riscv_evaluator.SPANS, Span(TABLES, TABLE_PAGES << 12, riscv_evaluator.SIZE))
+EVERYTHING = ("m", "a", "c", "s", "u", "zba", "zbb", "zbs", "zicond", "zicbom", "zicboz", "svinval", "svpbmt", "svnapot", "sstc",
+              "svadu", "sv32", "sv39", "sv48", "sv57", "pmp")
+V, R, W, X, U, G, A, D = (1 << k for k in range(8))
+GOOD = V | R | W | X | A | D
+LARGE = (0x20_0000, 0x4000_0000, 0x80_0000_0000)  # where large pages of level 1, 2, 3 show what lies at 0
+LINES = tuple(1 << k for k in (1, 3, 5, 7, 9, 11))
+
+
+def config_of(xlen: int, without: str = "") -> dict[str, object]:
+    """All extensions but those named."""
+    return {"word-size": xlen, **dict.fromkeys(EVERYTHING, True), **dict.fromkeys(without.split(), False)}
+
+
+def pmp_range(config: int, address: int, before: int) -> tuple[int, int]:
+    """(first page, pages) of an entry, by the words of Privileged 1.12 §3.7.1 with G = 10."""
+    mode = config >> 3 & 3
+    if mode == 1:
+        low, high = before >> 10, address >> 10
+        return low, max(0, high - low)
+    if mode < 2:
+        return before >> 10, 0
+    ones = 0
+    value = address | 0x1FF
+    while value >> ones & 1:
+        ones += 1
+    size = 8 << ones
+    return (value >> ones << ones) * 4 // size * size >> 12, size >> 12
+
+
+class MmuStream(Stream):
+    """See the module's head."""
+
+    lines_used = LINES
+
+    def __init__(self, pair: Pair, seed: int, config: dict[str, object]) -> None:
+        super().__init__(pair, seed)
+        self.features = Features(config)
+        self.csrs = [*csr_table(self.features), *range(0x3A0, 0x3A4), *range(0x3B0, 0x3C0)]
+        self.wide = self.features.xlen == 64
+        self.shows = [0, *(LARGE[:3] if self.wide else (0x40_0000,))]
+
+    def image(self) -> bytes:
+        return super().image() + self.tables()
+
+    # -- page tables: page 0 is the root of each mode, the way down to the code shares the pages after it
+
+    def flags(self) -> int:
+        rng = self.rng
+        flags = GOOD | rng.choice((0, 0, U))
+        if rng.random() < 0.3:
+            flags ^= rng.choice((V, R, W, X, A, D, A | D, U, W | D, R | W, G))
+        return flags
+
+    def odd(self) -> int:
+        """Bits above the address, rarely."""
+        if not self.wide or self.rng.random() < 0.9:
+            return 0
+        return self.rng.choice((1 << 63, 1 << 61, 1 << 62, 3 << 61, 1 << self.rng.randrange(54, 61)))
+
+    def entry(self, page: int, flags: int) -> int:
+        return page << 10 | flags | self.odd()
+
+    def tables(self) -> bytes:
+        size, count = (8, 512) if self.wide else (4, 1024)
+        pages = [[0] * count for _ in range(TABLE_PAGES)]
+        first = TABLES >> 12
+        levels = 5 if self.wide else 2
+        # page k (from 0): the table of level k, for roots of any mode; each points at the next below at index 0
+        for level in range(levels):
+            table = pages[level]
+            if level:
+                table[0] = (first + level - 1) << 10 | V | (self.rng.choice((A, D, U, 0)) if self.rng.random() < 0.02 else 0)
+                table[-1] = table[0]  # the high half shows the same
+                for k in (1, 2):
+                    misplaced = self.rng.randrange(1 << 9) if self.rng.random() < 0.1 else 0
+                    table[k] = self.entry(misplaced, self.flags()) if level < 4 else table[0]
+        low = pages[0]
+        for k in range(0x08, 0x20):
+            page = k if self.rng.random() < 0.9 else self.rng.randrange(0x10, 0x1A)
+            low[k] = self.entry(page, self.flags())
+            low[(k - 0x20) % count] = self.entry(page, self.flags())
+        if self.rng.random() < 0.5:  # 64 KiB at once
+            for k in range(0x20, 0x30):
+                low[k] = 0x18 << 10 | self.flags() | (1 << 63 if self.wide else 0)
+        return b"".join(v.to_bytes(size, "little") for table in pages for v in table)
+
+    # -- states
+
+    def anywhere(self, at: int) -> int:
+        return at + (self.rng.choice(self.shows) if self.rng.random() < 0.15 else 0)
+
+    def address(self) -> int:
+        return self.anywhere(super().address())
+
+    def state(self) -> dict[tuple[str, int], int]:
+        rng, state = self.rng, super().state()
+        state["priv", 0] = rng.choice((0, 1, 1, 3))
+        status = 0
+        for bit, odds in ((1, 0.5), (3, 0.5), (5, 0.5), (7, 0.5), (8, 0.5), (17, 0.3), (18, 0.5), (19, 0.3), (20, 0.1), (21, 0.1),
+                          (22, 0.1)):
+            status |= (rng.random() < odds) << bit
+        state["mstatus", 0] = status | rng.choice((0, 1, 3)) << 11 | (0xA << 32 if self.wide else 0)
+        for name in ("mie", "mip", "mideleg"):
+            state[name, 0] = sum(rng.choice((0, line)) for line in LINES)
+        state["mideleg", 0] &= 0x222
+        state["mip", 0] &= 0x222
+        state["medeleg", 0] = rng.getrandbits(16) & 0xB3FF if rng.random() < 0.7 else 0
+        state["stvec", 0] = self.code_address() & -4 | rng.getrandbits(1)
+        state["sepc", 0] = self.code_address() & -2
+        for name in ("scause", "stval", "sscratch"):
+            state[name, 0] = numbers(rng, self.isa.word)
+        state["menvcfg", 0] = rng.getrandbits(64) & (0xE000_0000_0000_00F1) & ~(1 << 5)
+        state["senvcfg", 0] = rng.getrandbits(8) & 0xD1
+        state["mcounteren", 0], state["scounteren", 0] = rng.getrandbits(3) & 5, rng.getrandbits(3) & 5
+        state["satp", 0] = self.satp()
+        self.protect(state)
+        return state
+
+    def satp(self) -> int:
+        rng = self.rng
+        if rng.random() < 0.2:
+            return 0
+        if not self.wide:
+            return 1 << 31 | rng.getrandbits(9) << 22 | (TABLES >> 12) + 1
+        mode = rng.choice((8, 9, 10))
+        return mode << 60 | rng.getrandbits(16) << 44 | (TABLES >> 12) + mode - 6
+
+    def protect(self, state: dict[tuple[str, int], int]) -> None:
+        """PMP: the last entry opens all, some before it don't."""
+        rng = self.rng
+        configs, addresses = [0] * 16, [0] * 16
+        if rng.random() < 0.95:
+            configs[15], addresses[15] = 0x1F, (1 << self.isa.word) - 1 if not self.wide else (1 << 54) - 1
+        if rng.random() < 0.4:
+            for k in rng.sample(range(15), rng.randrange(1, 4)):
+                configs[k] = rng.choice((0x18, 0x08, 0x00)) | rng.choice((0, 1, 3, 4, 5, 7, 7, 7)) | rng.choice((0, 0, 0, 0x80))
+                page = rng.choice((rng.randrange(0x8, 0x20), (TABLES >> 12) + rng.randrange(6)))
+                addresses[k] = page << 10 | rng.choice((0x1FF, 0x3FF, 0x1FF, 0, rng.getrandbits(10)))
+        for k in range(16):
+            if not self.features.has("pmp"):
+                return
+            state["pmpcfg", k], state["pmpaddr", k] = configs[k], addresses[k]
+            low, size = pmp_range(configs[k], addresses[k], addresses[k - 1] if k else 0)
+            state["pmp_low", k], state["pmp_size", k] = low, size
+        state["pmp_count", 0] = max((k + 1 for k in range(16) if configs[k] >> 3 & 3), default=0)
+
+
+def make(xlen: int, library: NativeLibrary, without: str = "") -> tuple[Pair, dict[str, object]]:
+    """The pair of executors and its configuration."""
+    config = config_of(xlen, without)
+    return Pair(BUILDER, config, SPANS, library), config
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--xlen", type=int, choices=(32, 64), default=64)
+    parser.add_argument("--without", default="", help="extensions to leave out, as in 'c svadu'")
+    parser.add_argument("--chunk", type=int, default=200_000)
+    parser.add_argument("--ledger")
+    args = parser.parse_args()
+    pair, config = make(args.xlen, NativeLibrary(), args.without)
+    name = f"{pair.isa.name} all" + (f" but {args.without}" if args.without else "")
+    ledger = Ledger(args.ledger, "riscv-mmu", name)
+
+    def run(seed: int, count: int) -> riscv_evaluator.Chunk:
+        return riscv_evaluator.run_chunk(pair, seed, count, partial(MmuStream, config=config))
+
+    return 1 if soak(ledger, args.seed, args.count, run, args.chunk) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
