@@ -25,8 +25,8 @@ from tests.oracle.riscv_evaluator import BUILDER, Stream, numbers
 
 TABLES, TABLE_PAGES = 0x62340000, 16
 SPANS = (*riscv_evaluator.SPANS, Span(TABLES, TABLE_PAGES << 12, riscv_evaluator.SIZE))
-EVERYTHING = ("m", "a", "c", "s", "u", "zba", "zbb", "zbs", "zicond", "zicbom", "zicboz", "svinval", "svpbmt", "svnapot", "sstc",
-              "svadu", "sv32", "sv39", "sv48", "sv57", "pmp")
+EVERYTHING = ("m", "a", "c", "s", "u", "zba", "zbb", "zbs", "zicond", "zicbom", "zicboz", "svinval", "svpbmt", "svnapot",
+              "sstc", "svadu", "sv32", "sv39", "sv48", "sv57", "pmp")
 V, R, W, X, U, G, A, D = (1 << k for k in range(8))
 GOOD = V | R | W | X | A | D
 LARGE = (0x20_0000, 0x4000_0000, 0x80_0000_0000)  # where large pages of level 1, 2, 3 show what lies at 0
@@ -123,8 +123,8 @@ class MmuStream(Stream):
         rng, state = self.rng, super().state()
         state["priv", 0] = rng.choice((0, 1, 1, 3))
         status = 0
-        for bit, odds in ((1, 0.5), (3, 0.5), (5, 0.5), (7, 0.5), (8, 0.5), (17, 0.3), (18, 0.5), (19, 0.3), (20, 0.1), (21, 0.1),
-                          (22, 0.1)):
+        for bit, odds in ((1, 0.5), (3, 0.5), (5, 0.5), (7, 0.5), (8, 0.5), (17, 0.3), (18, 0.5), (19, 0.3), (20, 0.1),
+                          (21, 0.1), (22, 0.1)):
             status |= (rng.random() < odds) << bit
         state["mstatus", 0] = status | rng.choice((0, 1, 3)) << 11 | (0xA << 32 if self.wide else 0)
         for name in ("mie", "mip", "mideleg"):
