@@ -20,4 +20,7 @@ TYPES = (
     "ratite.hw.virtio.blk:VirtioBlkDevice",
     "ratite.hw.virtio.mmio:VirtioMmio",
     "ratite.hw.virtio.rng:VirtioRngDevice",
+    "ratite.hw.virtio.serial:VirtConsole",
+    "ratite.hw.virtio.serial:VirtSerialPort",
+    "ratite.hw.virtio.serial:VirtioSerialDevice",
 )

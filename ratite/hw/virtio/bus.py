@@ -84,19 +84,14 @@ class VirtioBus(DefaultLinks, MmioDevice):
             self.device = None
 
 
-class OnVirtioBus(DefaultLinks, VirtioDevice):
-    """A virtio device on a virtio bus: what makes a `virtio-*-device` of a device."""
+class OnBus(DefaultLinks):
+    """A device with a property `bus`: given by id, by path, or as QEMU spells it ("ID.0"), or the only one there is."""
 
-    TYPE: ClassVar[str] = "virtio-bus-device"
+    TYPE: ClassVar[str] = "on-bus"
     ABSTRACT: ClassVar[bool] = True
-    HOTPLUG: ClassVar[bool] = False
-    BUS: ClassVar[str] = BUS
     DEFAULT_LINKS: ClassVar[tuple[str, ...]] = ("bus",)
 
-    bus = link(BUS, "the transport that carries the device (default: the only one that there is)", optional=True)
-
     def resolve(self, errors: list[str]) -> None:
-        """Find the bus: by id, by path, as QEMU spells it, or the only one."""
         text = self.link_texts.get("bus", "")
         if text and self.machine.tree.find(text) is None:
             if not text.endswith(".0") or self.machine.tree.find(text[:-2]) is None:
@@ -108,11 +103,24 @@ class OnVirtioBus(DefaultLinks, VirtioDevice):
     def undecided(self, name: str, type_name: str, found: list[str]) -> str:
         """In QEMU's words."""
         if name == "bus" and not found:
-            return f"No '{BUS}' bus found for device '{self.TYPE}'"
+            return f"No '{type_name}' bus found for device '{self.TYPE}'"
         return super().undecided(name, type_name, found)
+
+
+class OnVirtioBus(OnBus, VirtioDevice):
+    """A virtio device on a virtio bus: what makes a `virtio-*-device` of a device."""
+
+    TYPE: ClassVar[str] = "virtio-bus-device"
+    ABSTRACT: ClassVar[bool] = True
+    HOTPLUG: ClassVar[bool] = False
+    BUS: ClassVar[str] = BUS
+
+    bus = link(BUS, "the transport that carries the device (default: the only one that there is)", optional=True)
 
     def hotplug_refusal(self, props: Mapping[str, Any]) -> str:
         """It is the bus that refuses."""
+        if self.bus is not None:
+            return f"Bus '{self.bus.bus_name}' does not support hotplugging"
         text = str(props.get("bus") or "")
         tree = self.machine.tree
         if text:

@@ -254,7 +254,7 @@ def test_a_reset_drops_what_is_under_way(image: Path, monkeypatch: pytest.Monkey
 
 def test_more_under_way_than_may_be_waits(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ratite.hw.virtio.blk.BUDGET", 4096)
-    disk = Disk(image, inline=False, num_queues=2).ready(queues=2, num=32)
+    disk = Disk(image, inline=False, **{"num-queues": 2}).ready(queues=2, num=32)
     ring = disk.queues[1]
     heads = []
     for sector in range(10):

@@ -46,7 +46,7 @@ class Board:
         self.call(m.map_region, "mem", "ram", RAM)
         self.call(m.device_add, "virtio-mmio", "vm0", {})
         self.call(m.map_region, "mem", "vm0", MMIO)
-        self.call(m.device_add, driver, "dev", {name.replace("_", "-"): value for name, value in props.items()})
+        self.call(m.device_add, driver, "dev", props)
 
     def start(self) -> Board:
         self.call(self.machine.exit_preconfig)
