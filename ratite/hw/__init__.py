@@ -18,9 +18,11 @@ TYPES = (
     "ratite.hw.rtc.goldfish:GoldfishRtc",
     "ratite.hw.timer.xlnx_timer:XlnxTimer",
     "ratite.hw.virtio.blk:VirtioBlkDevice",
+    "ratite.hw.virtio.bus:VirtioBus",
     "ratite.hw.virtio.mmio:VirtioMmio",
     "ratite.hw.virtio.rng:VirtioRngDevice",
     "ratite.hw.virtio.serial:VirtConsole",
     "ratite.hw.virtio.serial:VirtSerialPort",
+    "ratite.hw.virtio.serial:VirtioSerialBus",
     "ratite.hw.virtio.serial:VirtioSerialDevice",
 )

@@ -41,7 +41,7 @@ def test_disks_over_qmp(daemon: DaemonProcess, tmp_path: Path) -> None:
         ]  # fmt: skip
         qmp.execute("blockdev-add", {"driver": "file", "filename": str(image), "node-name": "late", "read-only": True})
         qmp.execute("blockdev-del", {"node-name": "late"})
-        assert refusal(qmp, "device_add", driver="virtio-blk-device", id="d1", drive="r0", bus="vm0") == (
+        assert refusal(qmp, "device_add", driver="virtio-blk-device", id="d1", drive="r0", bus="vm0.0") == (
             "Bus 'vm0.0' does not support hotplugging"
         )
 

@@ -1,146 +1,91 @@
 """The bus between a transport that is a device of its own and the virtio device that a client plugs into it.
 
-    device_add virtio-mmio id=vm0          makes the bus: "vm0", also spelt "vm0.0" as QEMU names it
-    device_add virtio-rng-device bus=vm0   takes it; without `bus`, the only virtio bus that there is
+    device_add virtio-mmio id=vm0            makes the bus "vm0.0", as QEMU names it
+    device_add virtio-rng-device bus=vm0.0   takes it; without `bus`, the only virtio bus that there is
 
 The bus takes one device, and none once the machine is started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from ratite.core.bus import Bus, BusDevice
 from ratite.core.device import MmioDevice
-from ratite.core.objects.obj import Obj
 from ratite.core.objects.props import link
 from ratite.hw.virtio.device import VirtioDevice
 from ratite.qapi.errors import GenericError
 
-BUS = "virtio-bus"
+if TYPE_CHECKING:
+    from ratite.core.memory import Space
+
+VIRTIO_BUS = "virtio-bus"
 
 
-class DefaultLinks(Obj):
-    """An object with links that, left open, mean the only object of their type."""
+class VirtioBus(Bus):
+    """A bus for one virtio device."""
 
-    TYPE: ClassVar[str] = "default-links"
-    ABSTRACT: ClassVar[bool] = True
-    # The properties.
-    DEFAULT_LINKS: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, id: str) -> None:
-        super().__init__(id)
-        self._chosen: set[str] = set()
-
-    def resolve(self, errors: list[str]) -> None:
-        """Fill what was left open, where there is just one that it may mean."""
-        for name in self.DEFAULT_LINKS:
-            if not self.link_texts.get(name):
-                wanted = self.prop(name).link
-                found = sorted(other.path for other in self.machine.tree.members() if other.is_a(wanted))
-                if len(found) == 1:
-                    self.link_texts[name] = found[0]
-                    self._chosen.add(name)
-                else:
-                    errors.append(self.undecided(name, wanted, found))
-        super().resolve(errors)
-
-    def undecided(self, name: str, type_name: str, found: list[str]) -> str:
-        """The error when none or several fit."""
-        if not found:
-            return f"{self.path}: property '{name}': there is no object of type '{type_name}'"
-        return f"{self.path}: property '{name}' must say which is meant: {', '.join(map(repr, found))}"
-
-    def unresolve(self) -> None:
-        super().unresolve()
-        while self._chosen:
-            del self.link_texts[self._chosen.pop()]
+    TYPE: ClassVar[str] = VIRTIO_BUS
 
 
-class VirtioBus(DefaultLinks, MmioDevice):
+class VirtioBusController(MmioDevice):
     """A transport with room for one virtio device; `device` is it, from its wiring on."""
 
-    TYPE: ClassVar[str] = BUS
+    TYPE: ClassVar[str] = "virtio-bus-controller"
     ABSTRACT: ClassVar[bool] = True
+    HOTPLUG: ClassVar[bool] = False
+
+    address_space = link(
+        "address-space", "memory that the device works on (default: the only address space that there is)", optional=True
+    )
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self.device: VirtioDevice | None = None
+        self._space: Space | None = None
+
+    def make_parts(self) -> None:
+        super().make_parts()
+        self.add_child(VirtioBus(f"{self.id}.0"))
 
     @property
-    def bus_name(self) -> str:
-        """As QEMU names it."""
-        return f"{self.id}.0"
+    def space(self) -> Space:
+        """The address space that the device's memory accesses go to, from wired on; GenericError."""
+        if self._space is None:
+            self._space = self.address_space or self._only_space()
+        return self._space
 
-    def plug(self, device: VirtioDevice) -> None:
-        """`device` sits on the bus from now on; GenericError in QEMU's words."""
-        if self.device is not None:
-            raise GenericError(f"Bus '{self.bus_name}' is full")
-        self.device = device
+    def _only_space(self) -> Space:
+        found = [other for other in self.machine.tree.members() if other.is_a("address-space")]
+        if len(found) != 1:
+            names = ", ".join(f"'{other.path}'" for other in found) or "there is none"
+            raise GenericError(f"Property '{self.TYPE}.address-space' of '{self.id}' must say which is meant: {names}")
+        return found[0]  # type: ignore[return-value]  # what is_a says
 
-    def unplug(self, device: VirtioDevice) -> None:
-        """It doesn't any more."""
-        if self.device is device:
-            self.device = None
-
-
-class OnBus(DefaultLinks):
-    """A device with a property `bus`: given by id, by path, or as QEMU spells it ("ID.0"), or the only one there is."""
-
-    TYPE: ClassVar[str] = "on-bus"
-    ABSTRACT: ClassVar[bool] = True
-    DEFAULT_LINKS: ClassVar[tuple[str, ...]] = ("bus",)
-
-    def resolve(self, errors: list[str]) -> None:
-        text = self.link_texts.get("bus", "")
-        if text and self.machine.tree.find(text) is None:
-            if not text.endswith(".0") or self.machine.tree.find(text[:-2]) is None:
-                errors.append(f"Bus '{text}' not found")
-                return
-            self.link_texts["bus"] = text[:-2]
-        super().resolve(errors)
-
-    def undecided(self, name: str, type_name: str, found: list[str]) -> str:
-        """In QEMU's words."""
-        if name == "bus" and not found:
-            return f"No '{type_name}' bus found for device '{self.TYPE}'"
-        return super().undecided(name, type_name, found)
+    def unwire(self) -> None:
+        super().unwire()
+        self._space = None
 
 
-class OnVirtioBus(OnBus, VirtioDevice):
+class OnVirtioBus(BusDevice, VirtioDevice):
     """A virtio device on a virtio bus: what makes a `virtio-*-device` of a device."""
 
     TYPE: ClassVar[str] = "virtio-bus-device"
     ABSTRACT: ClassVar[bool] = True
     HOTPLUG: ClassVar[bool] = False
-    BUS: ClassVar[str] = BUS
-
-    bus = link(BUS, "the transport that carries the device (default: the only one that there is)", optional=True)
-
-    def hotplug_refusal(self, props: Mapping[str, Any]) -> str:
-        """It is the bus that refuses."""
-        if self.bus is not None:
-            return f"Bus '{self.bus.bus_name}' does not support hotplugging"
-        text = str(props.get("bus") or "")
-        tree = self.machine.tree
-        if text:
-            found = tree.find(text) or tree.find(text.removesuffix(".0"))
-            if not isinstance(found, VirtioBus):
-                return f"Bus '{text}' not found"
-            return f"Bus '{found.bus_name}' does not support hotplugging"
-        for other in tree.members():
-            if isinstance(other, VirtioBus):
-                return f"Bus '{other.bus_name}' does not support hotplugging"
-        return f"No '{BUS}' bus found for device '{self.TYPE}'"
+    BUS: ClassVar[str] = VIRTIO_BUS
 
     def wire(self) -> None:
         super().wire()
         if self.bus is not None:
-            self.bus.plug(self)
-            self.attach(self.bus)
+            controller = self.bus.parent
+            if controller.device is not None:
+                raise GenericError(f"Bus '{self.bus.id}' is full")
+            controller.device = self
+            self.attach(controller)
 
     def unwire(self) -> None:
-        if self.bus is not None:
-            self.bus.unplug(self)
+        if self.bus is not None and self.bus.parent.device is self:
+            self.bus.parent.device = None
         self.detach()
         super().unwire()

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ratite.core.device import Window
-from ratite.core.objects.props import link, state
-from ratite.hw.virtio.bus import VirtioBus
-
-if TYPE_CHECKING:
-    from ratite.core.memory import Space
+from ratite.core.objects.props import state
+from ratite.hw.virtio.bus import VirtioBusController
 
 SIZE = 0x200
 CONFIG = 0x100
@@ -43,18 +40,12 @@ WRITES: Mapping[int, str] = MappingProxyType(
 )  # fmt: skip
 
 
-class VirtioMmio(VirtioBus):
+class VirtioMmio(VirtioBusController):
     """Virtio over MMIO: a bus for one virtio device.  Virtio 1.2, section 4.2."""
 
     TYPE: ClassVar[str] = "virtio-mmio"
-    HOTPLUG: ClassVar[bool] = False
-    DEFAULT_LINKS: ClassVar[tuple[str, ...]] = ("address-space",)
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(SIZE, (1, 8), (1, 4))}
-
-    address_space = link(
-        "address-space", "memory that the device works on (default: the only address space that there is)", optional=True
-    )
 
     interrupt_status: int = state("uint8", 0, "InterruptStatus", maximum=3)
     device_features_sel: int = state("uint32", 0, "DeviceFeaturesSel")
@@ -62,12 +53,6 @@ class VirtioMmio(VirtioBus):
     queue_sel: int = state("uint32", 0, "QueueSel")
 
     # -- life cycle
-
-    @property
-    def space(self) -> Space:
-        """The address space that the device's memory accesses go to."""
-        space: Space = self.address_space
-        return space
 
     def wire(self) -> None:
         super().wire()

@@ -13,14 +13,14 @@ Left out: the console's size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.chardev import CLOSED, OPENED
-from ratite.core.device import Device
+from ratite.core.bus import Bus, BusDevice
 from ratite.core.objects.props import config, debug, link, state
-from ratite.hw.virtio.bus import OnBus, OnVirtioBus
+from ratite.hw.virtio.bus import OnVirtioBus
 from ratite.hw.virtio.device import VirtioDevice
 from ratite.qapi.errors import GenericError
 
@@ -42,11 +42,19 @@ _CONTROL = Struct("<IHH")
 _CONFIG = Struct("<HHII")
 
 
+class VirtioSerialBus(Bus):
+    """Bus of a virtio-serial device's ports; they may come and go."""
+
+    TYPE: ClassVar[str] = SERIAL_BUS
+
+    def hotplug_refusal_of(self, device: BusDevice, props: Mapping[str, Any]) -> str:
+        return ""
+
+
 class VirtioSerial(VirtioDevice):
     """The console device, on whatever transport."""
 
     ABSTRACT: ClassVar[bool] = True
-    IMPLEMENTS: ClassVar[tuple[str, ...]] = (SERIAL_BUS,)
     DEVICE_ID: ClassVar[int] = 3
 
     max_ports = config("uint32", 31, "most ports that it takes", minimum=1, maximum=31, name="max_ports")
@@ -60,6 +68,10 @@ class VirtioSerial(VirtioDevice):
         self._plugged: list[SerialPort] = []
         # What is to be told when the driver gives a buffer; the newest of each kind for each port.
         self._messages: dict[tuple[int, int], bytes] = {}
+
+    def make_parts(self) -> None:
+        super().make_parts()
+        self.add_child(VirtioSerialBus(f"{self.id}.0"))
 
     # -- what a device is
 
@@ -94,11 +106,6 @@ class VirtioSerial(VirtioDevice):
             port.driver_gone()
 
     # -- ports
-
-    @property
-    def bus_name(self) -> str:
-        """As QEMU names it."""
-        return f"{self.id}.0"
 
     def plug(self, port: SerialPort) -> None:
         """`port` will be one of the device's."""
@@ -222,7 +229,7 @@ class VirtioSerial(VirtioDevice):
         self.interrupt(queue)
 
 
-class SerialPort(OnBus, Device):
+class SerialPort(BusDevice):
     """A port of a virtio-serial device."""
 
     TYPE: ClassVar[str] = "virtio-serial-port"
@@ -230,7 +237,6 @@ class SerialPort(OnBus, Device):
     BUS: ClassVar[str] = SERIAL_BUS
     CONSOLE: ClassVar[bool] = False
 
-    bus = link(SERIAL_BUS, "the device that the port belongs to (default: the only one that there is)", optional=True)
     chardev: Chardev | None = link("chardev", "the other end of the line", optional=True)
     nr = config("uint32", AUTO, "number of the port (default: the first that is free)")
     name = config("str", "", "name that the guest sees")
@@ -241,6 +247,8 @@ class SerialPort(OnBus, Device):
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self.number = 0
+        # From wired on.
+        self.device: VirtioSerial | None = None
         self.host_open = False
         # Input: the buffer that was looked at; output: what the chardev hasn't taken yet, and how much of it it has.
         self._buffer: Chain | None = None
@@ -252,18 +260,20 @@ class SerialPort(OnBus, Device):
     def wire(self) -> None:
         super().wire()
         if self.bus is not None:
-            self.bus.plug(self)
+            self.device = self.bus.parent
+            self.bus.parent.plug(self)
 
     def unwire(self) -> None:
-        if self.bus is not None:
-            self.bus.unplug(self)
+        if self.device is not None:
+            self.device.unplug(self)
+            self.device = None
         super().unwire()
 
     def realize(self) -> None:
         super().realize()
         self.host_open = self.CONSOLE or self.chardev is None
-        if self.bus is not None:
-            self.number = self.bus.add_port(self)
+        if self.device is not None:
+            self.number = self.device.add_port(self)
         if self.chardev is not None:
             try:
                 self.chardev.attach(self)
@@ -278,8 +288,8 @@ class SerialPort(OnBus, Device):
         super().unrealize()
 
     def _leave(self) -> None:
-        if self.bus is not None:
-            self.bus.remove_port(self)
+        if self.device is not None:
+            self.device.remove_port(self)
         self._drop()
 
     def reset(self) -> None:
@@ -313,26 +323,29 @@ class SerialPort(OnBus, Device):
 
     def output(self, queue: Queue) -> None:
         """The guest has given output.  May raise QueueError and DmaError."""
+        assert self.device is not None
         for chain in self._outputs(queue):
             if not self._write(chain):
                 self._stalled = chain
                 break
             queue.push(chain, 0)
-        self.bus.interrupt(queue)
+        self.device.interrupt(queue)
 
     def _outputs(self, queue: Queue) -> Iterator[Chain]:
         """What waits, then what is new."""
+        assert self.device is not None
         stalled, self._stalled = self._stalled, None
         if stalled is not None and stalled.epoch == queue.epoch:
             yield stalled
         else:
             self._taken = 0
-        yield from self.bus.chains(queue)
+        yield from self.device.chains(queue)
 
     def _write(self, chain: Chain) -> bool:
         """Hands a chain's bytes to the chardev; False when it took not all."""
+        assert self.device is not None and self.device.dma is not None
         while self._taken < chain.out_size:
-            data = chain.read(self.bus.dma, self._taken, CHUNK)
+            data = chain.read(self.device.dma, self._taken, CHUNK)
             taken = len(data) if self.chardev is None else self.chardev.write(data)
             self.sent_bytes += taken
             self._taken += taken
@@ -345,7 +358,7 @@ class SerialPort(OnBus, Device):
 
     def chr_can_receive(self) -> int:
         """Bytes that the guest's next buffer takes."""
-        device: VirtioSerial | None = self.bus
+        device = self.device
         if device is None:
             return 0
         if self._buffer is None or self._buffer.epoch != self._buffer.queue.epoch:
@@ -355,9 +368,9 @@ class SerialPort(OnBus, Device):
         return 0 if self._buffer is None else self._buffer.in_size
 
     def _next_buffer(self) -> None:
-        queue = self.bus.port_queue(self.number, 0)
-        if queue is not None:
-            for chain in self.bus.chains(queue):
+        queue = None if self.device is None else self.device.port_queue(self.number, 0)
+        if queue is not None and self.device is not None:
+            for chain in self.device.chains(queue):
                 if chain.in_size:
                     self._buffer = chain
                     break
@@ -366,30 +379,27 @@ class SerialPort(OnBus, Device):
     def chr_receive(self, data: bytes) -> None:
         """Bytes for the guest."""
         chain, self._buffer = self._buffer, None
-        if chain is not None:
-            self.bus.guarded(lambda: self._fill(chain, data))
+        if chain is not None and self.device is not None:
+            self.device.guarded(lambda: self._fill(chain, data))
 
     def _fill(self, chain: Chain, data: bytes) -> None:
-        chain.queue.push(chain, chain.write(self.bus.dma, 0, data))
-        self.bus.interrupt(chain.queue)
+        assert self.device is not None and self.device.dma is not None
+        chain.queue.push(chain, chain.write(self.device.dma, 0, data))
+        self.device.interrupt(chain.queue)
 
     def chr_event(self, name: str) -> None:
         """The peer came or went."""
         if name in (OPENED, CLOSED) and not self.CONSOLE:
             self.host_open = name == OPENED
-            if self.driver_ready:
-                self.bus.tell(self.number, PORT_OPEN, int(self.host_open))
-
-    @property
-    def driver_ready(self) -> bool:
-        """Whether the driver wants to hear of the port."""
-        return bool(self.bus is not None and self.bus.driver_ready)
+            if self.device is not None and self.device.driver_ready:
+                self.device.tell(self.number, PORT_OPEN, int(self.host_open))
 
     def chr_writable(self) -> None:
         """The chardev takes bytes again."""
-        queue = None if self._stalled is None else self.bus.port_queue(self.number, 1)
-        if queue is not None:
-            self.bus.guarded(lambda: self.output(queue))
+        if self._stalled is not None and self.device is not None:
+            queue = self.device.port_queue(self.number, 1)
+            if queue is not None:
+                self.device.guarded(lambda: self.output(queue))
 
 
 class VirtConsole(SerialPort):

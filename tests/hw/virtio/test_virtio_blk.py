@@ -355,8 +355,8 @@ def test_one_writer_or_many_readers(image: Path) -> None:
         disk = Disk(image, options={"read-only": read_only})
         disk.machine.device_add("virtio-mmio", "vm1", {})
         disk.machine.device_del("dev")
-        disk.machine.device_add("virtio-blk-device", "dev", {"drive": "n0", "bus": "vm0"})
-        disk.machine.device_add("virtio-blk-device", "two", {"drive": "n0", "bus": "vm1"})
+        disk.machine.device_add("virtio-blk-device", "dev", {"drive": "n0", "bus": "vm0.0"})
+        disk.machine.device_add("virtio-blk-device", "two", {"drive": "n0", "bus": "vm1.0"})
         if read_only:
             disk.machine.exit_preconfig()
         else:
