@@ -119,7 +119,7 @@ def test_pages_of_code_are_shared_by_mappings(toy: tuple[Isa, NativeIsa]) -> Non
         pair.start(page << 12, {("root", 0): TABLE, ("mode", 0): 2})
         pair.step()
         assert pair.right.get("r", 1) == 1
-    assert len(pair.right._pages.by_phys) == 1
+    assert len(pair.right.pages.by_phys) == 1
 
 
 def test_a_store_through_another_mapping_reaches_decoded_code(toy: tuple[Isa, NativeIsa]) -> None:

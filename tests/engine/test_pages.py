@@ -130,10 +130,10 @@ def test_fresh_code_keeps_what_nobody_can_have_changed(library: NativeLibrary) -
     cpu.reset(0x1000)
     cpu.set("r", 0x1000, 2)
     cpu.advance(20)
-    page = cpu._pages.by_phys[0x1000]
+    page = cpu.pages.by_phys[0x1000]
     before = ctypes.string_at(page.base, native.shape.records)
     cpu.advance(20)
-    assert cpu._pages.by_phys[0x1000] is page
+    assert cpu.pages.by_phys[0x1000] is page
     assert ctypes.string_at(page.base, native.shape.records) == before
     cpu.close()
 

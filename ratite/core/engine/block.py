@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ratite.core.isa.isa import Isa
 
-BASE = 0x200
+BASE = 0x400
 
 EXIT_REQUEST = -8  # 4 bytes: [0] leave, [1] look at interrupts, [2] service; each set by others, cleared by its reader
 IRQ_LINES = -16  # a bit per input line
@@ -49,6 +49,10 @@ ON_NOTIFY = -304  # void (block, number, value)
 CLOCK_GETTIME = -312  # address of the C library's, 0: ask ON_CLOCK
 CLOCK_OFFSET = -320  # monotonic clock minus virtual time
 TIMESPEC = -336  # two words
+TABLE = -344  # tier 0's functions, for regions: see Tier0.text
+HOT_AT = -352  # arrivals at a place after which ON_HOT is called, once; 0: never
+ON_HOT = -360  # void (block, record, pc)
+REGION_INSNS = -368  # instructions executed in regions
 
 BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
 
@@ -72,6 +76,8 @@ CODE_TLB_ENTRIES = 256
 CODE_TLB_ENTRY = 32  # virtual page, its records, physical page, -
 
 RECORD = 16  # handler, imm (4), a, b, c, d (1 each)
+REGION_ADDRESS = 1 << 32  # words of a page's side array from here on are addresses of regions, below it they count
+
 PAGE_HEADER = 64  # before a page's records: host addresses of [0] the page's bytes, [8] its lines' code marks
 
 
@@ -88,6 +94,7 @@ class Shape:
         self.edges = longest // isa.parcel
         self.array = (self.slots + self.edges) * RECORD
         self.records = self.array * len(isa.contexts)
+        self.side = self.slots * 8  # behind the records: a word per parcel, of the normal context
         self.modes = max(1, isa.mmu_modes)
         self.tlb = isa.layout.size
         self.tlb_size = TLB_ENTRIES * TLB_ENTRY  # of one mode

@@ -45,7 +45,7 @@ def _cut(data: bytes, offset: int, size: int, what: str) -> bytes:
     return data[offset:offset + size]
 
 
-def _sections(data: bytes) -> list[_Section]:
+def parse_sections(data: bytes) -> list[_Section]:
     head = _cut(data, 0, 64, "the ELF header")
     if head[:6] != b"\x7fELF\x02\x01" or struct.unpack_from("<HH", head, 16) != (1, 62):
         raise BadObject("not a relocatable ELF64 object for x86-64")
@@ -64,11 +64,30 @@ def _sections(data: bytes) -> list[_Section]:
     return found
 
 
+def symbol_table(sections: list[_Section]) -> tuple[list[int | None], Mapping[str, int]]:
+    """(address by symbol number, None for one that is not defined here; address by name)."""
+    table: list[int | None] = []
+    names: dict[str, int] = {}
+    for s in sections:
+        if s.kind != _SYMTAB:
+            continue
+        strings = sections[s.link].data if s.link < len(sections) else b""
+        for k in range(0, len(s.data) - 23, 24):
+            name, _, _, index, value, _ = struct.unpack_from("<IBBHQQ", s.data, k)
+            home = sections[index] if 0 < index < len(sections) else None
+            if home is None or home.address < 0 or value > home.size:
+                table.append(None)
+                continue
+            table.append(home.address + value)
+            names[strings[name:strings.find(b"\0", name)].decode("ascii", "replace")] = home.address + value
+    return table, names
+
+
 class LoadedObject:
     """Code in memory. ``symbols``: name -> host address of every defined symbol. ``close`` unmaps it."""
 
     def __init__(self, data: bytes) -> None:
-        sections = _sections(data)
+        sections = parse_sections(data)
         # unwind tables are for exceptions that nobody throws here
         loaded = [s for s in sections if s.flags & _SHF_ALLOC and s.name != ".eh_frame"]
         size = self._place(loaded)
@@ -81,7 +100,7 @@ class LoadedObject:
             if s.kind != _NOBITS:
                 at = s.address - self._base
                 self._map[at:at + s.size] = s.data
-        table, self.symbols = self._symbols(sections)
+        table, self.symbols = symbol_table(sections)
         for s in sections:
             if s.kind == _RELA and s.info < len(sections) and sections[s.info] in loaded:
                 self._relocate(s, sections[s.info], table)
@@ -105,25 +124,6 @@ class LoadedObject:
         if any(s.address < 0 for s in loaded):
             raise BadObject("a section is writable and executable")
         return -(-at // _PAGE) * _PAGE
-
-    @staticmethod
-    def _symbols(sections: list[_Section]) -> tuple[list[int | None], Mapping[str, int]]:
-        """(address by symbol number, None for one that is not defined here; address by name)."""
-        table: list[int | None] = []
-        names: dict[str, int] = {}
-        for s in sections:
-            if s.kind != _SYMTAB:
-                continue
-            strings = sections[s.link].data if s.link < len(sections) else b""
-            for k in range(0, len(s.data) - 23, 24):
-                name, _, _, index, value, _ = struct.unpack_from("<IBBHQQ", s.data, k)
-                home = sections[index] if 0 < index < len(sections) else None
-                if home is None or home.address < 0 or value > home.size:
-                    table.append(None)
-                    continue
-                table.append(home.address + value)
-                names[strings[name:strings.find(b"\0", name)].decode("ascii", "replace")] = home.address + value
-        return table, names
 
     def _relocate(self, rela: _Section, target: _Section, table: list[int | None]) -> None:
         for k in range(0, len(rela.data) - 23, 24):

@@ -20,15 +20,20 @@ Query = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 class NativeIsa:
     """``run``, ``step`` (block) and ``wake`` (block -> bool) of one ISA; ``page_template``: the records of a page nobody
     has decoded, as bytes; ``scratch_templates``: the edges behind a single decoded instruction, per
-    context."""
+    context; ``table``: address of tier 0's functions, named by ``names``, for regions; ``builder``, ``config``: how the ISA is
+    made."""
 
-    def __init__(self, isa: Isa, loaded: LoadedObject) -> None:
+    def __init__(self, isa: Isa, loaded: LoadedObject, builder: str, config: Mapping[str, object]) -> None:
         self.isa = isa
+        self.builder = builder
+        self.config = dict(config)
         self.shape = Shape(isa)
         self.object = loaded
         self.run = Entry(self._symbol("run"))
         self.step = Entry(self._symbol("step"))
         self.wake = Query(self._symbol("wake"))
+        self.table = self._symbol("table")
+        self.names = ctypes.string_at(self._symbol("names")).decode().split()
         self.clock_gettime = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0
         contexts = range(len(isa.contexts))
         self.decode = [struct.pack("<QQ", self._symbol(f"decode_{k}"), 0) for k in contexts]
@@ -69,11 +74,11 @@ class NativeLibrary:
         data = self._cache.load(key)
         if data is not None:
             try:
-                return NativeIsa(isa, LoadedObject(data))
+                return NativeIsa(isa, LoadedObject(data), builder, config)
             except BadObject:
                 pass  # made by somebody else's compiler: make it anew
         from ratite.core.engine.tier0 import Tier0
 
         data = compile_text(Tier0(isa).text())
         self._cache.store(key, data)
-        return NativeIsa(isa, LoadedObject(data))
+        return NativeIsa(isa, LoadedObject(data), builder, config)

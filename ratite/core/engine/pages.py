@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from ratite.core.accel.base import RamBlock
 from ratite.core.engine.block import PAGE_HEADER, RECORD
@@ -15,12 +17,15 @@ _CHUNK_PAGES = 32
 
 class CodePage:
     """``base``: host address of its records; ``phys``: physical address; ``ram``/``page``: the RAM page it was made from;
-    ``generation``: see CodeMarks."""
+    ``host``:
+    address of its bytes; ``generation``: see CodeMarks."""
 
-    __slots__ = ("base", "generation", "misses", "page", "phys", "ram")
+    __slots__ = ("alive", "base", "generation", "host", "misses", "page", "phys", "ram")
 
-    def __init__(self, base: int, phys: int, ram: RamBlock, page: int, generation: int) -> None:
+    def __init__(self, base: int, phys: int, ram: RamBlock, page: int, host: int, generation: int) -> None:
+        self.alive = True  # not dropped yet
         self.base = base
+        self.host = host
         self.generation = generation
         self.phys = phys
         self.ram = ram
@@ -33,13 +38,16 @@ class CodePages:
 
     def __init__(self, native: NativeIsa, limit: int) -> None:
         self._native = native
-        self._size = -(-(PAGE_HEADER + native.shape.records) // 64) * 64
+        self._size = -(-(PAGE_HEADER + native.shape.records + native.shape.side) // 64) * 64
         self._most = max(2, limit // self._size)
         self._chunks: list[mmap.mmap] = []
         self._free: list[int] = []
         self.by_phys: dict[int, CodePage] = {}
         self._by_ram: dict[tuple[int, int], list[CodePage]] = {}
+        self._by_base: dict[int, CodePage] = {}
         self.evictions = 0
+        self.lock: AbstractContextManager[object] = nullcontext()  # held while a page goes
+        self.made: Callable[[CodePage], object] | None = None  # told of each page, before it is run
 
     @property
     def full(self) -> bool:
@@ -57,24 +65,38 @@ class CodePages:
             self._free = [start + k * self._size + PAGE_HEADER for k in reversed(range(_CHUNK_PAGES))]
         base = self._free.pop()
         ctypes.memmove(base, self._native.page_template, self._native.shape.records)
+        ctypes.memset(base + self._native.shape.records, 0, self._native.shape.side)
         ctypes.c_uint64.from_address(base - PAGE_HEADER).value = host
         ctypes.c_uint64.from_address(base - PAGE_HEADER + 8).value = marks
-        made = self.by_phys[phys] = CodePage(base, phys, ram, page, generation)
+        made = self.by_phys[phys] = self._by_base[base] = CodePage(base, phys, ram, page, host, generation)
         self._by_ram.setdefault((id(ram), page), []).append(made)
+        if self.made is not None:
+            self.made(made)
         return made
 
     def of_ram(self, ram: RamBlock, page: int) -> list[CodePage]:
         """The pages made from one page of ``ram``."""
         return self._by_ram.get((id(ram), page), [])
 
+    def of_key(self, key: tuple[int, int]) -> list[CodePage]:
+        """The same by (id of the RAM, page)."""
+        return self._by_ram.get(key, [])
+
+    def at_base(self, base: int) -> CodePage | None:
+        """The page whose records are at ``base``."""
+        return self._by_base.get(base)
+
     def drop(self, page: CodePage) -> None:
         """Forgets a page; the vCPU must be outside of it."""
-        del self.by_phys[page.phys]
-        key = (id(page.ram), page.page)
-        self._by_ram[key].remove(page)
-        if not self._by_ram[key]:
-            del self._by_ram[key]
-        self._free.append(page.base)
+        with self.lock:
+            page.alive = False
+            del self.by_phys[page.phys]
+            del self._by_base[page.base]
+            key = (id(page.ram), page.page)
+            self._by_ram[key].remove(page)
+            if not self._by_ram[key]:
+                del self._by_ram[key]
+            self._free.append(page.base)
         page.ram.code.leave(page.page)
 
     def drop_all(self) -> None:

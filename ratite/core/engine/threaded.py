@@ -69,6 +69,26 @@ class DirectEmitter(IrEmitter):
     def leave_for_fault(self) -> None:
         self.tail(f"@{self.isa.name}_fault_{self.number}", "null", str(self.pc64().ref), "%bud")
 
+    def look(self, rec: str, side: str, delta: str, bud: str) -> None:
+        """Control has come to ``rec``: goes on in its region where there is one, else counts. ``side``: its word."""
+        seen = self.v(self.let(f"load i64, ptr {side}"), 64)
+        count, region = self.new_label(), self.new_label()
+        self.fork(str(seen.ult(B.REGION_ADDRESS).ref), count, region)
+        self.label(region)
+        self.tail(self.let(f"inttoptr i64 {seen.ref} to ptr"), rec, delta, bud)
+        self.label(count)
+        # at the limit nothing is stored: a store under way would undo that of the region's address, every time in a tight loop
+        most = self.read(B.HOT_AT)
+        up, hot, cold = self.new_label(), self.new_label(), self.new_label()
+        self.fork(str(seen.eq(most).ref), cold, up)
+        self.label(up)
+        more = seen + 1
+        self.put(f"store i64 {more.ref}, ptr {side}")
+        self.fork(str(more.ne(most).ref), cold, hot, likely=True)
+        self.label(hot)
+        self.tail(f"@{self.isa.name}_hot", rec, delta, bud)
+        self.label(cold)
+
     def no_code(self, pc: V) -> None:
         """Terminator: a fetch failed, EXC and EXC_ADDR say how. Straight behind a trap entry, in the mode in which no other
         handler can help, that is the end."""
@@ -191,7 +211,15 @@ class HandlerEmitter(DirectEmitter):
             at = self.v(self.let(f"ptrtoint ptr {rec} to i64"), 64) >> self.shape.shift
             self.tail(f"@{self.isa.name}_interp_at", "null", str((at + self.v("%delta", 64)).ref), bud)
             self.label(on)
+            self.look(rec, self.side_of(rec), "%delta", bud)
         self.go(rec, "%delta", bud)
+
+    def side_of(self, rec: str) -> str:
+        """Where record ``rec`` of the normal context has its word in the side array."""
+        at = self.v(self.let(f"ptrtoint ptr {rec} to i64"), 64)
+        pc = (at >> self.shape.shift) + self.v("%delta", 64)
+        half = (pc & (self.shape.page - 1)) << (self.shape.shift - 1)  # records take twice as much
+        return self.at(rec, str((self.const(self.shape.records, 64) - half).ref))
 
     def jump_rel(self, i: Operands, name: str = "imm") -> None:
         self.relative = True

@@ -14,6 +14,7 @@ Every taken backward branch and every jump looks at the budget and at the exit r
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from itertools import product
 
@@ -47,6 +48,7 @@ class Tier0:
         for e in decode_functions(isa, self.shape, self.near):
             self._keep(e)
         self._interp_at()
+        self._hot()
         self._poll()
         self._step()
         self._wake()
@@ -54,7 +56,18 @@ class Tier0:
         for text, intrinsics in slow_paths(isa, self.shape):
             self.functions.append(text)
             self.declarations |= intrinsics
-        return "\n".join([*sorted(self.declarations), *self.functions, METADATA])
+        return "\n".join([*sorted(self.declarations), *self.functions, self._table(), METADATA])
+
+    def _table(self) -> str:
+        """The functions that regions may go on in or call, and their names, as data: a region has no symbols of ours."""
+        found = re.findall(rf"^define .*?@{re.escape(self.isa.name)}_(\w+)\(", "\n".join(self.functions), re.MULTILINE)
+        kinds = ("h_", "fetch_", "decode_", "place_", "cross_", "edge_", "step_", "run", "step", "wake", "hot")
+        names = sorted(name for name in found if not name.startswith(kinds))
+        rows = ", ".join(f"ptr @{self.isa.name}_{name}" for name in names)
+        text = " ".join(names) + "\\00"
+        size = len(text) - 2
+        return (f"@{self.isa.name}_table = hidden constant [{len(names)} x ptr] [{rows}]\n"
+                f'@{self.isa.name}_names = hidden constant [{size} x i8] c"{text}"')
 
     def _keep(self, e: DirectEmitter) -> None:
         self.functions.append(e.finish())
@@ -159,13 +172,16 @@ class Tier0:
         e.tail(f"@{self.isa.name}_{target}", "null", str(pc.ref), "%bud")
         self._keep(e)
 
-    def _go_to_record(self, e: DirectEmitter, number: int) -> None:
+    def _go_to_record(self, e: DirectEmitter, number: int, *, look: bool = False) -> None:
         pc = self.masked_pc(e)
         base = self._lookup(e, pc, f"@{self.isa.name}_single_{number}")
         offset = (pc & (self.shape.page - 1)) << self.shape.shift
         at = e.v(base, 64) + self.shape.context_offset(number) + offset
         delta = pc - (at >> self.shape.shift)
         rec = e.let(f"inttoptr i64 {at.ref} to ptr")
+        if look:
+            side = e.v(base, 64) + self.shape.records + (offset >> 1)
+            e.look(rec, e.let(f"inttoptr i64 {side.ref} to ptr"), str(delta.ref), "%bud")
         handler = e.let(f"load ptr, ptr {rec}")
         e.tail(handler, rec, str(delta.ref), "%bud")
 
@@ -178,7 +194,23 @@ class Tier0:
         e.label(stop)
         e.tail(f"@{self.isa.name}_poll", "null", "%delta", "%bud")
         e.label(on)
-        self._go_to_record(e, 0)
+        self._go_to_record(e, 0, look=True)
+        self._keep(e)
+
+    def _hot(self) -> None:
+        """A place became hot: the host is told, and if it has a region at once, that is gone on in."""
+        e = HandlerEmitter(self.isa, self.shape)
+        e.begin(f"internal {THREADED} void @{self.isa.name}_hot{SIGNATURE} noinline cold")
+        function = e.let(f"load ptr, ptr {e.at('%cpu', B.ON_HOT)}")
+        e.put(f"call void {function}(ptr %cpu, ptr %rec, i64 {e.pc64().ref})")
+        side = e.side_of("%rec")
+        seen = e.v(e.let(f"load i64, ptr {side}"), 64)
+        region, none = e.new_label(), e.new_label()
+        e.fork(str(seen.ult(B.REGION_ADDRESS).ref), none, region)
+        e.label(region)
+        e.tail(e.let(f"inttoptr i64 {seen.ref} to ptr"), "%rec", "%delta", "%bud")
+        e.label(none)
+        e.go("%rec", "%delta", "%bud")
         self._keep(e)
 
     def _poll(self) -> None:

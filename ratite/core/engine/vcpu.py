@@ -14,7 +14,9 @@ import mmap
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ratite.core.accel.base import CpuPort, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.engine import block as B
@@ -24,6 +26,9 @@ from ratite.core.isa.emitter import LOAD_FAULT, STORE_FAULT
 from ratite.core.isa.state import StateField
 from ratite.core.memory.code import LINE_BITS, PAGE_BITS
 from ratite.core.memory.reserve import LINE_BITS as RESERVED_BITS
+
+if TYPE_CHECKING:
+    from ratite.core.engine.region.manager import RegionManager
 
 _LoadHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _StoreHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
@@ -38,11 +43,14 @@ _PATIENCE = 64  # stores into a code page that hit no instruction before the pag
 
 
 class NativeVcpu(Vcpu):
-    """See ``Vcpu``. ``code_limit``: bytes of decoded records at the most."""
+    """See ``Vcpu``. ``code_limit``: bytes of decoded records at the most. ``regions``: who compiles hot code."""
 
-    def __init__(self, native: NativeIsa, port: CpuPort, bus_error: type[Exception], code_limit: int) -> None:
+    def __init__(
+        self, native: NativeIsa, port: CpuPort, bus_error: type[Exception], code_limit: int,
+        regions: RegionManager | None = None,
+    ) -> None:
         super().__init__()
-        self._native = native
+        self.native = native
         self._port = port
         self._bus_error = bus_error
         self.layout = native.isa.layout
@@ -55,8 +63,9 @@ class NativeVcpu(Vcpu):
             at: ctypes.c_uint64.from_address(self._pointer + at)
             for at in (B.IRQ_LINES, B.TRAPS, B.LIMIT, B.EXC, B.EXC_ADDR, B.PC, B.BUDGET, B.REASON, B.CTX,
                        B.RESERVED_SIZE, B.MEMMAP, B.MEMMAP_COUNT, B.TRAP_PC, B.TRAP_MARK, B.TLB_DATA, B.TLB_CODE, B.TLB_USED,
-                       B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET)}
-        self._pages = CodePages(native, code_limit)
+                       B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET, B.TABLE, B.HOT_AT,
+                       B.REGION_INSNS)}
+        self.pages = CodePages(native, code_limit)
         self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
         self._made: dict[int, _MadeHook] = {}  # by RAM
         self._young: list[CodePage] = []  # that may have missed a store of another CPU
@@ -66,14 +75,22 @@ class NativeVcpu(Vcpu):
         self._outside = threading.Event()
         self._outside.set()
         self._keep: list[object] = []
+        self.regions = regions
+        self.services = 0  # how often requests were served
         self._ranges: list[RamRange] = []
         self._hooks()
         self._words[B.TLB_DATA].value = self._pointer + native.shape.tlb
+        self._words[B.TABLE].value = native.table
         self._words[B.TLB_CODE].value = self._pointer + native.shape.code_tlb
         for number, edges in enumerate(native.scratch_templates):
             scratch = B.BASE + native.shape.scratch + native.shape.context_offset(number)
             self._map[scratch:scratch + len(edges)] = edges
         self.flush_tlb()
+        if regions is not None:
+            self._words[B.HOT_AT].value = regions.policy.threshold
+            self.pages.made = partial(regions.page_made, self)
+            self.pages.lock = regions.lock
+            regions.add(self)
         self.remap()
         self.reset(0)
 
@@ -83,6 +100,7 @@ class NativeVcpu(Vcpu):
             (B.ON_LOAD, _LoadHook, self._on_load), (B.ON_STORE, _StoreHook, self._on_store),
             (B.ON_CODE_MISS, _MissHook, self._on_code_miss), (B.ON_CODE_WRITE, _WriteHook, self._on_code_write),
             (B.ON_CLOCK, _ClockHook, self._on_clock), (B.ON_NOTIFY, _WriteHook, self._on_notify),
+            (B.ON_HOT, _WriteHook, self._on_hot),
         ):
             function = kind(hook)
             self._keep.append(function)
@@ -115,6 +133,9 @@ class NativeVcpu(Vcpu):
             hook = _MadeHook(self, ram)
             self._made[id(ram)] = hook
             ram.code.on_made.append(hook)
+        if self.regions is not None:
+            self.regions.forget_all()
+            self.regions.watch(r.ram for r in self._ranges)
         self.flush_tlb()
 
     def _unwatch(self) -> None:
@@ -144,6 +165,18 @@ class NativeVcpu(Vcpu):
         self._stale.append(None)
         self._request(B.SERVICE)
 
+    def look_again(self) -> None:
+        """Leaves compiled code soon; ``services`` counts then."""
+        self._request(B.SERVICE)
+
+    def records_at(self, addr: int) -> int:
+        """Host address of the records of the page at virtual ``addr``, as far as the CPU knows it in its mode; else 0. A
+        hint where the CPU runs."""
+        shape = self.native.shape
+        index = (addr >> self.native.isa.page_bits) & (B.CODE_TLB_ENTRIES - 1)
+        tag, base = (ctypes.c_uint64 * 2).from_address(self._words[B.TLB_CODE].value + index * B.CODE_TLB_ENTRY)
+        return base if tag == addr & -shape.page else 0
+
     @property
     def outside(self) -> bool:
         """Whether the CPU is not in generated code; it serves requests before it goes there."""
@@ -152,14 +185,14 @@ class NativeVcpu(Vcpu):
     # -- running
     def run(self) -> Exit:
         while True:
-            ended = self._once(self._native.run, _BUDGET)
+            ended = self._once(self.native.run, _BUDGET)
             if ended is not None and not (ended.kind == Exit.HALT and self.has_work()):
                 return ended
 
     def step(self, count: int = 1) -> Exit:
         while count > 0:
             self._map[B.BASE + B.EXIT_REQUEST + B.LOOK] = 0  # a step looks at interrupts itself
-            ended = self._once(self._native.step, 1)
+            ended = self._once(self.native.step, 1)
             if ended is not None:
                 return ended
             count -= self._spent
@@ -170,7 +203,7 @@ class NativeVcpu(Vcpu):
         something else ends it; (how many, why it ended)."""
         done = 0
         while done < count:
-            ended = self._once(self._native.run, count - done)
+            ended = self._once(self.native.run, count - done)
             done += self._spent
             if ended is not None:
                 return done, ended
@@ -212,6 +245,7 @@ class NativeVcpu(Vcpu):
     def _service(self) -> None:
         """What others asked for; the vCPU is outside of generated code."""
         self._map[B.BASE + B.EXIT_REQUEST + B.SERVICE] = 0
+        self.services += 1
         flush = False
         reached = [(hook, hook.ram.code.generation) for hook in self._made.values()]  # before the requests are read
         while self._stale:
@@ -221,9 +255,9 @@ class NativeVcpu(Vcpu):
             else:
                 self._forget(*item)
         for at in self._drops:
-            page = self._pages.by_phys.get(at)
+            page = self.pages.by_phys.get(at)
             if page is not None:
-                self._pages.drop(page)
+                self.pages.drop(page)
                 flush = True
         if self._drops:
             self._flush_code_tlb()
@@ -237,12 +271,14 @@ class NativeVcpu(Vcpu):
         """The guest asks for code as it stands. Stores that were seen are in ``_stale`` by now; a page in which one may have
         gone unseen is decoded anew, and grows up once nobody can write it unseen any more."""
         for page in self._young:
-            if self._pages.by_phys.get(page.phys) is page:
-                self._pages.forget_bytes(page, 0, self._native.shape.page)
+            if self.pages.by_phys.get(page.phys) is page:
+                self.pages.forget_bytes(page, 0, self.native.shape.page)
+                if self.regions is not None:
+                    self.regions.recheck(page.ram, page.page)
         self._young = [page for page in self._young if not page.ram.code.settled(page.generation, self._made[id(page.ram)])]
 
     def has_work(self) -> bool:
-        return bool(self._native.wake(self._pointer))
+        return bool(self.native.wake(self._pointer))
 
     # -- state
     def fields(self) -> Iterable[StateField]:
@@ -250,7 +286,7 @@ class NativeVcpu(Vcpu):
 
     def get(self, name: str, index: int = 0) -> int:
         if name == "pc":
-            return self._words[B.PC].value & (1 << self._native.isa.word) - 1
+            return self._words[B.PC].value & (1 << self.native.isa.word) - 1
         if name == "irq_lines":
             return self._words[B.IRQ_LINES].value
         if name == "ctx":
@@ -259,12 +295,12 @@ class NativeVcpu(Vcpu):
 
     def set(self, name: str, value: int, index: int = 0) -> None:
         if name == "pc":
-            self._words[B.PC].value = value & (1 << self._native.isa.word) - 1
+            self._words[B.PC].value = value & (1 << self.native.isa.word) - 1
         elif name == "irq_lines":
             self._words[B.IRQ_LINES].value = value
         elif name == "ctx":
-            if not 0 <= value < len(self._native.isa.contexts):
-                raise ValueError(f"context {value} of {len(self._native.isa.contexts)}")
+            if not 0 <= value < len(self.native.isa.contexts):
+                raise ValueError(f"context {value} of {len(self.native.isa.contexts)}")
             self._words[B.CTX].value = value
         elif index or not self.layout[name].zero:
             self._arrays[name][index] = value & (1 << self.layout[name].width) - 1
@@ -290,7 +326,7 @@ class NativeVcpu(Vcpu):
     @property
     def evictions(self) -> int:
         """How often all decoded code had to go for lack of room."""
-        return self._pages.evictions
+        return self.pages.evictions
 
     @property
     def traps(self) -> int:
@@ -300,20 +336,20 @@ class NativeVcpu(Vcpu):
     # -- translations
     def flush_tlb(self) -> None:
         self._flush_data_tlb()
-        if self._native.shape.modes > 1:  # else addresses of code are physical, and records outlive it
+        if self.native.shape.modes > 1:  # else addresses of code are physical, and records outlive it
             self._flush_code_tlb()
 
     def _flush_data_tlb(self) -> None:
         """What may be written past the check is found out anew."""
-        shape = self._native.shape
+        shape = self.native.shape
         ctypes.memset(self._pointer + shape.tlb, 0xFF, shape.modes * shape.tlb_size)
 
     def _flush_code_tlb(self) -> None:
-        shape = self._native.shape
+        shape = self.native.shape
         ctypes.memset(self._pointer + shape.code_tlb, 0xFF, shape.modes * shape.code_tlb_size)
 
     def _flush_code(self) -> None:
-        self._pages.drop_all()
+        self.pages.drop_all()
         self._young.clear()
         self._flush_code_tlb()
 
@@ -321,8 +357,8 @@ class NativeVcpu(Vcpu):
         for page in range(offset >> PAGE_BITS, (offset + size - 1 >> PAGE_BITS) + 1):
             low = max(offset, page << PAGE_BITS)
             high = min(offset + size, (page + 1) << PAGE_BITS)
-            for made in self._pages.of_ram(ram, page):
-                if self._pages.forget_bytes(made, low & 0xFFF, high - low):
+            for made in self.pages.of_ram(ram, page):
+                if self.pages.forget_bytes(made, low & 0xFFF, high - low):
                     made.misses = 0
                     continue
                 made.misses += 1
@@ -363,20 +399,20 @@ class NativeVcpu(Vcpu):
 
     def _on_code_miss(self, _: int, addr: int) -> int:
         try:
-            shape = self._native.shape
+            shape = self.native.shape
             at = addr & -shape.page
-            page = self._pages.by_phys.get(at)
+            page = self.pages.by_phys.get(at)
             if page is None:
                 found = self._find(at, shape.page)
                 if found is None:
                     return 0
-                if self._pages.full:
+                if self.pages.full:
                     self._flush_code()
-                    self._pages.evictions += 1
+                    self.pages.evictions += 1
                 offset = found.offset + at - found.start
                 number = offset >> PAGE_BITS
                 marks = self._lines[id(found.ram)] + (number << PAGE_BITS - LINE_BITS)
-                page = self._pages.make(at, found.ram, number, found.host + at - found.start, marks)
+                page = self.pages.make(at, found.ram, number, found.host + at - found.start, marks)
                 if len(found.ram.code.on_made) > 1:
                     self._young.append(page)
                 self._flush_data_tlb()  # it may be written past the check so far
@@ -385,12 +421,22 @@ class NativeVcpu(Vcpu):
             self._broken(error)
             return 0
 
+    def _on_hot(self, _: int, rec: int, pc: int) -> None:
+        try:
+            shape = self.native.shape
+            offset = pc & (shape.page - 1)
+            page = self.pages.at_base(rec - (offset << shape.shift))
+            if page is not None and self.regions is not None:
+                self.regions.hot(self, page, offset, pc)
+        except BaseException as error:
+            self._broken(error)
+
     def _on_clock(self, _: int) -> int:
         try:
             offset = self._port.clock_offset()
             if offset is not None:  # the next time without asking
                 self._words[B.CLOCK_OFFSET].value = offset & (1 << 64) - 1
-                self._words[B.CLOCK_GETTIME].value = self._native.clock_gettime
+                self._words[B.CLOCK_GETTIME].value = self.native.clock_gettime
             return self._port.clock_ns()
         except BaseException as error:
             self._broken(error)
@@ -414,11 +460,13 @@ class NativeVcpu(Vcpu):
 
     # -- the rest
     def disassemble(self, addr: int, code: bytes) -> list[tuple[int, bytes, str]]:
-        return self._native.isa.disassemble(addr, code)
+        return self.native.isa.disassemble(addr, code)
 
     def close(self) -> None:
         self._unwatch()
-        self._pages.close()
+        if self.regions is not None:
+            self.regions.remove(self)
+        self.pages.close()
 
 
 class _MadeHook:

@@ -1,0 +1,472 @@
+"""Regions of an accelerator's CPUs: asked for where code is hot, compiled by workers, installed, and gone when it changes.
+
+    tier 0 counts ─ hot() ─> queue ─> thread: snapshot of the page ─> worker ─> object ─> arena ─> words of the side arrays
+                                            compared with memory before it is installed ─┘
+
+A region is *installed* where a page's side array holds its entries' addresses; each CPU has side arrays of its own. Who writes
+code is followed by the marks on RAM (core.memory.code): a write kills the regions made from the bytes at once, on the
+writer's thread, and makes the CPUs inside leave. What was written while no CPU had the page is found by comparing the bytes
+when a CPU decodes the page again.
+
+Threads: ``hot``, ``page_made`` and the write hooks run on vCPU threads and take the lock for microseconds; compiling holds no
+lock. Lock order: the manager's is taken last.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ratite.core.accel.base import RamBlock
+from ratite.core.engine import block as B
+from ratite.core.engine.elf import BadObject
+from ratite.core.engine.native import NativeIsa
+from ratite.core.engine.pages import CodePage
+from ratite.core.engine.region.arena import Arena, Placed
+from ratite.core.engine.region.client import Blobs, Client, WorkerFailed
+from ratite.core.engine.region.policy import Policy
+from ratite.core.memory.code import LINE_BITS, PAGE_BITS
+
+if TYPE_CHECKING:
+    from ratite.core.engine.vcpu import NativeVcpu
+
+_log = logging.getLogger(__name__)
+
+
+class Piece:
+    """Code bytes of a region in one RAM page."""
+
+    __slots__ = ("at", "code", "host", "page", "ram")
+
+    def __init__(self, ram: RamBlock, page: int, host: int, at: int, code: bytes) -> None:
+        self.ram = ram
+        self.page = page  # number in ``ram``
+        self.host = host  # address of the page's first byte
+        self.at = at
+        self.code = code
+
+    def unchanged(self) -> bool:
+        return ctypes.string_at(self.host + self.at, len(self.code)) == self.code
+
+
+class Installed:
+    """A compiled region. ``entries``: (RAM page key, parcel, address)."""
+
+    def __init__(self, native: NativeIsa, tier: int, placed: Placed, entries: list[tuple[tuple[int, int], int, int]],
+                 pieces: list[Piece], count: int) -> None:
+        self.native = native
+        self.tier = tier
+        self.placed = placed
+        self.entries = entries
+        self.pieces = pieces
+        self.count = count
+        self.alive = True
+        self._stat = (ctypes.c_uint64 * 2).from_address(placed.symbols["stat"])
+
+    @property
+    def heat(self) -> int:
+        """Instructions executed in it."""
+        return self._stat[0]
+
+    @property
+    def deopts(self) -> int:
+        return self._stat[1]
+
+    def pages(self) -> set[tuple[int, int]]:
+        """RAM pages that it was made from."""
+        return {(id(p.ram), p.page) for p in self.pieces}
+
+
+class TierCounters:
+    """What ``query-jit`` tells of a tier."""
+
+    def __init__(self) -> None:
+        self.regions = 0
+        self.compiled = 0
+        self.bytes = 0
+        self.source_instructions = 0
+        self.compile_ns = 0
+        self.failures = 0
+        self.invalidations = 0
+        self.evictions = 0
+        self.deopts = 0  # of regions that are gone
+        self.executed = 0
+
+
+Snapshot = tuple[CodePage, bytes]  # a page, and its bytes as the worker got them
+
+
+class Request:
+    """A place that became hot."""
+
+    __slots__ = ("cpu", "offset", "page", "pc", "tier")
+
+    def __init__(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int, tier: int) -> None:
+        self.cpu = cpu
+        self.page = page
+        self.offset = offset
+        self.pc = pc
+        self.tier = tier
+
+
+class RegionManager:
+    """One per accelerator object."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.lock = threading.RLock()
+        self.counters = {1: TierCounters(), 2: TierCounters()}
+        self._cpus: list[NativeVcpu] = []
+        self._watched: dict[int, tuple[RamBlock, _WriteHook]] = {}
+        self._by_page: dict[tuple[int, int], set[Installed]] = {}
+        self._segments: dict[int, set[Installed]] = {}
+        self._tried: dict[tuple[int, int, int], int] = {}
+        self._queue: deque[Request] = deque()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._clients: dict[int, Client] = {}
+        self._arena: Arena | None = None
+        self._closed = False
+        self._broken = False
+
+    # -- CPUs
+    def add(self, cpu: NativeVcpu) -> None:
+        """``cpu`` will ask; before it runs."""
+        with self.lock:
+            self._cpus.append(cpu)
+
+    def remove(self, cpu: NativeVcpu) -> None:
+        """``cpu`` runs no more. With the last one everything goes."""
+        with self.lock:
+            if cpu in self._cpus:
+                self._cpus.remove(cpu)
+            last = not self._cpus
+        if last:
+            self.close()
+
+    def close(self) -> None:
+        """Ends thread and workers, frees all code; no CPU runs any more."""
+        with self.lock:
+            self._closed = True
+            self._wake.set()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        with self.lock:
+            for region in [r for rows in self._segments.values() for r in rows]:
+                self._kill(region)
+            for ram, hook in self._watched.values():
+                ram.code.on_write[:] = [h for h in ram.code.on_write if h is not hook]
+            self._watched.clear()
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+            if self._arena is not None:
+                self._arena.close()
+                self._arena = None
+
+    def watch(self, rams: Iterable[RamBlock]) -> None:
+        """Code may come from these."""
+        with self.lock:
+            for ram in rams:
+                if id(ram) not in self._watched:
+                    hook = _WriteHook(self, ram)
+                    ram.code.on_write.append(hook)
+                    self._watched[id(ram)] = (ram, hook)
+
+    # -- on vCPU threads
+    def hot(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int) -> None:
+        """Control came to ``offset`` of ``page`` often enough."""
+        request = Request(cpu, page, offset, pc, 1)
+        if self._closed or self._broken:
+            return
+        if self.policy.synchronous:
+            self._build(request)
+            return
+        self._queue.append(request)
+        self._wake.set()
+        if self._thread is None:
+            with self.lock:
+                if self._thread is None and not self._closed:
+                    self._thread = threading.Thread(target=self._run, name="regions", daemon=True)
+                    self._thread.start()
+
+    def page_made(self, cpu: NativeVcpu, page: CodePage) -> None:
+        """``cpu`` has made records for ``page``: it gets the entries there, if the bytes are what they were."""
+        with self.lock:
+            for region in tuple(self._by_page.get((id(page.ram), page.page), ())):
+                if self._verify(region, page.ram, page.page) and region.native is cpu.native:
+                    self._enter(cpu, region)
+
+    def recheck(self, ram: RamBlock, page: int) -> None:
+        """Stores into the page may have gone unseen."""
+        with self.lock:
+            for region in tuple(self._by_page.get((id(ram), page), ())):
+                self._verify(region, ram, page)
+
+    def written(self, ram: RamBlock, offset: int, size: int) -> None:
+        """Bytes of ``ram`` changed."""
+        first, last = offset >> PAGE_BITS, offset + size - 1 >> PAGE_BITS
+        with self.lock:
+            for number in range(first, last + 1) if last - first < len(self._by_page) else [p for _, p in self._by_page]:
+                if not first <= number <= last:
+                    continue
+                for region in tuple(self._by_page.get((id(ram), number), ())):
+                    for piece in region.pieces:
+                        start = (piece.page << PAGE_BITS) + piece.at
+                        if piece.ram is ram and start < offset + size and offset < start + len(piece.code):
+                            self.counters[region.tier].invalidations += 1
+                            self._kill(region)
+                            break
+
+    def forget_all(self) -> None:
+        """The CPUs' view of memory changed."""
+        with self.lock:
+            for region in [r for rows in self._segments.values() for r in rows]:
+                self._kill(region)
+            self._tried.clear()
+
+    # -- under the lock
+    def _verify(self, region: Installed, ram: RamBlock, number: int) -> bool:
+        pieces = [p for p in region.pieces if p.ram is ram and p.page == number]
+        self._mark(pieces)
+        if all(p.unchanged() for p in pieces):
+            return True
+        self.counters[region.tier].invalidations += 1
+        self._kill(region)
+        return False
+
+    def _mark(self, pieces: Iterable[Piece]) -> None:
+        """Stores into the lines of the pieces are told from now on."""
+        for p in pieces:
+            start = (p.page << PAGE_BITS) + p.at
+            for line in range(start >> LINE_BITS, (start + len(p.code) - 1 >> LINE_BITS) + 1):
+                p.ram.code.lines[line] = 1
+        self._fence()
+
+    @staticmethod
+    def _fence() -> None:
+        """Orders the marks before the bytes that are read next: taking a lock is a locked instruction on x86-64."""
+        with threading.Lock():
+            pass
+
+    def _enter(self, cpu: NativeVcpu, region: Installed) -> None:
+        """The words of ``cpu``'s side arrays that lead into ``region``. An entry that another one has stays, unless of a
+        lower tier."""
+        shape = region.native.shape
+        for k, ((ram, number), parcel, address) in enumerate(region.entries):
+            for page in cpu.pages.of_key((ram, number)):
+                word = ctypes.c_uint64.from_address(page.base + shape.records + 8 * parcel)
+                if word.value < B.REGION_ADDRESS or k == 0 or region.tier == 2:
+                    word.value = address
+
+    def _kill(self, region: Installed) -> None:
+        """No CPU enters ``region`` any more; those inside leave when they look."""
+        if not region.alive:
+            return
+        region.alive = False
+        shape = region.native.shape
+        for (ram, number), parcel, address in region.entries:
+            for cpu in self._cpus:
+                for page in cpu.pages.of_key((ram, number)):
+                    word = ctypes.c_uint64.from_address(page.base + shape.records + 8 * parcel)
+                    if word.value == address:
+                        word.value = 0
+        for key in region.pages():
+            rows = self._by_page.get(key)
+            if rows is not None:
+                rows.discard(region)
+                if not rows:
+                    del self._by_page[key]
+        self._segments[region.placed.segment].discard(region)
+        counters = self.counters[region.tier]
+        counters.regions -= 1
+        counters.bytes -= region.placed.size
+        counters.deopts += region.deopts
+        counters.executed += region.heat
+        for cpu in self._cpus:
+            cpu.look_again()
+
+    # -- the manager's thread
+    def _run(self) -> None:
+        while not self._closed:
+            if not self._queue:
+                self._wake.wait(self.policy.idle_seconds)
+                if not self._wake.is_set():
+                    for client in self._clients.values():
+                        client.close()
+            self._wake.clear()
+            while self._queue and not self._closed:
+                try:
+                    self._build(self._queue.popleft())
+                except Exception:
+                    _log.exception("a region could not be made; no more are tried")
+                    self._broken = True
+                    return
+
+    def _build(self, request: Request) -> None:
+        """One region, from request to entries."""
+        page = request.page
+        if self._known(request):
+            return
+        key = (id(page.ram), page.page, request.offset)
+        tried = self._tried.get(key, 0)
+        if tried >= self.policy.attempts:
+            return
+        self._tried[key] = tried + 1
+        seen: dict[int, Snapshot] = {}
+        started = time.perf_counter_ns()
+        answer = self._ask(request, seen)
+        counters = self.counters[request.tier]
+        counters.compile_ns += time.perf_counter_ns() - started
+        if answer is None:
+            counters.failures += 1
+            return
+        head, body = answer
+        try:
+            with self.lock:
+                self._install(request, head, body, seen)
+        except (BadObject, KeyError, ValueError, TypeError, IndexError) as error:
+            counters.failures += 1
+            _log.warning("a worker's region is refused: %s", error)
+
+    def _known(self, request: Request) -> bool:
+        """Whether a region has this entry: made since it was asked for, or its address was overtaken by a count."""
+        page, native = request.page, request.cpu.native
+        place = ((id(page.ram), page.page), request.offset // native.isa.parcel)
+        with self.lock:
+            for region in self._by_page.get(place[0], ()):
+                if region.native is native and any(entry[:2] == place for entry in region.entries):
+                    self._enter(request.cpu, region)
+                    return True
+        return False
+
+    def _ask(self, request: Request, seen: dict[int, Snapshot]) -> tuple[dict[str, Any], bytes] | None:
+        native = request.cpu.native
+        client = self._clients.get(id(native))
+        if client is None:
+            client = self._clients[id(native)] = Client(native)
+
+        def more(number: int) -> Blobs:
+            found = self._neighbour(request, number)
+            if found is None:
+                return {}, []
+            view = self._view(native, found)
+            seen[number] = found, view[1][0]
+            return view
+
+        head, blobs = self._view(native, request.page)
+        seen[0] = request.page, blobs[0]
+        head |= {"ask": "region", "entry": request.offset, "limits": self.policy.limits(request.tier),
+                 "level": self.policy.passes(request.tier)}
+        try:
+            answer, body = client.ask(head, blobs, more, self.policy.seconds)
+        except WorkerFailed as error:
+            _log.warning("the compiler of regions failed at %#x: %s", request.pc, error)
+            return None
+        if "none" in answer or len(body) != 1:
+            return None
+        return answer, body[0]
+
+    def _neighbour(self, request: Request, number: int) -> CodePage | None:
+        """The page ``number`` pages behind the request's, as its CPU has it mapped now."""
+        shape, isa = request.cpu.native.shape, request.cpu.native.isa
+        at = (request.pc & -shape.page) + number * shape.page & (1 << isa.word) - 1
+        base = request.cpu.records_at(at)
+        return request.cpu.pages.at_base(base) if base else None
+
+    def _view(self, native: NativeIsa, page: CodePage) -> Blobs:
+        shape = native.shape
+        columns = [memoryview((ctypes.c_uint64 * (2 * shape.slots)).from_address(page.base + shape.context_offset(k)))
+                   .cast("B").cast("Q")[::2].tobytes() for k in range(len(native.isa.contexts))]
+        side = ctypes.string_at(page.base + shape.records, shape.side)
+        fresh = [int.from_bytes(row[:8], "little") for row in native.decode]
+        return {"fresh": fresh}, [ctypes.string_at(page.host, shape.page), side, *columns]
+
+    def _install(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> None:
+        native = request.cpu.native
+        shape, parcel = native.shape, native.isa.parcel
+        pieces = []
+        for number, start, end in head["ranges"]:
+            page, code = seen[number]
+            if not 0 <= start < end <= shape.page:
+                raise ValueError(f"a range {start}…{end}")
+            pieces.append(Piece(page.ram, page.page, page.host, start, code[start:end]))
+        if not all(page.alive for page, _ in seen.values()):
+            return
+        self._mark(pieces)
+        if not all(p.unchanged() for p in pieces):  # since the worker was given them
+            return
+        placed = self._place(body)
+        if placed is None:
+            return
+        table = (ctypes.c_uint64 * len(head["pages"])).from_address(placed.symbols["pages"])
+        for k, number in enumerate(head["pages"]):
+            table[k] = seen[number][0].phys
+        entries = []
+        for k, off in enumerate(head["entries"]):
+            number, at = divmod(off, shape.page)
+            page = seen[number][0]
+            entries.append(((id(page.ram), page.page), at // parcel, placed.symbols[f"e{k}"]))
+        region = Installed(native, request.tier, placed, entries, pieces, head["count"])
+        for key in region.pages():
+            self._by_page.setdefault(key, set()).add(region)
+        self._segments.setdefault(placed.segment, set()).add(region)
+        counters = self.counters[request.tier]
+        counters.regions += 1
+        counters.compiled += 1
+        counters.bytes += placed.size
+        counters.source_instructions += region.count
+        for cpu in self._cpus:
+            if cpu.native is native:
+                self._enter(cpu, region)
+
+    def _place(self, body: bytes) -> Placed | None:
+        """Room in the arena; None where a CPU did not leave what had to go for it."""
+        if self._arena is None:
+            self._arena = Arena(self.policy.code_size)
+        placed = self._arena.place(body)
+        if placed is None:
+            following = (self._arena.segment + 1) % self._arena.segments
+            for region in tuple(self._segments.get(following, ())):
+                self.counters[region.tier].evictions += 1
+                self._kill(region)
+            if not self._left():
+                return None
+            self._arena.advance()
+            placed = self._arena.place(body)
+        return placed
+
+    def _left(self) -> bool:
+        """Whether every CPU has been outside of generated code since now. Waits a little, in which the lock is not held."""
+        waiting = {cpu: cpu.services for cpu in self._cpus if not cpu.outside}
+        end = time.monotonic() + self.policy.leave_seconds
+        for cpu in waiting:
+            cpu.look_again()
+        while True:
+            waiting = {cpu: n for cpu, n in waiting.items() if cpu.services == n and not cpu.outside}
+            if not waiting:
+                return True
+            if time.monotonic() > end:
+                return False
+            self.lock.release()
+            time.sleep(0.001)
+            self.lock.acquire()
+
+
+class _WriteHook:
+    """What a RAM calls when code was written."""
+
+    __slots__ = ("owner", "ram")
+
+    def __init__(self, owner: RegionManager, ram: RamBlock) -> None:
+        self.owner = owner
+        self.ram = ram
+
+    def __call__(self, offset: int, size: int) -> None:
+        self.owner.written(self.ram, offset, size)
