@@ -1,7 +1,7 @@
 """The CPU block: one piece of host memory that generated code reaches through one pointer.
 
 The pointer stands ``BASE`` bytes into the block. Below it lie the engine's own words, hottest nearest; from offset 0 the
-ISA's registers (``StateLayout``), then the TLB, the code TLB and the scratch records. Offsets are signed distances from
+ISA's registers (``StateLayout``), then the TLBs, the code TLBs, known pages of code and the scratch records. Offsets are signed distances from
 the pointer. Words are 8 bytes unless said.
 """
 
@@ -62,6 +62,7 @@ LEAVE, LOOK, SERVICE = 0, 1, 2  # bytes of EXIT_REQUEST
 KICKED, HALTED, OUT_OF_BUDGET, PANICKED, FLUSH, SERVED = 1, 2, 3, 4, 5, 6
 
 RESERVED_WORD = -344  # what the line's reservation said when it was taken
+YOUNG = -360  # not 0: code was decoded that may have missed a store
 LINE_WORD = -352  # address of the reservations' word of the line that ``ram`` found last
 
 # memory map rows: start, last, addend (host - guest), addresses of the code marks (counts of pages, marks of lines) of the
@@ -74,6 +75,8 @@ TLB_ENTRY = 32  # virtual page for reads, for writes (all ones: none), addend (h
 # reservations' word - 2 * virtual line)
 CODE_TLB_ENTRIES = 256
 CODE_TLB_ENTRY = 32  # virtual page, its records, physical page, -
+CODE_PAGES = 1024
+CODE_PAGE = 16  # physical page, its records
 
 RECORD = 16  # handler, imm (4), a, b, c, d (1 each)
 REGION_ADDRESS = 1 << 32  # words of a page's side array from here on are addresses of regions, below it they count
@@ -100,7 +103,8 @@ class Shape:
         self.tlb_size = TLB_ENTRIES * TLB_ENTRY  # of one mode
         self.code_tlb = self.tlb + self.modes * self.tlb_size
         self.code_tlb_size = CODE_TLB_ENTRIES * CODE_TLB_ENTRY
-        self.scratch = self.code_tlb + self.modes * self.code_tlb_size
+        self.code_pages = self.code_tlb + self.modes * self.code_tlb_size  # records by physical page
+        self.scratch = self.code_pages + CODE_PAGES * CODE_PAGE
         self.scratch_records = 1 + self.edges
         # as far apart as a page's arrays, so that a change of context works there too
         self.size = BASE + self.scratch + self.context_offset(len(isa.contexts) - 1) + self.scratch_records * RECORD

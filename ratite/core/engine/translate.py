@@ -98,6 +98,27 @@ def _note(e: Path, a: V, mode: V) -> None:
     e.if_(bits.ugt(e.isa.page_bits), large)
 
 
+def _known_or_made(e: Path, pc: V, phys: V) -> V:
+    """Records of the physical page: known, or the host's; leaves with a fault where there is nothing to fetch."""
+    page = phys & -e.shape.page
+    index = (phys >> e.isa.page_bits) & (B.CODE_PAGES - 1)
+    entry = e.at(e.at("%cpu", e.shape.code_pages), str((index * B.CODE_PAGE).ref))
+    e.variable("records", 0)
+
+    def known() -> None:
+        e.assign("records", e.v(e.let(f"load i64, ptr {e.at(entry, 8)}"), 64))
+
+    def ask() -> None:
+        made = e.v(e.let(e.host(B.ON_CODE_MISS, "i64", phys)), 64)
+        e.if_(made.eq(0), lambda: e.fail(FETCH_FAULT, pc, 0))
+        e.put(f"store i64 {page.ref}, ptr {entry}")
+        e.put(f"store i64 {made.ref}, ptr {e.at(entry, 8)}")
+        e.assign("records", made)
+
+    e.if_(e.v(e.let(f"load i64, ptr {entry}"), 64).eq(page), known, ask)
+    return e.variable_value("records")
+
+
 def _records(isa: Isa, shape: B.Shape) -> Path:
     """Records of the page at virtual ``pc``, noted in the code TLB; 0 and a fault where nothing can be fetched."""
     e = Path(isa, shape, "records", "pc", how="cold")
@@ -106,8 +127,7 @@ def _records(isa: Isa, shape: B.Shape) -> Path:
     if isa.mmu_modes:
         phys = e.call("translate", pc, EXECUTE, e.read(B.MODE_CODE))
         e.unless_failed(None, 0)
-    made = e.v(e.let(e.host(B.ON_CODE_MISS, "i64", phys)), 64)
-    e.if_(made.eq(0), lambda: e.fail(FETCH_FAULT, pc, 0))
+    made = _known_or_made(e, pc, phys)
     if isa.smallest_page < isa.page_bits:  # the next page may be inside the same one of ours
         e.if_(e.read(B.MAP_BITS).ult(isa.page_bits), lambda: e.ret(made))
     base = e.at("%cpu", shape.code_tlb)

@@ -63,7 +63,7 @@ class NativeVcpu(Vcpu):
             at: ctypes.c_uint64.from_address(self._pointer + at)
             for at in (B.IRQ_LINES, B.TRAPS, B.LIMIT, B.EXC, B.EXC_ADDR, B.PC, B.BUDGET, B.REASON, B.CTX,
                        B.RESERVED_SIZE, B.MEMMAP, B.MEMMAP_COUNT, B.TRAP_PC, B.TRAP_MARK, B.TLB_DATA, B.TLB_CODE, B.TLB_USED,
-                       B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET, B.TABLE, B.HOT_AT,
+                       B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET, B.YOUNG, B.TABLE, B.HOT_AT,
                        B.REGION_INSNS)}
         self.pages = CodePages(native, code_limit)
         self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
@@ -276,6 +276,7 @@ class NativeVcpu(Vcpu):
                 if self.regions is not None:
                     self.regions.recheck(page.ram, page.page)
         self._young = [page for page in self._young if not page.ram.code.settled(page.generation, self._made[id(page.ram)])]
+        self._words[B.YOUNG].value = bool(self._young)
 
     def has_work(self) -> bool:
         return bool(self.native.wake(self._pointer))
@@ -346,11 +347,12 @@ class NativeVcpu(Vcpu):
 
     def _flush_code_tlb(self) -> None:
         shape = self.native.shape
-        ctypes.memset(self._pointer + shape.code_tlb, 0xFF, shape.modes * shape.code_tlb_size)
+        ctypes.memset(self._pointer + shape.code_tlb, 0xFF, shape.scratch - shape.code_tlb)  # and the known pages
 
     def _flush_code(self) -> None:
         self.pages.drop_all()
         self._young.clear()
+        self._words[B.YOUNG].value = 0
         self._flush_code_tlb()
 
     def _forget(self, ram: RamBlock, offset: int, size: int) -> None:
@@ -415,6 +417,7 @@ class NativeVcpu(Vcpu):
                 page = self.pages.make(at, found.ram, number, found.host + at - found.start, marks)
                 if len(found.ram.code.on_made) > 1:
                     self._young.append(page)
+                    self._words[B.YOUNG].value = 1
                 self._flush_data_tlb()  # it may be written past the check so far
             return page.base
         except BaseException as error:
