@@ -1,8 +1,8 @@
 """The CPU block: one piece of host memory that generated code reaches through one pointer.
 
 The pointer stands ``BASE`` bytes into the block. Below it lie the engine's own words, hottest nearest; from offset 0 the
-ISA's registers (``StateLayout``), then the TLBs, the code TLBs, known pages of code and the scratch records. Offsets are signed distances from
-the pointer. Words are 8 bytes unless said.
+ISA's registers (``StateLayout``), then the TLBs, the code TLBs, known pages of code and the scratch records. Offsets are
+signed distances from the pointer. Words are 8 bytes unless said.
 """
 
 from __future__ import annotations
