@@ -20,6 +20,8 @@ TYPES = (
     "ratite.hw.virtio.blk:VirtioBlkDevice",
     "ratite.hw.virtio.bus:VirtioBus",
     "ratite.hw.virtio.mmio:VirtioMmio",
+    "ratite.hw.virtio.pci:VirtioBlkPci",
+    "ratite.hw.virtio.pci:VirtioRngPci",
     "ratite.hw.virtio.rng:VirtioRngDevice",
     "ratite.hw.virtio.serial:VirtConsole",
     "ratite.hw.virtio.serial:VirtSerialPort",

@@ -49,8 +49,8 @@ class TestFunction(PciFunction):
 
     __test__ = False
     TYPE = "pci-test"
-    DEVICE_ID = 0x7E57
-    CLASS_CODE = 0xFF0000
+    PCI_DEVICE = 0x7E57
+    PCI_CLASS = 0xFF0000
     words: list[int] = state("list:uint64", [0] * 8, "registers of BAR 0")
 
     def build(self) -> None:

@@ -87,7 +87,7 @@ def test_bars(make: Make) -> None:
 def test_function_level_reset(make: Make) -> None:
     pci = make(("pci-test", "t0", {}))
     bdf = pci.enumerate()["t0"]
-    assert pci.dev("t0").config.get(4, 2) == 7
+    assert pci.dev("t0").conf.get(4, 2) == 7
     express = pci.capability(bdf, 0x10)
     assert pci.cr(bdf, express + 2, 2) >> 4 & 15 == 9
     pci.cw(bdf, express + 8, 0x8000, 2)

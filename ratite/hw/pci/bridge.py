@@ -38,7 +38,7 @@ class PciBridge(PciFunction):
 
     TYPE: ClassVar[str] = "pci-bridge-device"
     ABSTRACT: ClassVar[bool] = True
-    CLASS_CODE: ClassVar[int] = 0x060400
+    PCI_CLASS: ClassVar[int] = 0x060400
     HEADER: ClassVar[int] = 1
     BARS: ClassVar[int] = 2
 
@@ -68,7 +68,7 @@ class PciBridge(PciFunction):
     def build(self) -> None:
         """The header."""
         super().build()
-        config = self.config
+        config = self.conf
         for offset in (PRIMARY, SECONDARY, SUBORDINATE):
             config.declare(offset, 1, 0, 0xFF)
         config.declare(IO_BASE, 1, 0xF0, 0xF0)
@@ -86,11 +86,11 @@ class PciBridge(PciFunction):
 
     def bus_numbers(self) -> tuple[int, int]:
         """Secondary and subordinate; the numbers are the guest's, whatever they are."""
-        return self.config.data[SECONDARY], self.config.data[SUBORDINATE]
+        return self.conf.data[SECONDARY], self.conf.data[SUBORDINATE]
 
     def windows(self, io: bool) -> list[tuple[int, int]]:
         """The windows that are open."""
-        get = self.config.get
+        get = self.conf.get
         if io:
             found = [((get(IO_BASE, 1) & 0xF0) << 8, (get(IO_LIMIT, 1) & 0xF0) << 8 | 0xFFF)]
         else:
@@ -105,7 +105,7 @@ class PciBridge(PciFunction):
     def header_written(self, offset: int, end: int) -> None:
         """A secondary bus reset resets what is below."""
         super().header_written(offset, end)
-        if offset <= BRIDGE_CONTROL < end and self.config.data[BRIDGE_CONTROL] & BRIDGE_RESET and self.child is not None:
+        if offset <= BRIDGE_CONTROL < end and self.conf.data[BRIDGE_CONTROL] & BRIDGE_RESET and self.child is not None:
             self.child.reset_functions()
 
     def reset_function(self) -> None:

@@ -37,7 +37,7 @@ class Express:
     """The capability of an endpoint on a port or in the root complex; a port's adds to it."""
 
     def __init__(self, function: PciFunction, kind: int, flr: bool = True) -> None:
-        config = function.config
+        config = function.conf
         self.start = start = config.add_capability(CAP_EXPRESS, EXP_SIZE)
         self.end = start + EXP_SIZE
         self.function = function
@@ -68,7 +68,7 @@ class Power:
     """Power management: in D3hot a function answers nothing but configuration accesses."""
 
     def __init__(self, function: PciFunction) -> None:
-        config = function.config
+        config = function.conf
         self.start = config.add_capability(CAP_PM, 8)
         self.end = self.start + 8
         self._function = function

@@ -109,11 +109,11 @@ class PciFunction(BusDevice):
     ABSTRACT: ClassVar[bool] = True
     BUS: ClassVar[str] = "PCIE"
 
-    VENDOR_ID: ClassVar[int] = 0x1B36
-    DEVICE_ID: ClassVar[int] = 0
-    CLASS_CODE: ClassVar[int] = 0
-    REVISION_ID: ClassVar[int] = 0
-    SUBSYSTEM_IDS: ClassVar[tuple[int, int]] = (0x1AF4, 0x1100)
+    PCI_VENDOR: ClassVar[int] = 0x1B36
+    PCI_DEVICE: ClassVar[int] = 0
+    PCI_CLASS: ClassVar[int] = 0
+    PCI_REVISION: ClassVar[int] = 0
+    PCI_SUBSYSTEM: ClassVar[tuple[int, int]] = (0x1AF4, 0x1100)
     HEADER: ClassVar[int] = 0
     BARS: ClassVar[int] = 6
     # 1: INTA
@@ -135,9 +135,9 @@ class PciFunction(BusDevice):
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self.config_space = bytearray(CONFIG_SIZE)
-        self.config = ConfigSpace(self.config_space)
+        self.conf = ConfigSpace(self.config_space)
         self.bars: list[Bar] = []
-        self.capabilities: list[Any] = []
+        self.capabilities: list[Capability] = []
         self.msi: Msi | None = None
         self.msix: Msix | None = None
         self.power: Power | None = None
@@ -173,24 +173,24 @@ class PciFunction(BusDevice):
         """Take the place on the bus and make the configuration space."""
         super().wire()
         self.bus.plug(self)
-        self.config = ConfigSpace(self.config_space)
+        self.conf = ConfigSpace(self.config_space)
         self.bars, self.capabilities = [], []
         self.msi = self.msix = self.power = None
-        config = self.config
-        config.declare(VENDOR, 2, self.VENDOR_ID)
-        config.declare(DEVICE, 2, self.DEVICE_ID)
+        config = self.conf
+        config.declare(VENDOR, 2, self.PCI_VENDOR)
+        config.declare(DEVICE, 2, self.PCI_DEVICE)
         config.declare(COMMAND, 2, 0, COMMAND_WRITABLE)
         config.declare(STATUS, 2, 0, 0, STATUS_W1C)
-        config.declare(REVISION, 1, self.REVISION_ID)
-        config.declare(CLASS, 3, self.CLASS_CODE)
+        config.declare(REVISION, 1, self.PCI_REVISION)
+        config.declare(CLASS, 3, self.PCI_CLASS)
         config.declare(CACHE_LINE, 1, 0, 0xFF)
         config.declare(HEADER_TYPE, 1, self.HEADER | (MULTIFUNCTION if self.multifunction else 0))
         config.declare(INT_PIN, 1, self.PIN)
         if self.PIN:
             config.declare(INT_LINE, 1, 0, 0xFF)
         if not self.HEADER:
-            config.declare(SUBSYSTEM_VENDOR, 2, self.SUBSYSTEM_IDS[0])
-            config.declare(SUBSYSTEM, 2, self.SUBSYSTEM_IDS[1])
+            config.declare(SUBSYSTEM_VENDOR, 2, self.PCI_SUBSYSTEM[0])
+            config.declare(SUBSYSTEM, 2, self.PCI_SUBSYSTEM[1])
         self.build()
         config.reset()
 
@@ -215,7 +215,7 @@ class PciFunction(BusDevice):
         bar = Bar(index, region, io, wide, prefetch)
         width = 8 if wide else 4
         mask = -size & (1 << 8 * width) - 1
-        self.config.declare(bar.offset, width, kind, mask if not io else mask & 0xFFFF)
+        self.conf.declare(bar.offset, width, kind, mask if not io else mask & 0xFFFF)
         self.bars.append(bar)
 
     def add_msix(self, count: int, bar: int) -> Msix:
@@ -247,7 +247,7 @@ class PciFunction(BusDevice):
 
     def reset_function(self) -> None:
         """Everything that the guest sees, to its state after reset."""
-        self.config.reset()
+        self.conf.reset()
         if self.msix is not None:
             self.msix.reset()
         self.line_level = 0
@@ -277,11 +277,11 @@ class PciFunction(BusDevice):
 
     def config_read(self, offset: int, size: int) -> int:
         """A read."""
-        return self.config.get(offset, size)
+        return self.conf.get(offset, size)
 
     def config_write(self, offset: int, size: int, value: int) -> None:
         """A write."""
-        self.config.write(offset, size, value)
+        self.conf.write(offset, size, value)
         end = offset + size
         if offset < HEADER_END:
             self.header_written(offset, end)
@@ -324,14 +324,14 @@ class PciFunction(BusDevice):
 
     def decodes(self, io: bool) -> bool:
         """Whether BARs of this sort are seen."""
-        return bool(self.config.data[COMMAND] & (COMMAND_IO if io else COMMAND_MEMORY)) and self.awake
+        return bool(self.conf.data[COMMAND] & (COMMAND_IO if io else COMMAND_MEMORY)) and self.awake
 
     @property
     def is_master(self) -> bool:
         """Whether it may access memory: it and every bridge above is bus master."""
         function: PciFunction | None = self
         while function is not None:
-            if not function.config.data[COMMAND] & COMMAND_MASTER or not function.awake:
+            if not function.conf.data[COMMAND] & COMMAND_MASTER or not function.awake:
                 return False
             function = function.bus.bridge
         return True
@@ -345,7 +345,7 @@ class PciFunction(BusDevice):
 
     def update_line(self) -> None:
         """Tell the host what INTx is like."""
-        data = self.config.data
+        data = self.conf.data
         if self.line_level:
             data[STATUS] |= STATUS_INTX
         else:

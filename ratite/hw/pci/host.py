@@ -68,8 +68,8 @@ class GpexRoot(PciFunction):
 
     TYPE: ClassVar[str] = "gpex-root"
     KIND: ClassVar[str] = ""
-    DEVICE_ID: ClassVar[int] = 0x0008
-    CLASS_CODE: ClassVar[int] = 0x060000
+    PCI_DEVICE: ClassVar[int] = 0x0008
+    PCI_CLASS: ClassVar[int] = 0x060000
     PIN: ClassVar[int] = 0
 
     def default_bus(self) -> Bus:

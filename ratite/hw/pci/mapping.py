@@ -36,7 +36,7 @@ def pieces(bus: PcieBus, io: bool, spans: list[Span]) -> Iterator[Piece]:
             continue
         for bar in function.bars:
             if bar.io == io:
-                start = bar.address(function.config)
+                start = bar.address(function.conf)
                 if start >= 0:
                     yield from _cut(start, bar.region, spans)
         child = function.secondary_bus

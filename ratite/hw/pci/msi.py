@@ -24,7 +24,7 @@ class Msi:
     """The MSI capability: `count` vectors, a power of two up to 32."""
 
     def __init__(self, function: PciFunction, count: int) -> None:
-        config = function.config
+        config = function.conf
         self.start = config.add_capability(CAP_MSI, MSI_SIZE)
         self.end = self.start + MSI_SIZE
         self.count = count
@@ -68,7 +68,7 @@ class Msix:
     """The MSI-X capability with `count` vectors; `region` is to be a BAR's."""
 
     def __init__(self, function: PciFunction, count: int, bar: int) -> None:
-        config = function.config
+        config = function.conf
         if not 0 < count <= MSIX_VECTORS_MAX:
             raise ValueError(f"MSI-X vectors must be between 1 and {MSIX_VECTORS_MAX}, not {count}")
         self.count = count

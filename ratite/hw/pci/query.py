@@ -39,11 +39,11 @@ def describe_bus(bus: PcieBus, number: int) -> list[dict[str, Any]]:
 
 
 def _function(function: PciFunction, number: int) -> dict[str, Any]:
-    config = function.config
+    config = function.conf
     kind = config.get(CLASS + 1, 2)
-    ids = {"vendor": function.VENDOR_ID, "device": function.DEVICE_ID}
+    ids = {"vendor": function.PCI_VENDOR, "device": function.PCI_DEVICE}
     if not function.HEADER:
-        ids.update({"subsystem-vendor": function.SUBSYSTEM_IDS[0], "subsystem": function.SUBSYSTEM_IDS[1]})
+        ids.update({"subsystem-vendor": function.PCI_SUBSYSTEM[0], "subsystem": function.PCI_SUBSYSTEM[1]})
     info: dict[str, Any] = {
         "bus": number,
         "slot": function.devfn >> 3,
@@ -69,7 +69,7 @@ def _regions(function: PciFunction) -> list[dict[str, Any]]:
             "bar": bar.index,
             "type": "io" if bar.io else "memory",
             "size": bar.region.size,
-            "address": bar.address(function.config) if function.decodes(bar.io) else -1,
+            "address": bar.address(function.conf) if function.decodes(bar.io) else -1,
         }
         if not bar.io:
             row.update({"prefetch": bar.prefetch, "mem_type_64": bar.wide})
@@ -78,7 +78,7 @@ def _regions(function: PciFunction) -> list[dict[str, Any]]:
 
 
 def _bridge(function: PciFunction, child: PcieBus) -> dict[str, Any]:
-    get = function.config.get
+    get = function.conf.get
     secondary, subordinate = function.bus_numbers()
     info: dict[str, Any] = {
         "bus": {

@@ -129,7 +129,7 @@ class PcieRootPort(PciBridge):
     """PCI Express root port with a hot-plug slot."""
 
     TYPE: ClassVar[str] = "pcie-root-port"
-    DEVICE_ID: ClassVar[int] = 0x000C
+    PCI_DEVICE: ClassVar[int] = 0x000C
     ROOT_ONLY: ClassVar[bool] = True
 
     chassis = config("uint8", 0, "number of the chassis: with the slot's it is unique in the machine")
@@ -156,15 +156,15 @@ class PcieRootPort(PciBridge):
     def build(self) -> None:
         """The port's capabilities."""
         super().build()
-        subsystem = self.config.add_capability(CAP_SUBSYSTEM, 8)
-        self.config.declare(subsystem + 4, 2, self.VENDOR_ID)
+        subsystem = self.conf.add_capability(CAP_SUBSYSTEM, 8)
+        self.conf.declare(subsystem + 4, 2, self.PCI_VENDOR)
         self.add_msix(MSIX_VECTORS, 0)
         self.capability = Slot(self)
         self.capabilities.append(self.capability)
-        acs = self.config.add_extended(EXT_ACS, 1, 8)
+        acs = self.conf.add_extended(EXT_ACS, 1, 8)
         # Devices reach no other device here, which is what these bits ask for.
-        self.config.declare(acs + 4, 2, 0x5F)
-        self.config.declare(acs + 6, 2, 0, 0x5F)
+        self.conf.declare(acs + 4, 2, 0x5F)
+        self.conf.declare(acs + 6, 2, 0, 0x5F)
 
     def reset_function(self) -> None:
         super().reset_function()
