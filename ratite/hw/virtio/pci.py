@@ -25,6 +25,7 @@ from ratite.hw.pci.regs import CAP_VENDOR
 from ratite.hw.virtio.blk import VirtioBlk
 from ratite.hw.virtio.device import VirtioDevice
 from ratite.hw.virtio.rng import VirtioRng
+from ratite.hw.virtio.serial import VirtioSerial
 from ratite.qapi.errors import GenericError
 
 MSIX_BAR, BAR = 1, 4
@@ -332,3 +333,10 @@ class VirtioRngPci(VirtioPci, VirtioRng):
 
     TYPE: ClassVar[str] = "virtio-rng-pci"
     PCI_CLASS: ClassVar[int] = 0x00FF00
+
+
+class VirtioSerialPci(VirtioPci, VirtioSerial):
+    """Console device on PCI, a bus for ports.  Virtio 1.2, sections 4.1 and 5.3."""
+
+    TYPE: ClassVar[str] = "virtio-serial-pci"
+    PCI_CLASS: ClassVar[int] = 0x078000

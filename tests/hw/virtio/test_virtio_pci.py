@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import test_virtio_core as core_tests
+import test_virtio_serial as serial_tests
 from blk_kit import FLUSH, IN, OUT
 from pci_board import BELL, ECAM, WINDOW, WINDOW64, PciBoard, PciDisk
 from virtio_kit import F_EVENT_IDX, F_INDIRECT, F_VERSION_1, RAM, RAM_SIZE
@@ -264,3 +265,15 @@ def test_plugged_while_the_machine_runs(image: Path) -> None:
     board.machine.close()
 
 
+
+
+class PciSerial(serial_tests.Serial, PciBoard):
+    """A virtio-serial-pci with ports."""
+
+
+def test_a_console_device() -> None:
+    board = PciSerial(*serial_tests.PORTS).start()
+    assert (board.conf(0), board.conf(8) >> 8) == (0x10431AF4, 0x078000)
+    serial_tests.test_bytes_of_a_port(board)
+    assert board.faults() == 0
+    board.machine.close()
