@@ -75,7 +75,7 @@ TLB_ENTRY = 32  # virtual page for reads, for writes (all ones: none), addend (h
 # reservations' word - 2 * virtual line)
 CODE_TLB_ENTRIES = 256
 CODE_TLB_ENTRY = 32  # virtual page, its records, physical page, -
-CODE_PAGES = 1024
+CODE_PAGES = 4096
 CODE_PAGE = 16  # physical page, its records
 
 RECORD = 16  # handler, imm (4), a, b, c, d (1 each)
