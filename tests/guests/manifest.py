@@ -27,7 +27,7 @@ def digest(path: Path) -> str:
 
 def sources() -> list[Path]:
     """Every file that an ELF depends on."""
-    return sorted([HERE / "Makefile", *HERE.glob("runtime/*"), *HERE.glob("src/*")])
+    return sorted([HERE / "Makefile", *HERE.glob("linux/*"), *HERE.glob("runtime/*"), *HERE.glob("src/*")])
 
 
 def toolchain() -> list[str]:
