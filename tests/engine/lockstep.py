@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from ratite.core.accel.base import Exit, Vcpu
 from ratite.core.accel.interp import EvalVcpu
 from ratite.core.engine.native import NativeIsa
+from ratite.core.engine.region.manager import RegionManager
+from ratite.core.engine.region.policy import Policy
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
@@ -16,15 +18,33 @@ from tests.engine.toy import ToyPort, ToyRam
 CODE_LIMIT = 4 << 20
 
 
+class Eager(Policy):
+    """Every place that a jump comes to is compiled at once, as far as code goes, decoded or not. ``tier``: 1 or 2."""
+
+    def __init__(self, tier: int = 1) -> None:
+        super().__init__(threshold=1, synchronous=True)
+        self.tier = tier
+        self.attempts = 1 << 30
+
+    def limits(self, tier: int) -> dict[str, object]:
+        return {**super().limits(self.tier), "eager": True, "instructions": 48}
+
+    def passes(self, tier: int) -> str:
+        return super().passes(self.tier)
+
+
 class Pair:
     """``left`` evaluates, ``right`` runs native code; each has RAM of its own with the same bytes."""
 
-    def __init__(self, isa: Isa, native: NativeIsa, make_port: Callable[[ToyRam], ToyPort], size: int) -> None:
+    def __init__(
+        self, isa: Isa, native: NativeIsa, make_port: Callable[[ToyRam], ToyPort], size: int,
+        regions: RegionManager | None = None,
+    ) -> None:
         self.isa = isa
         self.rams = (ToyRam(size), ToyRam(size))
         self.ports = tuple(make_port(ram) for ram in self.rams)
         self.left: Vcpu = EvalVcpu(isa, self.ports[0], BusError)
-        self.right = NativeVcpu(native, self.ports[1], BusError, CODE_LIMIT)
+        self.right = NativeVcpu(native, self.ports[1], BusError, CODE_LIMIT, regions)
         self.both: tuple[Vcpu, Vcpu] = (self.left, self.right)
 
     def write(self, offset: int, data: bytes) -> None:

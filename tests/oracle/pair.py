@@ -8,10 +8,12 @@ from typing import Any
 from ratite.core.accel.base import Exit, RamRange
 from ratite.core.accel.interp import EvalVcpu
 from ratite.core.engine.native import NativeLibrary
+from ratite.core.engine.region.manager import RegionManager
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.evaluator import Evaluator
 from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
+from tests.engine.lockstep import Eager
 from tests.engine.toy import ToyRam
 
 CODE_LIMIT = 8 << 20
@@ -56,16 +58,19 @@ class OraclePort:
 
 
 class Pair:
-    """``left`` evaluates, ``right`` runs native code."""
+    """``left`` evaluates, ``right`` runs native code; ``tier`` 1 or 2: compiled as soon as jumped to."""
 
-    def __init__(self, builder: str, config: Mapping[str, object], spans: Sequence[Span], library: NativeLibrary) -> None:
+    def __init__(
+        self, builder: str, config: Mapping[str, object], spans: Sequence[Span], library: NativeLibrary, tier: int = 0,
+    ) -> None:
         native = library.get(builder, config)
         self.isa: Isa = native.isa
         size = max(s.offset + s.size for s in spans)
         self.rams = (ToyRam(size), ToyRam(size))
         ports = [OraclePort(builder, config, ram, spans) for ram in self.rams]
         self.left = EvalVcpu(self.isa, ports[0], BusError)
-        self.right = NativeVcpu(native, ports[1], BusError, CODE_LIMIT)
+        self.right = NativeVcpu(
+            native, ports[1], BusError, CODE_LIMIT, RegionManager(Eager(tier)) if tier else None)
         arrays = self.right._arrays
         self._files: list[tuple[Evaluator, str, Any]] = [(self.left.cpu, f.name, arrays[f.name]) for f in self.isa.layout]
 

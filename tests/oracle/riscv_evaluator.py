@@ -177,10 +177,11 @@ def main() -> int:
     parser.add_argument("--without", default="", help="extensions to leave out, as in 'ac'")
     parser.add_argument("--chunk", type=int, default=200_000)
     parser.add_argument("--ledger")
+    parser.add_argument("--tier", type=int, choices=(0, 1, 2), default=0, help="compile regions, of which kind")
     args = parser.parse_args()
     config: dict[str, object] = {"word-size": args.xlen, **dict.fromkeys(args.without, False)}
-    pair = Pair(BUILDER, config, SPANS, NativeLibrary())
-    ledger = Ledger(args.ledger, "riscv-evaluator", pair.isa.name)
+    pair = Pair(BUILDER, config, SPANS, NativeLibrary(), args.tier)
+    ledger = Ledger(args.ledger, "riscv-evaluator" + (f"-tier{args.tier}" if args.tier else ""), pair.isa.name)
     return 1 if soak(ledger, args.seed, args.count, partial(run_chunk, pair), args.chunk) else 0
 
 

@@ -49,10 +49,10 @@ ON_NOTIFY = -304  # void (block, number, value)
 CLOCK_GETTIME = -312  # address of the C library's, 0: ask ON_CLOCK
 CLOCK_OFFSET = -320  # monotonic clock minus virtual time
 TIMESPEC = -336  # two words
-TABLE = -344  # tier 0's functions, for regions: see Tier0.text
-HOT_AT = -352  # arrivals at a place after which ON_HOT is called, once; 0: never
-ON_HOT = -360  # void (block, record, pc)
-REGION_INSNS = -368  # instructions executed in regions
+TABLE = -520  # tier 0's functions, for regions: see Tier0.text
+HOT_AT = -528  # arrivals at a place after which ON_HOT is called, once; 0: never
+ON_HOT = -536  # void (block, record, pc)
+REGION_INSNS = -544  # instructions executed in regions
 
 BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
 

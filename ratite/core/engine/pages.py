@@ -117,6 +117,7 @@ class CodePages:
             if ctypes.string_at(start, len(want)) != want:
                 hit = True
                 ctypes.memmove(start, want, len(want))
+        ctypes.memset(page.base + shape.records + 8 * first, 0, 8 * (last - first))
         return hit
 
     def close(self) -> None:

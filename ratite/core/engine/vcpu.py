@@ -157,6 +157,8 @@ class NativeVcpu(Vcpu):
         self._request(B.LOOK)
 
     def invalidate(self, ram: RamBlock, offset: int, size: int) -> None:
+        if self.regions is not None:
+            self.regions.written(ram, offset, size)
         self._stale.append((ram, offset, size))
         self._request(B.SERVICE)
 
@@ -328,6 +330,11 @@ class NativeVcpu(Vcpu):
     def evictions(self) -> int:
         """How often all decoded code had to go for lack of room."""
         return self.pages.evictions
+
+    @property
+    def compiled_instructions(self) -> int:
+        """Those of them that compiled regions executed."""
+        return self._words[B.REGION_INSNS].value
 
     @property
     def traps(self) -> int:

@@ -269,6 +269,8 @@ class RegionEmitter(DirectEmitter):
         self._unless_deopt(hit)
         self.wrote = True
         self.put(f"store i{width} {self.swapped(value).ref}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}")
+        over = (a, width // 8) if self.isa.misaligned == "native" and width > 8 else None
+        self.break_reservation(self._line_word(entry, a), over=over)
 
     def _unless_deopt(self, hit: V) -> None:
         on = self.new_label()
@@ -438,7 +440,11 @@ class RegionEmitter(DirectEmitter):
         self.exit(B.HALTED, self.next_pc64(), self.left())
 
     def flush_code(self) -> None:
-        self.exit(B.FLUSH, self.next_pc64(), self.left())
+        self.fence()
+        request = self.v(self.let(f"load volatile i32, ptr {self.at('%cpu', B.EXIT_REQUEST)}"), 32)
+        young = self.v(self.let(f"load volatile i64, ptr {self.at('%cpu', B.YOUNG)}"), 64)
+        self.if_(request.ne(0) | young.ne(0), lambda: self.exit(B.FLUSH, self.next_pc64(), self.left()))
+        self.leave("interp_at", self.next_pc64(), self.left())
 
     # -- blocks written at the end
     def tails(self) -> None:

@@ -131,7 +131,7 @@ class _Walk:
         page, at = divmod(off, self.page)
         view = self._view(page)
         parcel = self.isa.parcel
-        if view is None or at % parcel or not view.decoded[number][at // parcel]:
+        if view is None or at % parcel or not (view.decoded[number][at // parcel] or self.limits.eager):
             return None
         first = view.code[at:at + parcel]
         length = self.isa.length_of(int.from_bytes(first, "big" if self.isa.big_endian else "little"))

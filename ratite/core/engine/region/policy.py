@@ -6,10 +6,11 @@ from __future__ import annotations
 class Limits:
     """Of one region. ``instructions``, ``pages``: at the most; ``reach``: bytes around a computed jump in which its targets are
     looked for; ``likely``: times a target was reached; ``targets``: so many of them; ``loop_entries``: whether loops inside
-    can be entered by themselves; ``calls``: see RegionEmitter."""
+    can be entered by themselves; ``calls``: see RegionEmitter; ``eager``: take what
+    was not decoded too (tests)."""
 
     def __init__(self, *, instructions: int = 600, pages: int = 8, reach: int = 1024, likely: int = 100, targets: int = 24,
-                 loop_entries: bool = True, calls: bool = False) -> None:
+                 loop_entries: bool = True, calls: bool = False, eager: bool = False) -> None:
         self.instructions = instructions
         self.pages = pages
         self.reach = reach
@@ -17,6 +18,7 @@ class Limits:
         self.targets = targets
         self.loop_entries = loop_entries
         self.calls = calls
+        self.eager = eager
 
 
 class Policy:
@@ -35,8 +37,8 @@ class Policy:
 
     def limits(self, tier: int) -> dict[str, object]:
         """Keywords of Limits."""
-        return {"likely": max(1, self.threshold // 8)}
+        return {"likely": max(1, self.threshold // 8), "calls": tier == 2}
 
     def passes(self, tier: int) -> str:
         """See Compiler.compile."""
-        return "2+sroa+simplify_cfg"
+        return "2+O2" if tier == 2 else "2+sroa+simplify_cfg"

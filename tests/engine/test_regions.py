@@ -1,0 +1,174 @@
+"""Compiled regions against the evaluator: random code compiled wherever jumps go, faults, contexts, budgets, changing code."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from ratite.core.accel.base import Exit
+from ratite.core.engine.native import NativeIsa, NativeLibrary
+from ratite.core.engine.region.manager import RegionManager
+from ratite.core.isa.isa import Isa
+from tests.engine import test_mmu
+from tests.engine.lockstep import Eager, Pair, random_state
+from tests.engine.test_ops import EDGES, OpsPort
+from tests.engine.test_tier0 import BASE, SIZE, random_code
+from tests.engine.toy import ToyPort
+
+TOYS = [(False, 32), (True, 32), (False, 64)]
+
+
+@pytest.fixture(params=[1, 2], ids=["tier1", "tier2"])
+def manager(request: pytest.FixtureRequest) -> Iterator[RegionManager]:
+    made = RegionManager(Eager(request.param))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=TOYS, ids=["le32", "be32", "le64"])
+def toy(request: pytest.FixtureRequest, library: NativeLibrary) -> tuple[Isa, NativeIsa]:
+    big, word = request.param
+    native = library.get(ToyPort.ISA, {"big": big, "word": word})
+    return native.isa, native
+
+
+def pair_of(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> Pair:
+    isa, native = toy
+    return Pair(isa, native, lambda ram: ToyPort(ram, big=isa.big_endian, word=isa.word), SIZE, manager)
+
+
+def executed(pair: Pair) -> int:
+    """Instructions that ran in regions."""
+    return pair.right.compiled_instructions
+
+
+def test_random_code_agrees(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    rng = random.Random(5)
+    for _ in range(8):
+        pair.write(0, random_code(rng, isa, SIZE // 4)[:SIZE].ljust(SIZE, b"\0"))
+        state = random_state(rng, isa, [BASE, BASE + 0x1FF0, BASE + SIZE - 16, 0xF0000, 0])
+        state["vector", 0] = BASE + rng.randrange(0, SIZE, 2)
+        pair.start(BASE + rng.choice([0, 0xFFC, rng.randrange(0, SIZE, 2)]), state)
+        for _ in range(10):
+            if pair.step(rng.randrange(2, 40)) == Exit.PANIC:
+                break
+        pair.compare_memory()
+    assert executed(pair) > 0
+    pair.close()
+
+
+def test_random_code_behind_an_mmu_agrees(library: NativeLibrary, manager: RegionManager) -> None:
+    native = library.get(test_mmu.MmuPort.ISA, {"big": False, "word": 32})
+    isa = native.isa
+    pair = Pair(isa, native, lambda ram: test_mmu.MmuPort(ram, big=False, word=32), test_mmu.SIZE, manager)
+    rng = random.Random(6)
+    for _ in range(8):
+        pair.write(0, random_code(rng, isa, test_mmu.SIZE // 4)[:test_mmu.OFFSET].ljust(test_mmu.OFFSET, b"\0"))
+        test_mmu.random_table(rng, pair)
+        state = random_state(rng, isa, [0, 0xFF8, 0x1FFE, 0x5FFC, 0x3F000, 0x2000])
+        state.update({("vector", 0): rng.randrange(0, test_mmu.PAGES << 12, 2), ("root", 0): test_mmu.TABLE,
+                      ("mode", 0): rng.choice([1, 2])})
+        pair.start(rng.choice([0, 0x1000, 0x1FFE, rng.randrange(0, test_mmu.PAGES << 12, 2)]), state)
+        for _ in range(10):
+            if pair.step(rng.randrange(2, 40)) != Exit.BUDGET:
+                break
+        pair.compare_memory()
+    assert executed(pair) > 0
+    pair.close()
+
+
+def test_every_operation_agrees(library: NativeLibrary, manager: RegionManager) -> None:
+    """All operations in a row, behind a trap to their start."""
+    native = library.get(OpsPort.ISA, {})
+    isa = native.isa
+    pair = Pair(isa, native, OpsPort, 0x4000, manager)
+    code = b"".join(isa.to_bytes(n.pattern.match, 4) for n in isa.insns)
+    manager.policy.limits = lambda tier: {"eager": True, "instructions": 2000, "calls": tier == 2}  # type: ignore[method-assign]
+    pair.write(0, code + isa.to_bytes(0x8000, 4))  # no instruction
+    rng = random.Random(1)
+    operands = [(a, b) for a in EDGES for b in EDGES] + [(rng.getrandbits(64), rng.getrandbits(64)) for _ in range(20)]
+    for a, b in operands:
+        pair.start(0x1000 + len(code), {("a", 0): a, ("b", 0): b, ("s", 0): 0x3000 + (a & 0x7F8)})
+        pair.step(len(isa.insns))
+    pair.compare_memory()
+    assert executed(pair) > len(operands) * len(isa.insns) // 2
+    pair.close()
+
+
+def loop(isa: Isa, *body: bytes) -> bytes:
+    """``body`` again and again while r1 differs from r7, which it counts up to."""
+    inner = b"".join(body) + isa.assemble("addi", rd=1, rs=1, imm=1)
+    return inner + isa.assemble("bne", rs=1, rt=7, imm=-len(inner))
+
+
+def test_a_loop_is_counted_exactly(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    pair.write(0, loop(isa, isa.assemble("add", rd=2, rs=2, rt=1)))
+    pair.start(BASE, {("r", 7): 100_000})
+    for count in (10, 1, 999, 1000, 5000, 77):
+        pair.step(count)
+    assert executed(pair) > 5000
+    pair.close()
+
+
+def test_a_region_sees_its_own_store(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
+    """The loop stores over an instruction of itself in each round."""
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    order = "big" if isa.big_endian else "little"
+    new = int.from_bytes(isa.assemble("addi", rd=2, rs=2, imm=7), order)
+    pair.write(0, loop(isa, isa.assemble("addi", rd=2, rs=2, imm=1), isa.assemble("sw", rs=4, rt=5, imm=0)))
+    pair.start(BASE, {("r", 7): 100, ("r", 4): BASE + 0x800, ("r", 5): new})
+    pair.step(40)
+    assert executed(pair) > 0
+    for cpu in (pair.left, pair.right):
+        cpu.set("r", BASE, 4)
+    pair.step(400)
+    pair.close()
+
+
+def test_another_writer_is_seen(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    pair.write(0, loop(isa, isa.assemble("addi", rd=2, rs=2, imm=1)))
+    pair.start(BASE, {("r", 7): 100_000})
+    for imm in range(2, 6):
+        before = executed(pair)
+        pair.step(50)
+        pair.step(50)
+        assert executed(pair) > before
+        pair.write(0, isa.assemble("addi", rd=2, rs=2, imm=imm))
+    assert manager.counters[1].invalidations >= 3
+    pair.close()
+
+
+def test_mmio_in_a_loop(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
+    """Each access happens once, in order."""
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    pair.write(0, loop(isa, isa.assemble("lw", rd=2, rs=4, imm=0), isa.assemble("sw", rs=4, rt=2, imm=4)))
+    pair.start(BASE, {("r", 7): 100, ("r", 4): 0xF0000})
+    pair.step(350)
+    pair.compare_memory()
+    assert len(pair.ports[0].log) > 100
+    pair.close()
+
+
+def test_interrupts_enter_between_instructions(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    pair.write(0, loop(isa, isa.assemble("add", rd=2, rs=2, rt=1)))
+    pair.write(0x100, isa.assemble("addi", rd=3, rs=3, imm=1) + isa.assemble("jr", rs=6))
+    pair.start(BASE, {("r", 7): 100_000, ("vector", 0): BASE + 0x100, ("enable", 0): 1, ("r", 6): BASE})
+    for k in range(6):
+        pair.step(31)
+        pair.lines(k & 1)
+        pair.step(7)
+    pair.close()
+
+
