@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratite.hw.pci.regs import (
     CLASS,
+    DEVICE,
     INT_LINE,
     IO_BASE,
     IO_LIMIT,
@@ -18,6 +19,7 @@ from ratite.hw.pci.regs import (
     PREF_LIMIT,
     PREF_LIMIT_HIGH,
     PRIMARY,
+    VENDOR,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def describe_bus(bus: PcieBus, number: int) -> list[dict[str, Any]]:
 def _function(function: PciFunction, number: int) -> dict[str, Any]:
     config = function.conf
     kind = config.get(CLASS + 1, 2)
-    ids = {"vendor": function.PCI_VENDOR, "device": function.PCI_DEVICE}
+    ids = {"vendor": config.get(VENDOR, 2), "device": config.get(DEVICE, 2)}
     if not function.HEADER:
         ids.update({"subsystem-vendor": function.PCI_SUBSYSTEM[0], "subsystem": function.PCI_SUBSYSTEM[1]})
     info: dict[str, Any] = {

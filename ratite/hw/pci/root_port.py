@@ -253,7 +253,8 @@ class PcieRootPort(PciBridge):
                 self.machine.let_go(other)
         self.child.unplug_now(function)
         self._emptied()
-        self.capability.set_status(PRESENCE)
+        # The guest needn't look at the button any more.
+        self.capability.set_status(PRESENCE, BUTTON)
 
     def _emptied(self) -> None:
         self.unplug_until = -1
