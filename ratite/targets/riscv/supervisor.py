@@ -65,12 +65,17 @@ def pending(e: Emitter, f: Features) -> V:
         return lines & bits
     if not f.has("sstc"):
         return lines & (bits & ~(1 << STI)) | e.get("mip")
-    timed = (e.get("menvcfg") & STCE).ne(0)
-    return lines & e.select(timed, bits, e.const(bits & ~(1 << STI))) | _soft(e, timed)
+    return lines & e.select(_timed(e), bits, e.const(bits & ~(1 << STI))) | e.get("mip") & _writable(e, f)
 
 
-def _soft(e: Emitter, timed: V) -> V:
-    return e.get("mip") & e.select(timed, 1 << SSI | 1 << SEI, e.const(SUPERVISOR_INTERRUPTS))
+def _timed(e: Emitter) -> V:
+    return (e.get("menvcfg") & STCE).ne(0)
+
+
+def _writable(e: Emitter, f: Features) -> V:
+    """Bits of mip that are software's: STIP too, unless it follows stimecmp."""
+    everything = e.const(SUPERVISOR_INTERRUPTS)
+    return e.select(_timed(e), 1 << SSI | 1 << SEI, everything) if f.has("sstc") else everything
 
 
 def mip(f: Features) -> Csr:
@@ -82,8 +87,8 @@ def mip(f: Features) -> Csr:
         """SEIP is set and cleared by what software wrote, whatever its line does (§3.1.9)."""
         return e.get("mip") | e.get("irq_lines").trunc(f.xlen) & (1 << SSI)
 
-    return Csr(0x344, "mip", lambda e: pending(e, f), lambda e, v: _write_pending(e, v, e.const(SUPERVISOR_INTERRUPTS)),
-               then="poll", kept=kept)
+    return Csr(0x344, "mip", lambda e: pending(e, f), lambda e, v: _write_pending(e, v, _writable(e, f)), then="poll",
+               kept=kept)
 
 
 def _write_pending(e: Emitter, value: V, mask: V) -> None:

@@ -115,3 +115,72 @@ def test_a_cpu_is_of_its_target(target: str, cpu: str) -> None:
     with pytest.raises(QmpError, match="is not of target"):
         board.call(board.machine.exit_preconfig)
     board.machine.close()
+
+
+MTIMER = 0x2000000
+
+
+def test_time_is_mtime(board: Board) -> None:
+    """Also after mtime was written, and in whatever order the machine is made."""
+    m, call = board.machine, board.call
+    call(m.create_object, "address-space", "mem", {})
+    call(m.create_object, "memory-backend-ram", "ram", {"size": 0x4000})
+    call(m.create_object, "cpu-cluster", "c", {"target": "riscv64", "address-space": "mem", "accel": board.accel})
+    call(m.device_add, "riscv.aclint.mtimer", "mtimer", {})
+    call(m.device_add, "rv64-riscv-cpu", "cpu", {"cluster": "c"})
+    call(m.map_region, "mem", "ram", RAM)
+    call(m.map_region, "mem", "mtimer", MTIMER)
+    call(m.wire_irq, "mtimer", "mtip", "cpu", "mtip")
+    call(m.exit_preconfig)
+    a = isa_of(64).assemble
+    both = a("csrrs", rd=10, csr=0xC01, rs1=0) + a("ld", rd=11, rs1=5, imm=-8) + a("csrrs", rd=12, csr=0xC01, rs1=0)
+    board.program(a("lui", rd=5, upper=MTIMER + 0x8000) + both + a("lui", rd=6, upper=0x12345000) +
+                  a("sd", rs1=5, rs2=6, imm=-8) + both.replace(both[:4], a("csrrs", rd=13, csr=0xC01, rs1=0)) + a("wfi"))
+    board.run()
+    get = board.get
+    assert get("a0") <= 10 * 1_000_000_000  # it started with the machine
+    assert 0x12345000 <= get("a3") <= get("a1") <= get("a2") < 0x12345000 + 10 * 1_000_000_000
+
+
+@pytest.mark.parametrize("xlen", [32, 64])
+def test_a_hart_and_its_timer_have_one_frequency(board: Board, xlen: int) -> None:
+    m, call = board.machine, board.call
+    call(m.create_object, "address-space", "mem", {})
+    call(m.create_object, "cpu-cluster", "c", {"target": f"riscv{xlen}", "address-space": "mem", "accel": board.accel})
+    call(m.device_add, f"rv{xlen}-riscv-cpu", "cpu", {"cluster": "c", "timebase-frequency": 1000})
+    call(m.device_add, "riscv.aclint.mtimer", "mtimer", {})
+    call(m.wire_irq, "mtimer", "mtip", "cpu", "mtip")
+    with pytest.raises(QmpError, match=r"is 10000000 Hz, that of the hart .* is 1000 Hz: they must be equal"):
+        call(m.exit_preconfig)
+
+
+def test_stimecmp_wakes_the_hart(board: Board) -> None:
+    """Sstc: the line rises when time reaches stimecmp, and falls when that is moved on."""
+    board.build(64)
+    a = isa_of(64).assemble
+    # menvcfg.STCE; mie.STIE; stimecmp = time + 20000 (2 ms); sleep; then look at mip and time, and move stimecmp on
+    code = (a("addi", rd=5, rs1=0, imm=-1) + a("slli", rd=5, rs1=5, shamt=63) + a("csrrw", rd=0, csr=0x30A, rs1=5)
+            + a("addi", rd=6, rs1=0, imm=32) + a("csrrw", rd=0, csr=0x304, rs1=6)
+            + a("csrrs", rd=10, csr=0xC01, rs1=0) + a("lui", rd=7, upper=0x5000) + a("add", rd=7, rs1=7, rs2=10)
+            + a("csrrs", rd=14, csr=0x344, rs1=0) + a("csrrw", rd=0, csr=0x14D, rs1=7) + a("wfi")
+            + a("csrrs", rd=11, csr=0x344, rs1=0) + a("csrrs", rd=12, csr=0xC01, rs1=0)
+            + a("csrrw", rd=0, csr=0x14D, rs1=5) + a("csrrs", rd=13, csr=0x344, rs1=0) + a("wfi"))
+    board.program(code)
+    board.call(board.machine.cont)
+    cpu, deadline = board.at("cpu"), time.monotonic() + 20
+    while cpu.thread.state != "halted" or cpu.vcpu.instructions < len(code) // 4:
+        assert time.monotonic() < deadline, cpu.thread.state
+        time.sleep(0.001)
+    board.call(board.machine.stop)
+    assert board.get("a4") == 0  # stimecmp is all ones out of reset
+    assert board.get("a1") & 0x20 and not board.get("a3") & 0x20
+    assert board.get("a2") >= board.get("t2") == board.get("a0") + 0x5000
+
+
+def test_extensions_that_need_others(board: Board) -> None:
+    m, call = board.machine, board.call
+    call(m.create_object, "address-space", "mem", {})
+    call(m.create_object, "cpu-cluster", "c", {"target": "riscv64", "address-space": "mem", "accel": board.accel})
+    call(m.device_add, "rv64-riscv-cpu", "cpu", {"cluster": "c", "u": False})
+    with pytest.raises(QmpError, match="extension 's' needs 'u'"):
+        call(m.exit_preconfig)
