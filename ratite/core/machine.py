@@ -97,6 +97,7 @@ class Machine:
         inline: bool = False,
     ) -> None:
         from ratite.core.backends.block.set import BlockSet
+        from ratite.core.backends.net.set import NetdevSet
         from ratite.core.backends.set import ChardevSet
 
         self.registry = registry
@@ -113,9 +114,10 @@ class Machine:
         self.on_shutdown: Callable[[str, int], None] | None = None
         self.chardevs = ChardevSet(self.lock, "chardevs")
         self.blocks = BlockSet(self.owner, "blockdevs")
+        self.netdevs = NetdevSet(self.lock, self.chardevs.io, lambda name, data: self.emit(name, **data), "netdevs")
         node = MachineNode("machine")
         node.machine = self
-        self.tree = Tree(node, self.chardevs, self.blocks)
+        self.tree = Tree(node, self.chardevs, self.blocks, self.netdevs)
         self.assembly = Assembly(self)
         self.state = RunState(self, self.lock)
         self.snapshot = Snapshot(self.state.status, False, self.phase)
@@ -239,6 +241,17 @@ class Machine:
         if self._link_user(self.blocks.find(name)):
             raise GenericError(f"Node {name} is in use")
         self.blocks.remove(name)
+
+    def netdev_add(self, id: str, kind: str, options: Mapping[str, Any] = _NONE) -> None:
+        """netdev_add: see NetdevSet.add."""
+        self.netdevs.add(id, kind, options)
+
+    def netdev_del(self, id: str) -> None:
+        """netdev_del; refused while a device uses it or means to."""
+        user = self._link_user(self.netdevs.find(id))
+        if user:
+            raise GenericError(f"Netdev '{id}' is in use ({user})")
+        self.netdevs.remove(id)
 
     def wire_irq(self, from_: str, output: str, to: str, input: str) -> None:
         """wire-irq: one output drives one input.  Before wiring, what is named needn't exist."""
@@ -430,6 +443,7 @@ class Machine:
             if not wedged or obj.KIND == "device":
                 self.assembly.remove(obj)
         self.blocks.close()
+        self.netdevs.close()
 
 
 def _ignore(name: str, data: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ TYPES = (
     "ratite.hw.virtio.blk:VirtioBlkDevice",
     "ratite.hw.virtio.bus:VirtioBus",
     "ratite.hw.virtio.mmio:VirtioMmio",
+    "ratite.hw.virtio.net:VirtioNetDevice",
     "ratite.hw.virtio.pci:VirtioBlkPci",
     "ratite.hw.virtio.pci:VirtioRngPci",
     "ratite.hw.virtio.pci:VirtioSerialPci",

@@ -1,6 +1,7 @@
-"""Backends of the host: chardevs, block nodes, sources of randomness.
+"""Backends of the host: chardevs, block nodes, netdevs, sources of randomness.
 
-A machine's chardevs are collected by `ChardevSet` (set.py), its block nodes by `BlockSet` (block/set.py).
+A machine's chardevs are collected by `ChardevSet` (set.py), its block nodes by `BlockSet` (block/set.py),
+its netdevs by `NetdevSet` (net/set.py).
 """
 
 # Types of this package, for the manifest.
@@ -12,6 +13,10 @@ TYPES = (
     "ratite.core.backends.chardev:NullChardev",
     "ratite.core.backends.file:FileChardev",
     "ratite.core.backends.file:StdioChardev",
+    "ratite.core.backends.net.netdev:Netdev",
+    "ratite.core.backends.net.set:NetdevSet",
+    "ratite.core.backends.net.stream:StreamNetdev",
+    "ratite.core.backends.net.user:UserNetdev",
     "ratite.core.backends.pty:PtyChardev",
     "ratite.core.backends.ringbuf:RingbufChardev",
     "ratite.core.backends.rng:RngBuiltin",

@@ -10,6 +10,7 @@ from ratite.daemon.commands import (
     inventory,
     machine,
     misc,
+    net,
     pci,
     qdev,
     qom,
@@ -18,4 +19,4 @@ from ratite.daemon.commands import (
     wiring,
 )
 
-MODULES = (accelerator, block, char, control, inventory, machine, misc, pci, qdev, qom, run_state, view, wiring)
+MODULES = (accelerator, block, char, control, inventory, machine, misc, net, pci, qdev, qom, run_state, view, wiring)

@@ -177,6 +177,10 @@ class Queue:
         self.last_avail = last + 1 & 0xFFFF
         return chain
 
+    def unpop(self, count: int) -> None:
+        """Leaves the last `count` chains that were popped, none of which was pushed, in the ring after all."""
+        self.last_avail = self.last_avail - count & 0xFFFF
+
     def _look(self) -> bool:
         """Whether more is available than is known, the index checked."""
         index = int.from_bytes(self._avail.read(2, 2), "little")

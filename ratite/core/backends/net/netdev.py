@@ -1,0 +1,75 @@
+"""`Netdev`: Ethernet frames between a device (the frontend) and the host.
+
+    frontend ──send(frame) …, flush()──> netdev ──> host
+    frontend <──net_receive([frame, …])── netdev <── host         gives how many it took; the others wait
+             ──accept_input()──> it has room again
+
+Everything here is called under the machine lock.  With nobody at the other end what is sent is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from ratite.core.objects.obj import Obj
+from ratite.core.objects.props import debug
+from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.backends.net.set import NetdevSet
+
+FRAME_MAX = 69632  # bytes of a frame, as QEMU's
+
+
+class NetFrontend(Protocol):
+    """What a device gives to `Netdev.attach`."""
+
+    def net_receive(self, frames: Sequence[bytes]) -> int:
+        """Takes the first of `frames`, and says how many."""
+
+    def net_writable(self) -> None:
+        """`send` had refused a frame; now there is room."""
+
+
+class Netdev(Obj):
+    """A network backend: the part that all kinds have."""
+
+    TYPE: ClassVar[str] = "netdev"
+    KIND: ClassVar[str] = ""
+    ABSTRACT: ClassVar[bool] = True
+
+    frames_in = debug("uint64", 0, "frames handed to the frontend")
+    frames_out = debug("uint64", 0, "frames taken from the frontend")
+    frames_dropped = debug("uint64", 0, "frames for which nobody was there")
+
+    def __init__(self, id: str, owner: NetdevSet) -> None:
+        super().__init__(id)
+        self.owner = owner
+        self.frontend: NetFrontend | None = None
+
+    def open(self) -> None:
+        """Takes what the host must give; GenericError when it doesn't."""
+
+    def close(self) -> None:
+        """Gives it back; nothing is called afterwards."""
+
+    def attach(self, frontend: NetFrontend) -> None:
+        """Makes `frontend` the device at this end; GenericError when there is one already."""
+        if self.frontend is not None:
+            raise GenericError(f"Netdev '{self.id}' is in use")
+        self.frontend = frontend
+
+    def detach(self) -> None:
+        """The device goes; nothing of it is called any more."""
+        self.frontend = None
+
+    def send(self, frame: bytes) -> bool:
+        """Takes a frame, to be sent with the next flush; False: there is no room, `net_writable` will tell."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """What was taken goes on its way."""
+
+    def accept_input(self) -> None:
+        """The frontend has room again."""

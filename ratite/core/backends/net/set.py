@@ -1,0 +1,83 @@
+"""The netdevs of a machine: `/netdevs/ID`, made and removed by netdev_add and netdev_del."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from ratite.core.backends import sockets
+from ratite.core.backends.io import IoThread
+from ratite.core.backends.net.netdev import Netdev
+from ratite.core.backends.net.stream import StreamNetdev
+from ratite.core.backends.net.user import UserNetdev
+from ratite.core.objects.obj import Obj
+from ratite.qapi.errors import DeviceNotFound, GenericError
+
+# As Assembly's check_id.
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,126}")
+
+Emit = Callable[[str, dict[str, Any]], None]
+
+
+class NetdevSet(Obj):
+    """Holds the netdevs as its children; `emit` sends an event, `io` is the thread that their bytes go through."""
+
+    TYPE: ClassVar[str] = "netdev-set"
+
+    def __init__(self, lock: Any, io: IoThread, emit: Emit, id: str = "/netdevs") -> None:
+        super().__init__(id)
+        self.lock = lock
+        self.io = io
+        self.emit = emit
+
+    def add(self, id: str, kind: str, options: Mapping[str, Any]) -> Netdev:
+        """netdev_add: `options` as Netdev of the schema, checked by it.  GenericError."""
+        if not _ID.fullmatch(id):
+            raise GenericError("Parameter 'id' expects an identifier")
+        if id in self.children:
+            raise GenericError(f"Duplicate ID '{id}'")
+        made = self._make(id, kind, options)
+        made.open()
+        self.add_child(made)
+        made.phase = "realized"
+        return made
+
+    def _make(self, id: str, kind: str, options: Mapping[str, Any]) -> Netdev:
+        if kind == "user":
+            return UserNetdev(id, self, options)
+        if kind == "stream":
+            return StreamNetdev(id, self, sockets.parse_address(options.get("addr")), options.get("server", False))
+        ways = [way for way in ("fd", "listen", "connect") if way in options]
+        if len(ways) != 1:
+            raise GenericError("exactly one of listen=, connect=, mcast= or udp= is required")
+        way, text = ways[0], options[ways[0]]
+        if way == "fd":
+            return StreamNetdev(id, self, sockets.parse_address({"type": "fd", "str": text}), False, events=False)
+        host, colon, port = text.rpartition(":")
+        if not colon:
+            raise GenericError(f"host address '{text}' doesn't contain ':' separating host from port")
+        return StreamNetdev(id, self, ("inet", host, port), way == "listen", events=False)
+
+    def find(self, id: str) -> Netdev:
+        """The netdev; DeviceNotFound."""
+        found = self.children.get(id)
+        if not isinstance(found, Netdev):
+            raise DeviceNotFound(f"Device '{id}' not found")
+        return found
+
+    def remove(self, id: str) -> None:
+        """netdev_del; refused while a device uses it."""
+        found = self.find(id)
+        if found.frontend is not None:
+            raise GenericError(f"Netdev '{id}' is in use")
+        self.remove_child(found)
+        found.close()
+        found.phase = "unrealized"
+
+    def close(self) -> None:
+        """The machine goes, and every netdev with it."""
+        for found in list(self.children.values()):
+            if isinstance(found, Netdev):
+                found.detach()
+                self.remove(found.id)

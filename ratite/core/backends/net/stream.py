@@ -1,0 +1,256 @@
+"""The netdevs `stream` and `socket`: frames over a stream socket, each behind its length (4 bytes, big-endian), as QEMU's.
+
+    server   listening ──accept──> connected ──(peer gone)──> listening
+    client   connecting ──> connected ──(peer gone)──> disconnected
+
+One peer at a time.  What the guest sends is written at once as far as the socket takes it, by whoever flushes; the rest and
+all input are the IO thread's.  A peer that announces a frame of more than FRAME_MAX bytes is sent away.
+
+Left out: reconnecting, TLS, vsock, multicast, UDP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar
+
+from ratite.core import log
+from ratite.core.backends import sockets
+from ratite.core.backends.io import READ, WRITE
+from ratite.core.backends.net.netdev import FRAME_MAX, Netdev
+
+if TYPE_CHECKING:
+    from ratite.core.backends.net.set import NetdevSet
+
+CHUNK = 1 << 17  # bytes of one read
+BUFFER = 1 << 18  # bytes that wait to be sent
+
+
+class StreamNetdev(Netdev):
+    """Frames over a stream socket; `address` as in sockets.py."""
+
+    TYPE: ClassVar[str] = "netdev-stream"
+
+    def __init__(self, id: str, owner: NetdevSet, address: tuple[str, ...], server: bool, events: bool = True) -> None:
+        super().__init__(id, owner)
+        self.address = address
+        self.server = server
+        # Whether QEMU tells of peers for this kind.
+        self._events = events
+        self._listener: socket.socket | None = None
+        self._inode: sockets.Inode | None = None
+        self._peer: socket.socket | None = None
+        # Guards the peer and what waits to be sent; held for a call of the host that doesn't wait.
+        self._mutex = threading.Lock()
+        self._out = bytearray()
+        self._refused = False
+        self._in = bytearray()
+        # Frames that the frontend had no room for; under the machine lock.
+        self._frames: deque[bytes] = deque()
+        self._closed = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether somebody is at the other end."""
+        return self._peer is not None
+
+    @property
+    def actual_address(self) -> str:
+        """"host:port" that is listened on or connected to (a port 0 was replaced), or the path."""
+        end = self._listener or self._peer
+        return self.address[1] if self.address[0] == "unix" or end is None else sockets.host_port(end.getsockname())
+
+    def open(self) -> None:
+        if self.address[0] == "fd":
+            made, listens = sockets.adopt(int(self.address[1]))
+            if listens:
+                self._listener = made
+            else:
+                self._take(made)
+        elif self.server:
+            self._listener, self._inode = sockets.listen(self.address)
+        else:
+            self._take(sockets.connect(self.address))
+        self.owner.io.add(self)
+
+    def close(self) -> None:
+        self._closed = True
+        sockets.remove_own(self.address[1], self._inode)
+        self._inode = None
+        self.owner.io.remove(self, self._shut)
+
+    # -- the frontend's side
+
+    def send(self, frame: bytes) -> bool:
+        with self._mutex:
+            if self._peer is None:
+                self.frames_dropped += 1
+                return True
+            if len(self._out) + len(frame) + 4 > BUFFER:
+                self._refused = True
+                return False
+            self._out += len(frame).to_bytes(4, "big")
+            self._out += frame
+        self.frames_out += 1
+        return True
+
+    def flush(self) -> None:
+        with self._mutex:
+            self._push()
+            rest = bool(self._out)
+        if rest:
+            self.owner.io.wake()
+
+    def _push(self) -> None:
+        """Sends what the socket takes; the mutex is held."""
+        if self._peer is not None and self._out:
+            try:
+                count = self._peer.send(self._out)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                # The IO thread will find the same and see the peer off.
+                self._out.clear()
+                return
+            del self._out[:count]
+
+    def accept_input(self) -> None:
+        if self._frames:
+            self._deliver()
+            if not self._frames:
+                self.owner.io.wake()
+
+    def detach(self) -> None:
+        super().detach()
+        self._frames.clear()
+
+    def _deliver(self) -> None:
+        """Hands over what waits; under the machine lock."""
+        frames, frontend = self._frames, self.frontend
+        if frontend is None or self._closed:
+            self.frames_dropped += len(frames)
+            frames.clear()
+            return
+        taken = frontend.net_receive(tuple(frames)) if len(frames) < 256 else frontend.net_receive(tuple(islice(frames, 256)))
+        self.frames_in += taken
+        for _ in range(taken):
+            frames.popleft()
+
+    # -- the IO thread's side
+
+    def interests(self) -> dict[int, int]:
+        with self._mutex:
+            if self._peer is not None:
+                wanted = (0 if self._frames else READ) | (WRITE if self._out else 0)
+                return {self._peer.fileno(): wanted}
+            return {} if self._listener is None else {self._listener.fileno(): READ}
+
+    def ready(self, fd: int, events: int) -> None:
+        peer = self._peer
+        if peer is None or fd != peer.fileno():
+            if self._listener is not None and fd == self._listener.fileno():
+                with contextlib.suppress(OSError):  # it left again
+                    self._take(self._listener.accept()[0])
+            return
+        if events & WRITE:
+            self._send_rest()
+        if events & READ:
+            self._receive(peer)
+
+    def poll_after(self) -> float | None:
+        return None
+
+    def poll(self) -> None:
+        """Nothing to do from time to time."""
+
+    def _take(self, peer: socket.socket) -> None:
+        peer.setblocking(False)
+        where: dict[str, str] = {"type": self.address[0]}
+        if peer.family in (socket.AF_INET, socket.AF_INET6):
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError):
+                host, port = peer.getpeername()[:2]
+                where = {"type": "inet", "host": host, "port": str(port)}
+        elif self.address[0] == "unix":
+            where = {"type": "unix", "path": self.address[1]}
+        else:
+            where = {"type": "fd", "str": self.address[1]}
+        with self._mutex:
+            self._peer = peer
+            self._out.clear()
+        self._in.clear()
+        if self._events:
+            with self.owner.lock:
+                self.owner.emit("NETDEV_STREAM_CONNECTED", {"netdev-id": self.id, "addr": where})
+
+    def _send_rest(self) -> None:
+        with self._mutex:
+            self._push()
+            room = self._refused and len(self._out) <= BUFFER // 2
+            self._refused = self._refused and not room
+        if room:
+            with self.owner.lock:
+                if self.frontend is not None and not self._closed:
+                    self.frontend.net_writable()
+
+    def _receive(self, peer: socket.socket) -> None:
+        try:
+            data = peer.recv(CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._peer_left()
+            return
+        self._in += data
+        frames = self._split()
+        if frames:
+            with self.owner.lock:
+                self._frames.extend(frames)
+                self._deliver()
+
+    def _split(self) -> list[bytes]:
+        """The whole frames of what came."""
+        data, at = self._in, 0
+        frames: list[bytes] = []
+        while len(data) - at >= 4:
+            size = int.from_bytes(data[at : at + 4], "big")
+            if size > FRAME_MAX:
+                log.warn("netdev's peer sent a frame that is too long", netdev=self.id, bytes=size)
+                self._peer_left()
+                return frames
+            if len(data) - at - 4 < size:
+                break
+            frames.append(bytes(data[at + 4 : at + 4 + size]))
+            at += 4 + size
+        del data[:at]
+        return frames
+
+    def _peer_left(self) -> None:
+        with self._mutex:
+            peer, self._peer = self._peer, None
+            self._out.clear()
+            refused, self._refused = self._refused, False
+        self._in.clear()
+        if peer is not None:
+            peer.close()
+        with self.owner.lock:
+            if self._closed:
+                return
+            if self._events:
+                self.owner.emit("NETDEV_STREAM_DISCONNECTED", {"netdev-id": self.id})
+            if refused and self.frontend is not None:
+                self.frontend.net_writable()
+
+    def _shut(self) -> None:
+        with self._mutex:
+            peer, self._peer = self._peer, None
+        for each in (peer, self._listener):
+            if each is not None:
+                each.close()
+        self._listener = None
