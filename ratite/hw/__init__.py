@@ -22,6 +22,7 @@ TYPES = (
     "ratite.hw.virtio.mmio:VirtioMmio",
     "ratite.hw.virtio.net:VirtioNetDevice",
     "ratite.hw.virtio.pci:VirtioBlkPci",
+    "ratite.hw.virtio.pci:VirtioNetPci",
     "ratite.hw.virtio.pci:VirtioRngPci",
     "ratite.hw.virtio.pci:VirtioSerialPci",
     "ratite.hw.virtio.rng:VirtioRngDevice",

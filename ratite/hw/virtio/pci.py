@@ -24,6 +24,7 @@ from ratite.hw.pci.function import PciFunction
 from ratite.hw.pci.regs import CAP_VENDOR
 from ratite.hw.virtio.blk import VirtioBlk
 from ratite.hw.virtio.device import VirtioDevice
+from ratite.hw.virtio.net import VirtioNet
 from ratite.hw.virtio.rng import VirtioRng
 from ratite.hw.virtio.serial import VirtioSerial
 from ratite.qapi.errors import GenericError
@@ -326,6 +327,13 @@ class VirtioBlkPci(VirtioPci, VirtioBlk):
 
     TYPE: ClassVar[str] = "virtio-blk-pci"
     PCI_CLASS: ClassVar[int] = 0x010000
+
+
+class VirtioNetPci(VirtioPci, VirtioNet):
+    """Ethernet card on PCI.  Virtio 1.2, sections 4.1 and 5.1."""
+
+    TYPE: ClassVar[str] = "virtio-net-pci"
+    PCI_CLASS: ClassVar[int] = 0x020000
 
 
 class VirtioRngPci(VirtioPci, VirtioRng):
