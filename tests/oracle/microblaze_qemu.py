@@ -14,6 +14,7 @@ import argparse
 import random
 import sys
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from ratite.core.accel.base import RamRange
 from ratite.core.engine.native import NativeLibrary
@@ -81,21 +82,30 @@ class Program:
         self.base = base
         self.words: list[int] = []
         self.maker = Maker(isa, rng, 4, lambda insn: insn.name in _LEFT_OUT)
+        self.places: Sequence[int] = (base + _DATA + 0x100, base + _DATA + 0x800, base + _DATA + 0xF00)
+        self._prologue()
+        first = len(self.words)
         while len(self.words) < size - 8:
             self._more(size)
         nop = isa.by_name["or"].pattern.encode({"rd": 0, "ra": 0, "rb": 0}, isa.fields)
         self.words += [nop] * (size - len(self.words) - 4)
-        back = -4 * (len(self.words) + 1)
-        self.words += [self._encode("addik", rd=25, ra=25, imm=-1), self._encode("bneid", ra=25, imm=back), nop, nop]
-        self.places = (base + _DATA + 0x100, base + _DATA + 0x800, base + _DATA + 0xF00)
+        back = -4 * (len(self.words) + 1 - first)
+        self.words += [self._encode("addik", rd=25, ra=25, imm=-1), self._encode("bneid", ra=25, imm=back), nop, self._last()]
         self.registers = [0] + [number(rng, self.places) for _ in range(31)]
         for n in range(28, 32):  # addresses of data
-            self.registers[n] = rng.choice(self.places) + 4 * rng.randrange(-32, 32)
+            self.registers[n] = rng.choice(self.places) + 4 * rng.randrange(-32, 32) & 0xFFFFFFFF
         self.registers[25] = _ROUNDS
         self.registers[27] = 0x20000000  # nothing is there
         self.registers[26] = rng.randrange(-32, 32) * rng.choice((1, 4)) & 0xFFFFFFFF
         self.msr = (rng.getrandbits(11) & 0x0F4) | 0x100
         self.data = rng.randbytes(_DATA_SIZE)
+
+    def _prologue(self) -> None:
+        """What comes before the rounds."""
+
+    def _last(self) -> int:
+        """The last word."""
+        return self._encode("or", rd=0, ra=0, rb=0)
 
     def _encode(self, name: str, **values: int) -> int:
         return self.isa.by_name[name].pattern.encode(values, self.isa.fields)
@@ -218,19 +228,31 @@ def handler(isa: Isa) -> list[int]:
 class Judge:
     """One QEMU and one tier 0."""
 
+    EXTRA: Mapping[str, object] = MappingProxyType({})  # configuration besides the exceptions
+    PROGRAM: type[Program] = Program
+    MSR = 0x3FE
+
     def __init__(self, library: NativeLibrary, endian: str) -> None:
         self.endian = endian
         self.order = "big" if endian == "be" else "little"
-        config: dict[str, object] = {**dict.fromkeys(EXCEPTIONS, True), "big": endian == "be"}
+        config: dict[str, object] = {**dict.fromkeys(EXCEPTIONS, True), "big": endian == "be", **self.EXTRA}
         self.isa = build(config)
         self.qemu = Qemu(endian, [f"{name}=on" for name in EXCEPTIONS])
         self.base = self.qemu.ram
         self.ram = ToyRam(_SIZE + 0x1000)
         self.cpu = NativeVcpu(library.get(ISA, config), Port(self.ram, config, self.base), BusError, 8 << 20)
-        self.vectors = self._bytes(handler(self.isa))
+        self.vectors = self._bytes(self.handler())
         self.qemu.write(0x20, self.vectors)
         self.ram.map[_SIZE + 0x20:_SIZE + 0x20 + len(self.vectors)] = self.vectors
         self.end = 0
+
+    def handler(self) -> list[int]:
+        """The words from 0x20 on."""
+        return handler(self.isa)
+
+    def end_of(self, code: bytes) -> int:
+        """Where a program ends: the judge has its breakpoint there, tier 0 sleeps."""
+        return self.base + _CODE + len(code) - 4
 
     def _bytes(self, words: Sequence[int]) -> bytes:
         return b"".join(w.to_bytes(4, self.order) for w in words)  # type: ignore[arg-type]
@@ -242,7 +264,7 @@ class Judge:
     def batch(self, program: Program) -> tuple[int, list[str]]:
         """Both run it; (instructions and traps, differences)."""
         code = self._bytes(program.words)
-        end = self.base + _CODE + len(code) - 4
+        end = self.end_of(code)
         self._start_qemu(program, code, end)
         count = self._run_tier0(program, code, end)
         self.qemu.run()
@@ -267,8 +289,8 @@ class Judge:
         for offset, data in ((_CODE, code), (_DATA, program.data)):
             self.ram.map[offset:offset + len(data)] = data
             cpu.invalidate(self.ram, offset, len(data))  # type: ignore[arg-type]
-        # tier 0 sleeps where the judge has its breakpoint
-        self.ram.map[_CODE + len(code) - 4:_CODE + len(code)] = self.isa.assemble("mbar", kind=16)
+        at = end - self.base if end >= self.base else _SIZE + end
+        self.ram.map[at:at + 4] = self.isa.assemble("mbar", kind=16)
         cpu.reset(self.base + _CODE)
         for n, value in enumerate(program.registers):
             cpu.set("r", value, n)
@@ -281,7 +303,7 @@ class Judge:
         cpu, g = self.cpu, self.qemu.registers()
         bad = [f"r{n}: judge {g[n]:#x}, tier 0 {cpu.get('r', n):#x}" for n in range(32) if g[n] != cpu.get("r", n)]
         pairs = [("pc", g[PC] + 4, cpu.get("pc")), ("ear", g[EAR], cpu.get("ear")), ("btr", g[BTR], cpu.get("btr")),
-                 ("msr", g[MSR] & 0x3FE, cpu.get("msr") & 0x3FE)]
+                 ("msr", g[MSR] & self.MSR, cpu.get("msr") & self.MSR)]
         bad += [f"{name}: judge {a:#x}, tier 0 {b:#x}" for name, a, b in pairs if a != b]
         data = b"".join(self.qemu.read(self.base + _DATA + at, 1024) for at in range(0, _DATA_SIZE, 1024))
         mine = self.ram.map[_DATA:_DATA + _DATA_SIZE]
@@ -295,27 +317,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--endian", choices=("be", "le"), default="be")
     parser.add_argument("--size", type=int, default=1000, help="instructions a batch")
+    parser.add_argument("--mmu", action="store_true", help="programs in virtual mode")
     parser.add_argument("--ledger", default="")
     options = parser.parse_args(arguments)
     reason = missing(options.endian)
     if reason:
         print(f"microblaze-qemu: {reason}")
         return 77
-    ledger = Ledger(options.ledger, {"oracle": "microblaze-qemu", "endian": options.endian, "seed": options.seed})
+    kind: type[Judge] = Judge
+    if options.mmu:
+        from tests.oracle.microblaze_qemu_mmu import MmuJudge as kind
+    name = "microblaze-qemu-mmu" if options.mmu else "microblaze-qemu"
+    ledger = Ledger(options.ledger, {"oracle": name, "endian": options.endian, "seed": options.seed})
     shard, total, failed = ledger.done()
     library = NativeLibrary()
-    judge, died = Judge(library, options.endian), 0
+    judge, died = kind(library, options.endian), 0
     while total < options.count:
         count = 0
         found: list[str] = []
         for k in range(20):
             seed = f"{options.seed}:{shard}:{k}"
             try:
-                n, differences = judge.batch(Program(judge.isa, random.Random(seed), judge.base, options.size))
+                n, differences = judge.batch(kind.PROGRAM(judge.isa, random.Random(seed), judge.base, options.size))
             except (ConnectionError, TimeoutError):  # it crashed or hangs: a batch that isn't counted, and a new one
                 print(f"{seed}: the judge died", flush=True)
                 judge.close()
-                judge, died = Judge(library, options.endian), died + 1
+                judge, died = kind(library, options.endian), died + 1
                 continue
             count += n
             found += [f"{seed}: {text}" for text in differences]
@@ -324,7 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for text in found[:6]:
             print(text, flush=True)
     judge.close()
-    print(f"microblaze-qemu {options.endian}: {total} instructions, seed {options.seed}, {shard} shards, "
+    print(f"{name} {options.endian}: {total} instructions, seed {options.seed}, {shard} shards, "
           f"commit {ledger.key['commit']}, {failed} differences; the judge died {died} times")
     return 1 if failed else 0
 

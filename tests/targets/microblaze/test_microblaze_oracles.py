@@ -8,6 +8,7 @@ import pytest
 
 from ratite.core.engine.native import NativeLibrary
 from tests.oracle import microblaze_evaluator, microblaze_qemu, microblaze_rsp
+from tests.oracle.microblaze_qemu_mmu import MmuJudge
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +27,16 @@ def test_evaluator_and_tier0(library: NativeLibrary, endian: str, config: int) -
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("endian", ["be", "le"])
-def test_tier0_and_qemu(library: NativeLibrary, endian: str) -> None:
+@pytest.mark.parametrize(("endian", "kind"), [
+    ("be", microblaze_qemu.Judge), ("le", microblaze_qemu.Judge), ("be", MmuJudge)])
+def test_tier0_and_qemu(library: NativeLibrary, endian: str, kind: type[microblaze_qemu.Judge]) -> None:
     reason = microblaze_rsp.missing(endian)
     if reason:
         pytest.skip(reason)
-    judge = microblaze_qemu.Judge(library, endian)
+    judge = kind(library, endian)
     try:
         for k in range(6):
-            program = microblaze_qemu.Program(judge.isa, random.Random(f"test:{k}"), judge.base, 1000)
+            program = kind.PROGRAM(judge.isa, random.Random(f"test:{k}"), judge.base, 1000)
             count, differences = judge.batch(program)
             assert count > 5000 and not differences, differences[:3]
     finally:
