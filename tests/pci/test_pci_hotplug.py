@@ -232,7 +232,7 @@ def test_state_is_all(pci: Slotted) -> None:
     saved = [obj.save_state() for obj in members]
     dump = pci.machine.tree_dump(("state",))
     pci.machine.reset()
-    for obj, values in zip(members, saved, strict=True):
+    for obj, values in reversed(list(zip(members, saved, strict=True))):
         obj.load_state(values)
     assert pci.machine.tree_dump(("state",)) == dump
     assert pci.lines() == [0, 1, 0, 0]

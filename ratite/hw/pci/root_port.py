@@ -174,8 +174,12 @@ class PcieRootPort(PciBridge):
         self._power_changed()
 
     def post_load(self) -> None:
-        self._power_changed()
         super().post_load()
+        # What is in the slot brings its own state along: it isn't reset.
+        if self.child is not None:
+            self.child.powered = self.powered
+            for function in self.child.functions.values():
+                function.update_line()
 
     # -- the slot
 

@@ -147,6 +147,11 @@ class VirtioPci(PciFunction, VirtioDevice):
         super().wire()
         self.attach(self)
 
+    def unrealize(self) -> None:
+        # What is under way touches no memory any more.
+        self.reset_device()
+        super().unrealize()
+
     def unwire(self) -> None:
         self.detach()
         super().unwire()

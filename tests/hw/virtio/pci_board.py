@@ -32,10 +32,10 @@ class PciBoard(Board):
         props = {name.replace("_", "-"): value for name, value in props.items()}
         self.call(m.device_add, driver.replace("-device", "-pci"), "dev", props)
         self.isr = 0
+        self.bdf = BDF
 
     def start(self) -> PciBoard:
-        super_start = self.call(self.machine.exit_preconfig)
-        assert super_start is None
+        self.call(self.machine.exit_preconfig)
         self.space: Any = self.machine.resolve("/objects/mem")
         self.dev: Any = self.machine.resolve("/machine/peripheral/dev")
         self.host: Any = self.machine.resolve("/machine/peripheral/pci0")
@@ -49,14 +49,28 @@ class PciBoard(Board):
         for offset, value in ((0x14, WINDOW), (0x20, WINDOW64 & 0xFFFFFFFF), (0x24, WINDOW64 >> 32), (4, 6)):
             self.conf_set(offset, value)
 
+    def start_below(self, port: int) -> None:
+        """The same for a device below a port, which gets bus 1 and windows for the device alone."""
+        device, self.bdf = self.bdf, port
+        self.call(self.machine.exit_preconfig)
+        self.space = self.machine.resolve("/objects/mem")
+        self.dev = self.machine.resolve("/machine/peripheral/dev")
+        self.host = self.machine.resolve("/machine/peripheral/pci0")
+        self.queues, self.top = {}, RAM
+        high = WINDOW64 >> 32
+        for offset, value in ((0x18, 0x10100), (0x20, WINDOW >> 16 | WINDOW), (0x24, 0), (0x28, high), (0x2C, high), (4, 6)):
+            self.conf_set(offset, value)
+        self.bdf = device
+        self.enable()
+
     def conf(self, offset: int, size: int = 4) -> int:
         with self.machine.lock:
-            value: int = self.space.load(ECAM + (BDF << 12) + offset, size, LITTLE)
+            value: int = self.space.load(ECAM + (self.bdf << 12) + offset, size, LITTLE)
         return value
 
     def conf_set(self, offset: int, value: int, size: int = 4) -> None:
         with self.machine.lock:
-            self.space.store(ECAM + (BDF << 12) + offset, size, value, LITTLE)
+            self.space.store(ECAM + (self.bdf << 12) + offset, size, value, LITTLE)
 
     def bar(self, offset: int, size: int = 4) -> int:
         with self.machine.lock:

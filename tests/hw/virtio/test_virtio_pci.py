@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -265,6 +267,28 @@ def test_plugged_while_the_machine_runs(image: Path) -> None:
     board.machine.close()
 
 
+
+
+def test_a_disk_that_goes_with_requests_under_way(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, real = threading.Event(), os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *args: go.wait() and real(*args))
+    board = PciDisk(image, inline=False)
+    board.call(board.machine.device_del, "dev")
+    board.call(board.machine.device_add, "pcie-root-port", "rp0", {"addr": "1"})
+    board.call(board.machine.device_add, "virtio-blk-pci", "dev", {"bus": "rp0", "drive": "n0"})
+    board.bdf = 0x100
+    board.start_below(1 << 3)
+    board.up()
+    _, data, _ = board.submit(IN, 1, size=512)
+    with board.machine.lock:
+        port = board.machine.resolve("/machine/peripheral/rp0")
+        port.config_write(port.capability.start + 0x18, 2, 0x7C0)
+    board.call(lambda: None)
+    assert "dev" not in board.machine.tree.peripheral.children
+    go.set()
+    board.call(board.machine.blockdev_del, "n0")
+    assert board.read(data, 512) == bytes(512)
+    board.machine.close()
 
 
 class PciSerial(serial_tests.Serial, PciBoard):
