@@ -320,6 +320,20 @@ class Assembly:
         """The maps of the object's regions."""
         return [spec for spec in self.maps if self._owner(spec.region) is obj]
 
+    def mapped_into(self, space: object) -> list[tuple[Obj, tuple[str, int, int]]]:
+        """What is mapped into the space: (owner, (name of the region, address, size)), in a canonical order."""
+        found = []
+        for spec in sorted(self.maps):
+            owner = self._owner(spec.region)
+            if owner is None or self._find_space(spec.space) is not space:
+                continue
+            with suppress(QmpError):
+                region = self._region(spec.region)
+                named = getattr(owner, "regions", {})
+                name = next((name for name, other in named.items() if other is region), "")
+                found.append((owner, (name, spec.offset, region.size)))
+        return found
+
     def _map_all(self, errors: list[str], broken: set[int]) -> None:
         spaces = {}
         for spec in sorted(self.maps):

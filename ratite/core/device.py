@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +19,7 @@ from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
     from ratite.core.clock import Timer, VirtualClock
+    from ratite.core.fdt import Described, DeviceTree
     from ratite.core.regs import RegisterTable
 
 # An unmodelled access is logged once a site; a guest that scans memory must not fill the set.
@@ -41,6 +42,9 @@ class Device(Obj):
     TYPE = "device"
     ABSTRACT = True
     KIND = "device"
+
+    # How the device stands in a device tree, where name and `compatible` are all there is to say (ratite.core.fdt).
+    FDT: ClassVar[Described | None] = None
 
     # An input's level is its driver's state; it is put back with the driver's outputs.
     input_levels = debug("list:uint8", text="levels of the irq inputs", getter="_input_levels")
@@ -136,6 +140,21 @@ class Device(Obj):
 
     def connected(self, output: Output) -> None:
         """`output` of this device drives its peer from now on."""
+
+    def passes_on(self, end: Input) -> Iterable[Output]:
+        """The outputs that merely repeat what this input says, alone or with others."""
+        return ()
+
+    # -- device tree
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        """Put the device into a device tree; called once a tree, if a CPU of that tree sees a region of the device."""
+        if self.FDT is not None:
+            tree.node(self, *self.FDT)
+
+    def fdt_interrupt(self, end: Input) -> Sequence[int] | None:
+        """How an interrupt that comes in by this input is written in a device tree; None: this is no interrupt controller."""
+        return None
 
     def _input_levels(self) -> list[int]:
         return [line.level for line in self.all_inputs()]

@@ -29,6 +29,8 @@ _CHUNK = 1 << 20
 _CLASS_BITS = MappingProxyType({1: 32, 2: 64})
 _SEGMENTS_MAX = 1024
 _PT_LOAD = "PT_LOAD"
+_ET_DYN = 3
+_FILE_MAX = 16 << 20
 _EXECUTABLE = frozenset({2, 3})
 _ELF_TYPES = MappingProxyType({0: "ET_NONE", 1: "ET_REL", 2: "ET_EXEC", 3: "ET_DYN", 4: "ET_CORE"})
 
@@ -36,26 +38,53 @@ _ELF_TYPES = MappingProxyType({0: "ET_NONE", 1: "ET_REL", 2: "ET_EXEC", 3: "ET_D
 class Segment:
     """A piece of an image: `filesz` bytes at `offset` of the file go to `paddr`, zeros follow up to `memsz`."""
 
-    __slots__ = ("data", "filesz", "memsz", "name", "offset", "paddr")
+    __slots__ = ("data", "filesz", "memsz", "name", "offset", "paddr", "vaddr")
 
-    def __init__(self, name: str, paddr: int, memsz: int, offset: int, filesz: int) -> None:
+    def __init__(self, name: str, paddr: int, memsz: int, offset: int, filesz: int, vaddr: int | None = None) -> None:
         self.name = name
         self.paddr = paddr
         self.memsz = memsz
         self.offset = offset
         self.filesz = filesz
         self.data = b""
+        self.vaddr = paddr if vaddr is None else vaddr
+
+    @property
+    def end(self) -> int:
+        """The address behind its last byte."""
+        return self.paddr + self.memsz
 
 
 class Image:
     """A program: its pieces and where it is entered."""
 
-    __slots__ = ("entry", "path", "segments")
+    __slots__ = ("entry", "path", "relocatable", "segments", "what")
 
-    def __init__(self, path: str, segments: list[Segment], entry: int) -> None:
+    def __init__(self, path: str, segments: list[Segment], entry: int, relocatable: bool = False) -> None:
         self.path = path
         self.segments = segments
         self.entry = entry
+        # Whether it runs at any address (ET_DYN); what it is to people.
+        self.relocatable = relocatable
+        self.what = "image"
+
+    def move(self, by: int) -> None:
+        """Everything `by` bytes up."""
+        self.entry += by
+        for segment in self.segments:
+            segment.paddr += by
+            segment.vaddr += by
+
+    @property
+    def entry_paddr(self) -> int:
+        """The physical address of the entry, which some kernels tell as a virtual one."""
+        for segment in self.segments:
+            if segment.paddr <= self.entry < segment.end:
+                return self.entry
+        for segment in self.segments:
+            if segment.vaddr <= self.entry < segment.vaddr + segment.memsz:
+                return self.entry - segment.vaddr + segment.paddr
+        return self.entry
 
     @property
     def host_memory(self) -> int:
@@ -70,12 +99,12 @@ class Image:
         for segment in self.segments:
             self._check(segment, space)
         check_host_memory(self.path, self.host_memory, held)
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             for segment in self.segments:
                 file.seek(segment.offset)
                 segment.data = file.read(segment.filesz)
                 if len(segment.data) != segment.filesz:
-                    raise _bad(self.path, f"{segment.name} is truncated")
+                    raise bad_image(self.path, f"{segment.name} is truncated")
 
     def write(self, space: Space) -> None:
         """Put every piece into memory, ROM included."""
@@ -93,68 +122,84 @@ class Image:
             found = space.view.find(at)
             if found is None or not found.region.IS_RAM:
                 where = f"{segment.name} ({segment.memsz:#x} bytes at {segment.paddr:#x})"
-                raise _bad(self.path, f"{where} doesn't fit in RAM: no RAM at {at:#x} of '{space.root.name}'")
+                raise bad_image(self.path, f"{where} doesn't fit in RAM: no RAM at {at:#x} of '{space.root.name}'")
             at = found.end
+
+
+def is_elf(path: str) -> bool:
+    """Whether the file begins as an ELF file does; GenericError when it can't be read."""
+    with opened(path) as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def read_file(path: str, most: int = _FILE_MAX) -> bytes:
+    """The whole file; GenericError, also when it is larger than `most` bytes."""
+    with opened(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise bad_image(path, f"it is larger than {most} bytes")
+    return data
 
 
 def read_raw(path: str, addr: int) -> Image:
     """A raw binary as one piece at `addr`, which is its entry; GenericError."""
-    with _opened(path) as file:
+    with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
     if not size:
-        raise _bad(path, "it is empty")
+        raise bad_image(path, "it is empty")
     return Image(path, [Segment("the binary", addr, size, 0, size)], addr)
 
 
 def read_elf(path: str, machine: int, bits: int, big_endian: bool) -> Image:
     """An executable ELF file for this e_machine, word size and byte order; GenericError that says what doesn't fit."""
-    with _opened(path) as file:
+    with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
-        _check_head(path, file.read(20), machine, bits, big_endian)
+        head = file.read(20)
+        _check_head(path, head, machine, bits, big_endian)
         file.seek(0)
         try:
             entry, headers = _program_headers(file)
         except Exception as exc:
-            raise _bad(path, f"not a valid ELF file, maybe truncated ({type(exc).__name__}: {exc})") from exc
+            raise bad_image(path, f"not a valid ELF file, maybe truncated ({type(exc).__name__}: {exc})") from exc
     segments = []
-    for number, (paddr, memsz, offset, filesz) in headers:
+    for number, (paddr, memsz, offset, filesz, vaddr) in headers:
         name = f"segment {number}"
         if offset + filesz > size:
-            raise _bad(path, f"{name} ends at byte {offset + filesz} of a file of {size}: the file is truncated")
+            raise bad_image(path, f"{name} ends at byte {offset + filesz} of a file of {size}: the file is truncated")
         if filesz > memsz:
-            raise _bad(path, f"{name} has {filesz} bytes in the file but {memsz} in memory")
+            raise bad_image(path, f"{name} has {filesz} bytes in the file but {memsz} in memory")
         if paddr + memsz > 1 << bits:
-            raise _bad(path, f"{name} ({memsz:#x} bytes at {paddr:#x}) reaches beyond the {bits}-bit address space")
+            raise bad_image(path, f"{name} ({memsz:#x} bytes at {paddr:#x}) reaches beyond the {bits}-bit address space")
         if memsz:
-            segments.append(Segment(name, paddr, memsz, offset, filesz))
+            segments.append(Segment(name, paddr, memsz, offset, filesz, vaddr))
     if not segments:
-        raise _bad(path, "it has no segment to load")
-    return Image(path, segments, entry)
+        raise bad_image(path, "it has no segment to load")
+    return Image(path, segments, entry, head[17 if big_endian else 16] == _ET_DYN)
 
 
 def _check_head(path: str, head: bytes, machine: int, bits: int, big_endian: bool) -> None:
     if head[:4] != b"\x7fELF":
-        raise _bad(path, "not an ELF file")
+        raise bad_image(path, "not an ELF file")
     if len(head) < 20:
-        raise _bad(path, "the ELF header is truncated")
+        raise bad_image(path, "the ELF header is truncated")
     file_bits = _CLASS_BITS.get(head[4])
     if file_bits != bits:
-        raise _bad(path, f"it is a {file_bits or '?'}-bit ELF, the CPU is {bits}-bit")
+        raise bad_image(path, f"it is a {file_bits or '?'}-bit ELF, the CPU is {bits}-bit")
     if head[5] not in (1, 2):
-        raise _bad(path, f"unknown ELF byte order {head[5]}")
+        raise bad_image(path, f"unknown ELF byte order {head[5]}")
     file_big = head[5] == 2
     if file_big != big_endian:
-        raise _bad(path, f"it is {_order(file_big)}-endian, the CPU is {_order(big_endian)}-endian")
+        raise bad_image(path, f"it is {_order(file_big)}-endian, the CPU is {_order(big_endian)}-endian")
     file_type, file_machine = struct.unpack(">HH" if file_big else "<HH", head[16:20])
     if file_type not in _EXECUTABLE:
         name = _ELF_TYPES.get(file_type, f"{file_type:#x}")
-        raise _bad(path, f"it is an ELF file of type {name}, an image must be of type ET_EXEC or ET_DYN")
+        raise bad_image(path, f"it is an ELF file of type {name}, an image must be of type ET_EXEC or ET_DYN")
     if file_machine != machine:
-        raise _bad(path, f"it is for ELF machine {file_machine}, the CPU is machine {machine}")
+        raise bad_image(path, f"it is for ELF machine {file_machine}, the CPU is machine {machine}")
 
 
-def _program_headers(file: IO[bytes]) -> tuple[int, list[tuple[int, tuple[int, int, int, int]]]]:
-    """(entry, [(number, (paddr, memsz, offset, filesz)) of every PT_LOAD])."""
+def _program_headers(file: IO[bytes]) -> tuple[int, list[tuple[int, tuple[int, int, int, int, int]]]]:
+    """(entry, [(number, (paddr, memsz, offset, filesz, vaddr)) of every PT_LOAD])."""
     from elftools.elf.elffile import ELFFile
 
     elf = ELFFile(file)
@@ -166,12 +211,13 @@ def _program_headers(file: IO[bytes]) -> tuple[int, list[tuple[int, tuple[int, i
         # The table may not lie in the file; only its PT_LOADs matter, so other types are not looked into.
         header = elf._get_segment_header(number)
         if header["p_type"] == _PT_LOAD:
-            loads.append((number, (header["p_paddr"], header["p_memsz"], header["p_offset"], header["p_filesz"])))
+            fields = ("p_paddr", "p_memsz", "p_offset", "p_filesz", "p_vaddr")
+            loads.append((number, tuple(header[name] for name in fields)))
     return elf.header["e_entry"], loads
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
+def opened(path: str) -> Iterator[IO[bytes]]:
     """A regular file, open for reading; GenericError as QEMU's "Could not open", or for what then can't be read."""
     try:
         # A FIFO must not block the machine.
@@ -186,10 +232,11 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         try:
             yield file
         except (OSError, ValueError, OverflowError) as exc:
-            raise _bad(path, f"it can't be read: {getattr(exc, 'strerror', None) or exc}") from exc
+            raise bad_image(path, f"it can't be read: {getattr(exc, 'strerror', None) or exc}") from exc
 
 
-def _bad(path: str, why: str) -> GenericError:
+def bad_image(path: str, why: str) -> GenericError:
+    """The error for an image that isn't one."""
     return GenericError(f"Could not load image '{path}': {why}")
 
 

@@ -20,6 +20,7 @@ class FakeVcpu(Vcpu):
     """See the module's head."""
 
     def __init__(self, cpu: CpuPort, index: int) -> None:
+        super().__init__()
         self.cpu = cpu
         self.index = index
         self.values = {"pc": [0], "x": [0, 0, 0, 0], "irq_lines": [0]}
@@ -74,6 +75,7 @@ class FakeVcpu(Vcpu):
     def reset(self, pc: int) -> None:
         self.values["pc"] = [pc]
         self.values["x"] = [0, 0, 0, 0]
+        self.set_reset_values()
 
     def invalidate(self, ram: RamBlock, offset: int, size: int) -> None:
         pass

@@ -132,7 +132,9 @@ def test_images_are_checked_against_the_host(
     (tmp_path / "a").write_bytes(bytes(0x5000))
     (tmp_path / "b").write_bytes(bytes(0x4000))
     bench.basic(**{"image-raw": str(tmp_path / "a")})
-    bench.device_add("fake-cpu", "zz", {"cluster": "cl", "cpu-index": 1, "image-raw": str(tmp_path / "b")})
+    bench.device_add("fake-cpu", "zz", {
+        "cluster": "cl", "cpu-index": 1, "image-raw": str(tmp_path / "b"), "image-addr": 0x8000,
+    })
     told = "(16384 bytes wanted, 12288 allowed by the host's available memory besides the 86016 of other memory)"
     assert told in bench.error("exit_preconfig")
     monkeypatch.setattr(limits, "_system_limit", lambda: 0x19000)

@@ -86,10 +86,17 @@ class Vcpu(ABC):
     """One virtual CPU. ``run`` belongs to the vCPU's thread; ``kick`` and ``set_line`` may be called on any thread; the
     rest only while the vCPU is parked.
 
-    ``reset_values``: fields that this CPU resets to another value than the ISA's declaration says (a hart's number)."""
+    ``reset_values``: fields, or (field, element), that this CPU resets to another value than the ISA's declaration says (a
+    hart's number, what firmware is told)."""
 
     def __init__(self) -> None:
-        self.reset_values: dict[str, int] = {}
+        self.reset_values: dict[str | tuple[str, int], int] = {}
+
+    def set_reset_values(self) -> None:
+        """Part of ``reset``."""
+        for key, value in self.reset_values.items():
+            name, index = (key, 0) if isinstance(key, str) else key
+            self.set(name, value, index)
 
     @abstractmethod
     def run(self) -> Exit:

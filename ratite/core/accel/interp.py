@@ -177,8 +177,7 @@ class EvalVcpu(Vcpu):
     def reset(self, pc: int) -> None:
         for field in self._isa.layout:
             self.cpu.state[field.name] = [field.reset] * field.count
-        for name, value in self.reset_values.items():
-            self.set(name, value)
+        self.set_reset_values()
         self.cpu.ctx = ""
         self.cpu.reservation = None
         self.cpu.trapped = False

@@ -29,6 +29,7 @@ from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
     from ratite.core.accel.base import RamRange, Vcpu
+    from ratite.core.boot import Boot, RawKernel
     from ratite.core.cpu.cluster import CpuCluster
     from ratite.core.loader import Image
     from ratite.core.memory.access import Access
@@ -64,12 +65,21 @@ class Cpu(Device):
     # Where the CPU starts when neither reset-pc nor an image says it.
     RESET_PC: ClassVar[int] = 0
     PC: ClassVar[str] = "pc"
+    # What a machine with these CPUs is to a device tree.
+    FDT_MACHINE: ClassVar[tuple[str, ...]] = ("ratite",)
+    # Whether CPUs without a program of their own start as the one of their guest that has firmware or a kernel.
+    FOLLOWS: ClassVar[bool] = False
 
     cluster = link("cpu-cluster", "the cluster that the CPU belongs to")
     cpu_index = config("uint16", 0, "number of the CPU in its cluster; unique there")
     image = config("str", "", "program: path of an ELF file")
     image_raw = config("str", "", "program: path of a raw binary, loaded at image-addr")
     image_addr = config("uint64", 0, "physical address of the raw binary")
+    firmware = config("str", "", "firmware that starts the kernel: path of an ELF file or a raw binary")
+    kernel = config("str", "", "kernel: path of an ELF file, or of a raw kernel of the CPU's architecture")
+    initrd = config("str", "", "initial ramdisk: path of any file")
+    append = config("str", "", "the kernel's command line")
+    dtb = config("str", "", "path of a flattened device tree (default: made from the machine as it is)")
     reset_pc = config("uint64", 0, "where execution starts (default: the image's entry, else the CPU's own)")
     start_powered_off = config("bool", False, "stand until the line reset or halt falls")
     instructions = debug("uint64", text="instructions executed", getter="_instructions")
@@ -95,8 +105,10 @@ class Cpu(Device):
         self.thread: CpuThread | None = None
         self.access: Access | None = None
         self._images: list[Image] = []
+        self.boot: Boot | None = None
         self._in_reset = False
         self._halted = False
+        self._boot_keys: tuple[tuple[str, int], ...] = ()
 
     # -- what an accelerator sees (CpuPort)
 
@@ -159,7 +171,7 @@ class Cpu(Device):
         from ratite.core.memory.access import Access
 
         cluster: CpuCluster = self.cluster
-        images = self._read_images()
+        images, boot = self._read_images()
         self.access = Access(self, cluster.big_endian)
         self.mmio_load, self.mmio_store = self._bus()
         if cluster.accelerator is None:
@@ -172,9 +184,9 @@ class Cpu(Device):
             vcpu.close()
             self.vcpu = self.thread = None
             raise GenericError(f"the host has no thread for '{self.path}': {exc}") from exc
-        self._images = images
+        self._images, self.boot = images, boot
         if "reset-pc" not in self.given:
-            self.reset_pc = images[0].entry if images else self.RESET_PC
+            self.reset_pc = boot.entry if boot is not None else images[0].entry if images else self.RESET_PC
         self.instance_properties = MappingProxyType({**self.instance_properties, **self._register_props()})
         self._in_reset = self._halted = False
         self.powered = not self.start_powered_off
@@ -188,7 +200,7 @@ class Cpu(Device):
         self.instance_properties = MappingProxyType({})
         self.vcpu = None
         self.thread = None
-        self._images = []
+        self._images, self.boot = [], None
         if "reset-pc" not in self.given:
             self.reset_pc = 0
 
@@ -196,12 +208,15 @@ class Cpu(Device):
         """Write the images into memory (they were checked); every reset of the machine does."""
         for image in self._images:
             image.write(self.cluster.space)
+        if self.boot is not None:
+            self.boot.write()
 
     def reset(self) -> None:
         """Start anew at `reset-pc`; nothing executes."""
         self.panic = ""
         self.powered = not self.start_powered_off
         if self.vcpu is not None:
+            self._follow()
             self._hold()
             self.restart()
 
@@ -210,12 +225,38 @@ class Cpu(Device):
         if self.thread is not None:
             self.thread.request_reset(int(self.reset_pc))
 
-    def _read_images(self) -> list[Image]:
+    def _follow(self) -> None:
+        """Take entry and registers from the plan of this CPU, or of the one that it follows now."""
+        assert self.vcpu is not None, "a realized CPU is reset"
+        for key in self._boot_keys:
+            self.vcpu.reset_values.pop(key, None)
+        boot = self.boot or self._leader()
+        registers = self.boot_registers(boot) if boot is not None else {}
+        self._boot_keys = tuple(registers)
+        if registers:
+            self.vcpu.reset_values.update(registers)
+        if boot is not None and "reset-pc" not in self.given:
+            self.reset_pc = boot.entry
+
+    def _leader(self) -> Boot | None:
+        if not self.FOLLOWS or self._images or "reset-pc" in self.given:
+            return None
+        from ratite.core.fdt.tree import group_of
+
+        plans = (cpu.boot for cpu in group_of(self) if cpu.phase == "realized")
+        return next((boot for boot in plans if boot is not None), None)
+
+    def _read_images(self) -> tuple[list[Image], Boot | None]:
         """Parse and check, write nothing."""
         from ratite.core import loader
+        from ratite.core.boot import Boot, check_overlaps
 
         cluster: CpuCluster = self.cluster
-        images = []
+        images: list[Image] = []
+        boot = None
+        if any((self.firmware, self.kernel, self.initrd, self.append, self.dtb)):
+            boot = Boot(self)
+            images += boot.images
         if self.image:
             images.append(loader.read_elf(self.image, self.ELF_MACHINE, cluster.bits, cluster.big_endian))
         if self.image_raw:
@@ -224,7 +265,32 @@ class Cpu(Device):
         for image in images:
             image.fetch(cluster.space, held)
             held += image.host_memory
-        return images
+        check_overlaps(self, images, boot)
+        return images, boot
+
+    def loaded(self) -> tuple[list[Image], Boot | None]:
+        """What this CPU has loaded at each reset."""
+        return self._images, self.boot
+
+    # -- booting and the device tree: what a target says
+
+    def boot_kernel(self, path: str, head: bytes, size: int) -> RawKernel:
+        """What a raw kernel says of itself in its first bytes `head`, of `size` in all; GenericError when it isn't one."""
+        from ratite.core.loader import bad_image
+
+        raise bad_image(path, "not an ELF file")
+
+    def boot_args(self, boot: Boot) -> bytes:
+        """What lies behind the device tree at `boot.args_at`."""
+        return b""
+
+    def boot_registers(self, boot: Boot) -> Mapping[tuple[str, int], int]:
+        """(field, index) → value of the state where the CPU starts with this plan, its own or its leader's."""
+        return {}
+
+    def fdt_number(self) -> int:
+        """Where the CPU stands among those of its guest."""
+        return int(self.cpu_index)
 
     def host_memory(self) -> int:
         """The images, which are kept for the next reset."""

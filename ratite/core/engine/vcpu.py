@@ -311,8 +311,7 @@ class NativeVcpu(Vcpu):
     def reset(self, pc: int) -> None:
         for field in self.layout:
             self._arrays[field.name][:] = [field.reset] * field.count
-        for name, value in self.reset_values.items():
-            self.set(name, value)
+        self.set_reset_values()
         for at in (B.EXC, B.CTX, B.RESERVED_SIZE):
             self._words[at].value = 0
         self._words[B.TRAP_PC].value = (1 << 64) - 1

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ratite.core.device import Window
+from ratite.core.fdt import DeviceTree
 from ratite.core.objects.props import config, state
 from ratite.core.regs import Reg
 from ratite.hw.char.serial import SerialDevice
@@ -108,6 +109,15 @@ class Ns16550(SerialDevice):
         if self.timeout_at != NOT_ARMED:
             self._timer.arm(self.timeout_at)
         self._update()
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        node = tree.node(self, "serial", ("ns16550a",))
+        node["clock-frequency"] = 16 * self.baudbase
+        if self.regshift:
+            node["reg-shift"] = self.regshift
+            if self.endianness == "big":
+                node["reg-offset"] = (1 << self.regshift) - 1
+        tree.serial(node)
 
     # -- the bus
 

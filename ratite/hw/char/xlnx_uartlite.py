@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ratite.core.device import Window
+from ratite.core.fdt import DeviceTree
 from ratite.core.objects.props import config, state
 from ratite.core.regs import Reg
 from ratite.hw.char.serial import SerialDevice
@@ -45,6 +46,12 @@ class XlnxUartlite(SerialDevice):
     def wire(self) -> None:
         super().wire()
         self._irq = self.out("irq")
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        node = tree.node(self, "serial", ("xlnx,xps-uartlite-1.00.a",))
+        node["current-speed"] = 115200
+        node["xlnx,data-bits"], node["xlnx,use-parity"], node["xlnx,odd-parity"] = 8, 0, 0
+        tree.serial(node)
 
     def reset(self) -> None:
         super().reset()

@@ -10,11 +10,13 @@ Left out: fast interrupt mode (IMR, IVAR, IVEAR), nested interrupts (ILR), casca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
 from ratite.core.device import MmioDevice, Window
+from ratite.core.fdt import DeviceTree
+from ratite.core.irq import Input
 from ratite.core.objects.props import config, state
 from ratite.core.regs import Reg
 
@@ -49,6 +51,16 @@ class XlnxIntc(MmioDevice):
         super().wire()
         self._irq = self.out("irq")
         self._all = (1 << self.num_intr_inputs) - 1
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        node = tree.node(self, "interrupt-controller", ("xlnx,xps-intc-1.00.a",))
+        node["interrupt-controller"] = True
+        node["#interrupt-cells"] = 2
+        node["xlnx,kind-of-intr"] = self.kind_of_intr & self._all
+        node["xlnx,num-intr-inputs"] = self.num_intr_inputs
+
+    def fdt_interrupt(self, end: Input) -> Sequence[int]:
+        return end.index, 0 if self.kind_of_intr >> end.index & 1 else 2  # rising edge, high level
 
     def reset(self) -> None:
         super().reset()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from ratite.core.device import Device
+from ratite.core.irq import Input, Output
 from ratite.core.objects.props import config, state
 
 
@@ -31,6 +32,9 @@ class OrIrq(Device):
 
     def post_load(self) -> None:
         self._out.set(any(self.levels))
+
+    def passes_on(self, end: Input) -> Iterable[Output]:
+        return self.all_outputs()
 
     def on_input(self, name: str, index: int, level: int) -> None:
         self.levels[index] = level

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ratite.core.device import MmioDevice, Window
+from ratite.core.fdt import DeviceTree
 from ratite.core.regs import Reg
 
 PASS, FAIL, RESET = 0x5555, 0x3333, 0x7777
@@ -25,6 +26,15 @@ class SifiveTest(MmioDevice):
 
     TYPE: ClassVar[str] = "riscv.sifive.test"
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x1000, (2, 4), (2, 4))}
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        """Its node, and what tells a guest to power off and to reset by it."""
+        tree.node(self, "test", ("sifive,test1", "sifive,test0", "syscon"))
+        for name, value in ("poweroff", PASS), ("reboot", RESET):
+            node = tree.root.child(name)
+            node["compatible"] = f"syscon-{name}"
+            node["regmap"] = tree.phandle(self)
+            node["offset"], node["value"] = 0, value
 
     FINISH = Reg(0, access="wo", saved=False, text="command and code")
     VALUE = Reg(0, access="ro", saved=False, text="always 0")

@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ratite.core.device import MmioDevice, Window
+from ratite.core.fdt import DeviceTree
 from ratite.core.objects.props import config, state
 
 EMPTY, FULL, STA, RTA = 1, 2, 4, 8
@@ -88,6 +89,14 @@ class XlnxMailbox(MmioDevice):
                     reads[offset] = partial(getattr(self, f"_read_{name}"), side)
                 if writable:
                     writes[offset] = partial(getattr(self, f"_write_{name}"), side)
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        """A node for each interface that the guest sees, with its interrupt."""
+        for window in tree.windows(self):
+            node = tree.soc.child(f"mailbox@{window.address:x}")
+            node["compatible"] = "xlnx,mailbox-2.1"
+            node["reg"] = tree.reg((window.address, window.size))
+            tree.interrupts(node, (self.out(f"irq{window.name[-1]}"),))
 
     def reset(self) -> None:
         super().reset()

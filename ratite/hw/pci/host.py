@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from ratite.core.bus import Bus
 from ratite.core.device import MmioDevice, Window
+from ratite.core.fdt import DeviceTree
 from ratite.core.memory import Access, BusError, MmioRegion, Space
 from ratite.core.memory.regions import LeafRegion
 from ratite.core.objects.props import config, debug, link
@@ -164,6 +165,12 @@ class GpexPcihost(MmioDevice):
         self._lines = [self.out("intx", pin) for pin in range(PINS)]
         self._asserted = [{} for _ in range(PINS)]
         self.moved()
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        """The bridge and its windows; what is behind it a guest finds out itself."""
+        from ratite.hw.pci.fdt import describe
+
+        describe(self, tree)
 
     # -- configuration space
 

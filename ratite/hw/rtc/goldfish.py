@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ratite.core.device import MmioDevice, Window
+from ratite.core.fdt import Described
 from ratite.core.objects.props import config, state
 from ratite.core.regs import Reg
 
@@ -34,6 +35,8 @@ class GoldfishRtc(MmioDevice):
     TYPE: ClassVar[str] = "goldfish_rtc"
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x1000, (4, 4))}
+
+    FDT = Described("rtc", ("google,goldfish-rtc",))
 
     offset: int = config("int64", 0, "added to the host's time of day", unit="ns")
     big_endian: bool = config("bool", False, "byte order of the registers")

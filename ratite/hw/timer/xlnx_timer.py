@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ratite.core.device import MmioDevice, Window
+from ratite.core.fdt import DeviceTree
 from ratite.core.objects.props import config, state
 from ratite.core.regs import RegArray
 
@@ -58,6 +59,13 @@ class XlnxTimer(MmioDevice):
         for timer in self._timers:
             timer.cancel()
         super().unrealize()
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        node = tree.node(self, "timer", ("xlnx,xps-timer-1.00.a",))
+        node["clock-frequency"] = self.clock_frequency
+        node["xlnx,count-width"], node["xlnx,one-timer-only"] = 32, 0
+        for n in range(2):
+            node[f"xlnx,gen{n}-assert"] = node[f"xlnx,trig{n}-assert"] = 1
 
     def reset(self) -> None:
         super().reset()

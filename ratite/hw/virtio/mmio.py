@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ratite.core.device import Window
+from ratite.core.fdt import DeviceTree
 from ratite.core.objects.props import state
 from ratite.hw.virtio.bus import VirtioBusController
 
@@ -51,6 +52,9 @@ class VirtioMmio(VirtioBusController):
     device_features_sel: int = state("uint32", 0, "DeviceFeaturesSel")
     driver_features_sel: int = state("uint32", 0, "DriverFeaturesSel")
     queue_sel: int = state("uint32", 0, "QueueSel")
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        tree.node(self, "virtio_mmio", ("virtio,mmio",))["dma-coherent"] = True
 
     # -- life cycle
 

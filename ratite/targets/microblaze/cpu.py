@@ -5,10 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ratite.core.cpu.base import Cpu
 from ratite.core.objects.props import config
 from ratite.targets.microblaze.config import DEFAULTS
+from ratite.targets.microblaze.fdt import describe
+
+if TYPE_CHECKING:
+    from ratite.core.boot import Boot
+    from ratite.core.fdt import DeviceTree
 
 
 class MicroblazeCpu(Cpu):
@@ -43,6 +49,22 @@ class MicroblazeCpu(Cpu):
     mmu_privileged_instr = config("uint8", DEFAULTS["mmu-privileged-instr"], "bit 0: stream instructions in user mode",
                                   maximum=3)
     pvr = config("uint8", DEFAULTS["pvr"], "processor version registers: none, basic or full", maximum=2)
+
+    # -- booting (Linux, arch/microblaze: registers at the kernel's entry) and the device tree
+
+    FDT_MACHINE = ("ratite", "xlnx,microblaze")
+
+    def boot_args(self, boot: Boot) -> bytes:
+        """The command line."""
+        return str(boot.cpu.append).encode() + b"\0"
+
+    def boot_registers(self, boot: Boot) -> Mapping[tuple[str, int], int]:
+        """r5: command line, r6: initial ramdisk, r7: device tree."""
+        return {("r", 5): boot.args_at, ("r", 6): boot.initrd_start, ("r", 7): boot.tree_at}
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        """The CPU."""
+        describe(self, tree)
 
     def isa_config(self) -> Mapping[str, object]:
         """The whole configuration and the byte order."""

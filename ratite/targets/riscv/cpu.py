@@ -21,10 +21,15 @@ from ratite.core.owner import on_vcpu
 from ratite.qapi.errors import GenericError
 from ratite.targets.riscv.counters import NOTE_SSIP, NOTE_STIMECMP, SECOND
 from ratite.targets.riscv.csrs import MEI, MSI, MTI, SEI, SSI, STI
+from ratite.targets.riscv.fdt import describe
 from ratite.targets.riscv.features import DEFAULTS, Features
+from ratite.targets.riscv.image import fw_dynamic_info, read_head
 
 if TYPE_CHECKING:
+    from ratite.core.boot import Boot, RawKernel
     from ratite.core.clock import Timer
+    from ratite.core.fdt import DeviceTree
+    from ratite.core.irq import Input
 
 _ONES = (1 << 64) - 1
 _FAR = 1 << 62  # virtual ns: nothing is armed beyond (146 years)
@@ -39,6 +44,8 @@ class RiscvCpu(Cpu):
     ELF_MACHINE = 243
     LINES = MappingProxyType({"msip": MSI, "mtip": MTI, "meip": MEI, "ssip": SSI, "seip": SEI})
     RESET_PC = 0x80000000
+    # Firmware and kernels start every hart at their entry and sort them out themselves.
+    FOLLOWS = True
     WORD: ClassVar[int] = 64
 
     hartid = config("uint32", 0, "number of the hart, as mhartid tells it")
@@ -110,6 +117,35 @@ class RiscvCpu(Cpu):
         """As any CPU's, with the time that stimecmp waits for."""
         super().post_load()
         self._compare()
+
+    # -- booting (RISC-V boot requirements of OpenSBI and Linux) and the device tree
+
+    def boot_kernel(self, path: str, head: bytes, size: int) -> RawKernel:
+        """Linux's RISC-V Image."""
+        return read_head(path, head, size, self.cluster.bits)
+
+    def boot_args(self, boot: Boot) -> bytes:
+        """What OpenSBI's fw_dynamic is told: the kernel, in supervisor mode, on this hart."""
+        if not boot.cpu.firmware:
+            return b""
+        return fw_dynamic_info(boot.kernel_entry, int(boot.cpu.get_property("hartid")), self.cluster.bits)
+
+    def boot_registers(self, boot: Boot) -> Mapping[tuple[str, int], int]:
+        """a0: the hart's number, a1: device tree, a2: what fw_dynamic is told."""
+        return {("x", 10): int(self.hartid), ("x", 11): boot.tree_at, ("x", 12): boot.args_at if boot.cpu.firmware else 0}
+
+    def fdt_number(self) -> int:
+        """Harts stand by their numbers."""
+        return int(self.hartid)
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        """The hart and its interrupt controller."""
+        describe(self, tree)
+
+    def fdt_interrupt(self, end: Input) -> tuple[int, ...] | None:
+        """Interrupts of a hart are written as their bits in mip; its lines reset and halt are none."""
+        bit = self.LINES.get(end.name)
+        return None if bit is None else (bit,)
 
     # -- lines
 

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ratite.core.device import MmioDevice, Window
+from ratite.core.fdt import DeviceTree, Node
 from ratite.core.irq import Input, Output
 from ratite.core.objects.props import config, state
 from ratite.qapi.errors import GenericError
@@ -57,6 +58,14 @@ class AclintMtimer(MmioDevice):
         self._timer = self.timer(self._update)
         self._compare_end = self.timecmp_base + 8 * self.num_harts
         self.mtimecmp = [ONES] * self.num_harts
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        # Each up to the other or the end: firmware protects whole pages, and joins neighbours.
+        at, time, compare = tree.windows(self)[0].address, self.time_base, self.timecmp_base
+        size = self.aperture_size
+        reg = [(at + low, (other if other > low else size) - low) for low, other in ((time, compare), (compare, time))]
+        node = tree.node(self, "mtimer", ("riscv,aclint-mtimer",), reg=reg)
+        _as_local(tree, self, node)
 
     def _check_layout(self) -> None:
         low, end, at = self.timecmp_base, self.timecmp_base + 8 * self.num_harts, self.time_base
@@ -151,6 +160,13 @@ def _merged(old: int, at: int, size: int, value: int) -> int:
     return old & ~(0xFFFFFFFF << shift) | value << shift
 
 
+def _as_local(tree: DeviceTree, device: MmioDevice, node: Node) -> None:
+    """What its harts hear is always written for each of them."""
+    for name in "interrupt-parent", "interrupts":
+        node[name] = False
+    node["interrupts-extended"] = tree.extended(device.all_outputs())
+
+
 class AclintSwi(MmioDevice):
     """Software interrupts of many harts.  RISC-V ACLINT specification (MSWI, SSWI)."""
 
@@ -170,6 +186,13 @@ class AclintSwi(MmioDevice):
         super().wire()
         self._lines = self.outputs["ssip" if self.sswi else "msip"]
         self.msip = [0] * self.num_harts
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        name = "sswi" if self.sswi else "mswi"
+        node = tree.node(self, name, (f"riscv,aclint-{name}",))
+        node["interrupt-controller"] = True
+        node["#interrupt-cells"] = 0
+        _as_local(tree, self, node)
 
     def reset(self) -> None:
         super().reset()

@@ -19,11 +19,13 @@ Left out: nothing of the specification; SiFive's feature disable registers aren'
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 from ratite.core.device import MmioDevice, Window
+from ratite.core.fdt import DeviceTree
+from ratite.core.irq import Input
 from ratite.core.objects.props import config, state
 from ratite.qapi.errors import GenericError
 
@@ -119,6 +121,23 @@ class SifivePlic(MmioDevice):
                 errors.append(f"{self.path}: hart-config '{self.hart_config}' has no context for {out.name}[{out.index}]")
         if self.inputs["irq"][0].driver is not None:
             errors.append(f"{self.path}: irq[0] is wired, but sources start at 1")
+
+    def fdt_node(self, tree: DeviceTree) -> None:
+        """Every context in its order, as what it drives; one that drives nothing here as an interrupt that isn't there."""
+        node = tree.node(self, "interrupt-controller", ("sifive,plic-1.0.0", "riscv,plic0"))
+        for name in "interrupt-parent", "interrupts":
+            node[name] = False
+        nothing = [tree.phandle(tree.cpus[0]), _WORD]
+        node["interrupts-extended"] = [
+            cell for context in self.contexts for cell in tree.extended((context.line,))[:2] or nothing
+        ]
+        node["riscv,ndev"] = self.num_sources
+        node["interrupt-controller"] = True
+        node["#interrupt-cells"] = 1
+        node["#address-cells"] = 0
+
+    def fdt_interrupt(self, end: Input) -> Sequence[int]:
+        return (end.index,)
 
     def unwire(self) -> None:
         self.contexts = []

@@ -1,0 +1,1 @@
+"""Boots of real Linux guests, assembled over QMP."""

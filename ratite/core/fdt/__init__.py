@@ -1,0 +1,8 @@
+"""Device trees: described by the devices of a machine as it was assembled, flattened for its guests."""
+
+from __future__ import annotations
+
+from ratite.core.fdt.node import Node, flatten, parse
+from ratite.core.fdt.tree import Described, DeviceTree
+
+__all__ = ("Described", "DeviceTree", "Node", "flatten", "parse")
