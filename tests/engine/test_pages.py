@@ -163,3 +163,26 @@ def test_fresh_code_sees_a_store_past_an_entry_that_was_to_go(library: NativeLib
     assert not cpu._young
     for each in (cpu, other):
         each.close()
+
+
+def test_a_page_of_code_that_is_filled_anew_costs_little(library: NativeLibrary) -> None:
+    """Freed code is overwritten word by word: after some of them the page is written past the check."""
+    native = library.get(ToyPort.ISA, CONFIG)
+    isa = native.isa
+    ram = ToyRam(3 * PAGE)
+    cpu = NativeVcpu(native, SplitPort(ram, [(0x10000, 0, 3 * PAGE, False)]), BusError, 1 << 20)
+    old = isa.assemble("addi", rd=2, rs=2, imm=1)
+    ram.map[PAGE:2 * PAGE - 2] = (old * (PAGE // len(old)))[:PAGE - 2]
+    ram.map[2 * PAGE - 4:2 * PAGE] = isa.assemble("jr", rs=7) + isa.assemble("jr", rs=7)
+    loop = (isa.assemble("sw", rs=4, rt=1, imm=0) + isa.assemble("addi", rd=4, rs=4, imm=4)
+            + isa.assemble("bne", rs=4, rt=6, imm=-8) + isa.assemble("sleep"))
+    ram.map[:len(loop)] = loop
+    told = []
+    ram.code.on_write.append(lambda offset, size: told.append(offset))
+    cpu.reset(0x11000)
+    for register, value in ((4, 0x11000), (6, 0x12000), (7, 0x10000)):
+        cpu.set("r", value, register)
+    assert cpu.run().kind == Exit.HALT
+    assert ram.map[PAGE:2 * PAGE] == bytes(PAGE)
+    assert 16 < len(told) < 64
+    cpu.close()

@@ -17,10 +17,9 @@ _CHUNK_PAGES = 32
 
 class CodePage:
     """``base``: host address of its records; ``phys``: physical address; ``ram``/``page``: the RAM page it was made from;
-    ``host``:
-    address of its bytes; ``generation``: see CodeMarks."""
+    ``host``: address of its bytes; ``generation``: see CodeMarks."""
 
-    __slots__ = ("alive", "base", "generation", "host", "misses", "page", "phys", "ram")
+    __slots__ = ("alive", "base", "generation", "hits", "host", "misses", "page", "phys", "ram")
 
     def __init__(self, base: int, phys: int, ram: RamBlock, page: int, host: int, generation: int) -> None:
         self.alive = True  # not dropped yet
@@ -30,6 +29,7 @@ class CodePage:
         self.phys = phys
         self.ram = ram
         self.page = page
+        self.hits = 0  # stores into decoded instructions
         self.misses = 0  # stores into the page that hit no decoded instruction
 
 

@@ -40,6 +40,7 @@ _BUDGET = 1 << 60
 _GLIMPSE_S = 0.02
 _TYPES = MappingProxyType({1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64})
 _PATIENCE = 64  # stores into a code page that hit no instruction before the page counts as data again
+_REWRITES = 24  # stores that did: somebody fills the page with something else, and what is left of it is decoded anew
 
 
 class NativeVcpu(Vcpu):
@@ -368,9 +369,10 @@ class NativeVcpu(Vcpu):
             for made in self.pages.of_ram(ram, page):
                 if self.pages.forget_bytes(made, low & 0xFFF, high - low):
                     made.misses = 0
-                    continue
-                made.misses += 1
-                if made.misses > _PATIENCE:
+                    made.hits += 1
+                else:
+                    made.misses += 1
+                if made.misses > _PATIENCE or made.hits > _REWRITES:
                     self._drops.add(made.phys)
                     self._request(B.SERVICE)
 
