@@ -7,6 +7,7 @@ signed distances from the pointer. Words are 8 bytes unless said.
 
 from __future__ import annotations
 
+from ratite.core.engine.compiler import host_fma
 from ratite.core.isa.isa import Isa
 
 BASE = 0x400
@@ -53,6 +54,9 @@ TABLE = -520  # tier 0's functions, for regions: see Tier0.text
 HOT_AT = -528  # arrivals at a place after which ON_HOT is called, once; 0: never
 ON_HOT = -536  # void (block, record, pc)
 REGION_INSNS = -544  # instructions executed in regions
+MXCSR = -552  # the guest's rounding mode as the host's, no flags
+MXCSR_HOST = -560  # the host's own
+MXCSR_NOW = -568  # as it was read last
 
 BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
 
@@ -86,9 +90,11 @@ PAGE_HEADER = 64  # before a page's records: host addresses of [0] the page's by
 
 class Shape:
     """Distances that depend on the ISA: ``shift`` (record address >> shift advances as pc does), record arrays of a page
-    (one per context, each with edge records behind it), places of the tables in the block, sizes in bytes."""
+    (one per context, each with edge records behind it), places of the tables in the block, sizes in bytes.
+    ``fma``: whether code may use the host's fused multiply-add; the host is asked unless told."""
 
-    def __init__(self, isa: Isa) -> None:
+    def __init__(self, isa: Isa, fma: bool | None = None) -> None:
+        self.host_fma = isa.fp is not None and (host_fma() if fma is None else fma)
         per_parcel = RECORD // isa.parcel
         self.shift = per_parcel.bit_length() - 1
         self.page = 1 << isa.page_bits

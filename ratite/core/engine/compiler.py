@@ -55,6 +55,11 @@ def describe_host() -> str:
     return f"llvmlite {version}; " + "; ".join(f"{k} {rows.get(k, '?')}" for k in wanted)
 
 
+def host_fma() -> bool:
+    """Whether the host has fused multiply-add (FMA3), so that LLVM makes it an instruction."""
+    return " fma " in describe_host() + " "
+
+
 def _end_with_parent() -> None:
     """The kernel ends this process with the one that asked for it (prctl PR_SET_PDEATHSIG, Linux)."""
     import ctypes
@@ -70,6 +75,7 @@ def _main(level: int) -> int:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()  # for inline assembly
     text = sys.stdin.buffer.read().decode()
     machine = llvm.Target.from_default_triple().create_target_machine(
         opt=level, cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), reloc="pic",

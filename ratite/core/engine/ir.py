@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from ratite.core.engine import block as B
+from ratite.core.engine import irfp
 from ratite.core.isa.emitter import AMO, Emitter
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.value import V
@@ -35,6 +36,8 @@ _INTRINSIC = MappingProxyType({"clz": "ctlz", "ctz": "cttz", "popcount": "ctpop"
 class IrEmitter(Emitter):
     """Lines of one LLVM function go to ``out``. ``dead``: the current path has ended."""
 
+    slow = SLOW  # for modules that this one is built on
+
     def __init__(self, isa: Isa, shape: B.Shape, ctx: str = "", ilen: int = 0) -> None:
         self.isa = isa
         self.word = isa.word
@@ -46,6 +49,8 @@ class IrEmitter(Emitter):
         self.here = "entry"
         self._count = 0
         self.intrinsics: set[str] = set()
+        self.floats: dict[str, str] = {}  # bits -> the same as a floating-point value
+        self.uses_fp = False  # then the function has the attribute strictfp
 
     # -- text
     def name(self) -> str:
@@ -119,7 +124,7 @@ class IrEmitter(Emitter):
         self.put(f"%{on}k = add nuw nsw i32 {k.ref}, 1")
         self.fork(self.let(f"icmp ult i32 %{on}k, {count}"), loop, done)
         self.label(done)
-        return self._phi(32, [(str(k.ref), tested), (str(count), on)])
+        return self.phi(32, [(str(k.ref), tested), (str(count), on)])
 
     def at(self, base: str, offset: int | str) -> str:
         """Pointer ``offset`` bytes behind ``base``."""
@@ -239,7 +244,7 @@ class IrEmitter(Emitter):
     def leave_for_fault(self) -> None:
         """Terminator: the fault routine takes over at the current pc."""
 
-    def _phi(self, width: int, edges: list[tuple[str, str]]) -> V:
+    def phi(self, width: int, edges: list[tuple[str, str]]) -> V:
         return self.v(self.let(f"phi i{width} " + ", ".join(f"[{value}, %{block}]" for value, block in edges)), width)
 
     def load(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
@@ -259,7 +264,7 @@ class IrEmitter(Emitter):
         edges.append((str(self.swapped(raw).ref), self.here))
         self.goto(join)
         self.label(join)
-        return self._phi(width, edges)
+        return self.phi(width, edges)
 
     def store(self, addr: V, value: V, otherwise: Callable[[V], object] | None = None) -> None:
         width = value.width
@@ -307,7 +312,7 @@ class IrEmitter(Emitter):
         edges.append((str(self.v(called, 64).trunc(8 * size).ref), self.here))
         self.goto(join)
         self.label(join)
-        return self._phi(8 * size, edges)
+        return self.phi(8 * size, edges)
 
     def store_conditional(self, addr: V, value: V, otherwise: Callable[[V], V | None] | None = None) -> V:
         join = self.new_label()
@@ -317,7 +322,7 @@ class IrEmitter(Emitter):
         edges.append((str(self.v(called, 64).trunc(1).ref), self.here))
         self.goto(join)
         self.label(join)
-        return self._phi(1, edges)
+        return self.phi(1, edges)
 
     def clear_reservation(self) -> None:
         self.write(B.RESERVED_SIZE, 0)
@@ -380,6 +385,54 @@ class IrEmitter(Emitter):
 
     def answer(self, value: V) -> None:
         raise AssertionError("only a function answers")
+
+    # -- floating point: see irfp, also for what a function made of this must respect
+    def fp(self, op: str, width: int, *args: V, rounding: V | int | None = None) -> V:
+        return irfp.operation(self, op, width, args, rounding)
+
+    def fp_compare(self, predicate: str, width: int, a: V, b: V, signaling: bool) -> V:
+        return irfp.compare(self, predicate, width, a, b, signaling)
+
+    def fp_convert(self, source: int, target: int, a: V, rounding: V | int | None = None) -> V:
+        return irfp.convert(self, source, target, a, rounding)
+
+    def fp_to_int(self, width: int, a: V, bits: int, signed: bool, rounding: V | int | None = None) -> V:
+        return irfp.to_int(self, width, a, bits, signed, rounding)
+
+    def fp_from_int(self, width: int, a: V, signed: bool, rounding: V | int | None = None) -> V:
+        return irfp.from_int(self, width, a, signed, rounding)
+
+    def fp_raise(self, flags: V | int) -> None:
+        irfp.raise_flags(self, flags)
+
+    def fp_flags(self) -> V:
+        return irfp.flags_now(self)
+
+    def set_fp_flags(self, flags: V | int) -> None:
+        irfp.set_flags(self, flags)
+
+    def fp_rounding_changed(self) -> None:
+        irfp.rounding_changed(self)
+
+    def fp_enter(self) -> None:
+        """Where native code is entered from the host. Nothing, as the three below, where the ISA has no floating point."""
+        if self.isa.fp is not None:
+            irfp.enter(self)
+
+    def fp_leave(self) -> None:
+        """Where it goes back."""
+        if self.isa.fp is not None:
+            irfp.leave(self)
+
+    def fp_outside(self) -> None:
+        """Before a function of the host is called."""
+        if self.isa.fp is not None:
+            irfp.outside(self)
+
+    def fp_inside(self) -> None:
+        """Behind such a call."""
+        if self.isa.fp is not None:
+            irfp.inside(self)
 
     # -- the host's side
     def clock(self) -> V:

@@ -22,17 +22,23 @@ _CALLED_BY_HANDLERS = frozenset({
     "broken"})
 
 
+def _convention(name: str) -> str:
+    return SLOW if name in _CALLED_BY_HANDLERS or name.startswith("fp_") else ""
+
+
 class Path(DirectEmitter):
     """Writes one function; its parameters are ``%cpu`` and 64-bit values."""
 
     def __init__(self, isa: Isa, shape: B.Shape, name: str, *parameters: str, result: str = "i64", how: str = "") -> None:
         super().__init__(isa, shape)
         listed = "".join(f", i64 %{p}" for p in parameters)
-        convention = SLOW if name in _CALLED_BY_HANDLERS else ""
-        self.out = [f"define internal {convention} {result} @{isa.name}_{name}(ptr %cpu{listed}) noinline {how} {{", "entry:"]
+        head = f"define internal {_convention(name)} {result} @{isa.name}_{name}(ptr %cpu{listed}) noinline {how} {{"
+        self.out = [head, "entry:"]
         self.result = result
 
     def text(self) -> str:
+        if self.uses_fp:
+            self.out[0] = self.out[0].removesuffix("{") + "strictfp {"
         return "\n".join([*self.out, "}"])
 
     def parameter(self, name: str) -> V:
@@ -64,11 +70,22 @@ class Path(DirectEmitter):
 
     def _call(self, name: str, result: str, args: tuple[V | int, ...]) -> str:
         listed = "".join(f", i64 {a.ref if isinstance(a, V) else a}" for a in args)
-        convention = SLOW if name in _CALLED_BY_HANDLERS else ""
-        return f"call {convention} {result} @{self.isa.name}_{name}(ptr %cpu{listed})"
+        return f"call {_convention(name)} {result} @{self.isa.name}_{name}(ptr %cpu{listed})"
 
-    def host(self, callback: int, result: str, *args: V) -> str:
-        """A callback of the block."""
+    def host(self, callback: int, *args: V) -> V:
+        """Calls a function of the block that gives 64 bits."""
+        self.fp_outside()
+        made = self.let(self._callback(callback, "i64", args))
+        self.fp_inside()
+        return self.v(made, 64)
+
+    def tell(self, callback: int, *args: V) -> None:
+        """Calls a function of the block that gives nothing."""
+        self.fp_outside()
+        self.put(self._callback(callback, "void", args))
+        self.fp_inside()
+
+    def _callback(self, callback: int, result: str, args: tuple[V, ...]) -> str:
         function = self.let(f"load ptr, ptr {self.at('%cpu', callback)}")
         return f"call {result} {function}(ptr %cpu" + "".join(f", i64 {a.ref}" for a in args) + ")"
 
@@ -114,7 +131,7 @@ class Path(DirectEmitter):
         beside = self.read(B.STORES_BESIDE) + 1
         self.write(B.STORES_BESIDE, beside)
         told = mark.ne(0) | (beside & (B.BESIDE_TOLD - 1)).eq(0)
-        self.if_(told, lambda: self.put(self.host(B.ON_CODE_WRITE, "void", phys, n)))
+        self.if_(told, lambda: self.tell(B.ON_CODE_WRITE, phys, n))
 
     def line_word(self, row: V, phys: V) -> V:
         """Address of the reservations' word of the line at ``phys`` of the row."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ratite.core.engine import block as B
+from ratite.core.engine.fppath import fp_paths
 from ratite.core.engine.path import ADDEND, FLAGS, Path
 from ratite.core.engine.translate import translation_paths
 from ratite.core.isa.emitter import LOAD_FAULT, LOAD_MISALIGNED, READ, STORE_FAULT, STORE_MISALIGNED, WRITE
@@ -82,7 +83,7 @@ def _load_bus(isa: Isa, shape: B.Shape) -> Path:
         e.ret((first << shift) | second if isa.big_endian else first | (second << shift))
 
     e.if_((p & (n - 1)).ne(0), halves)
-    e.ret(e.v(e.let(e.host(B.ON_LOAD, "i64", p, n)), 64))
+    e.ret(e.host(B.ON_LOAD, p, n))
     return e
 
 
@@ -214,7 +215,7 @@ def _store_bus(isa: Isa, shape: B.Shape) -> Path:
         e.ret()
 
     e.if_((p & (n - 1)).ne(0), halves)
-    e.put(e.host(B.ON_STORE, "void", p, n, value))
+    e.tell(B.ON_STORE, p, n, value)
     e.ret()
     return e
 
@@ -319,6 +320,6 @@ def slow_paths(isa: Isa, shape: B.Shape) -> Iterator[tuple[str, set[str]]]:
     makers = [_load, _load_phys, _load_bus, _store, _store_phys, _store_bus, _broken, _ram, _atomic, _reserve, _conditional]
     if isa.mmu_modes:
         makers += [_load_across, _store_across]
-    for make in (*translation_paths(isa), *makers):
+    for make in (*translation_paths(isa), *makers, *fp_paths(isa)):
         path = make(isa, shape)
         yield path.text(), path.intrinsics

@@ -38,6 +38,8 @@ class DirectEmitter(IrEmitter):
         self.out.append("entry:")
 
     def finish(self) -> str:
+        if self.uses_fp:
+            self.out[0] = self.out[0].removesuffix("{") + "strictfp {"
         self.out.append("}")
         return "\n".join(self.out)
 

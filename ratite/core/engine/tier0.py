@@ -29,11 +29,11 @@ from ratite.core.isa.value import V
 
 
 class Tier0:
-    """Writes the LLVM module of ``isa``'s interpreter."""
+    """Writes the LLVM module of ``isa``'s interpreter; ``fma`` as for ``Shape``."""
 
-    def __init__(self, isa: Isa) -> None:
+    def __init__(self, isa: Isa, fma: bool | None = None) -> None:
         self.isa = isa
-        self.shape = B.Shape(isa)
+        self.shape = B.Shape(isa, fma)
         self.functions: list[str] = []
         self.declarations: set[str] = set()
         self.near: set[tuple[str, int, int]] = set()  # (insn, length, context) with near variants
@@ -202,7 +202,10 @@ class Tier0:
         e = HandlerEmitter(self.isa, self.shape)
         e.begin(f"internal {THREADED} void @{self.isa.name}_hot{SIGNATURE} noinline cold")
         function = e.let(f"load ptr, ptr {e.at('%cpu', B.ON_HOT)}")
-        e.put(f"call void {function}(ptr %cpu, ptr %rec, i64 {e.pc64().ref})")
+        pc = e.pc64()
+        e.fp_outside()
+        e.put(f"call void {function}(ptr %cpu, ptr %rec, i64 {pc.ref})")
+        e.fp_inside()
         side = e.side_of("%rec")
         seen = e.v(e.let(f"load i64, ptr {side}"), 64)
         region, none = e.new_label(), e.new_label()
@@ -267,6 +270,7 @@ class Tier0:
             e = DirectEmitter(self.isa, self.shape)
             e.begin(f"hidden void @{self.isa.name}_{name}(ptr %cpu)")
             e.modes_changed()  # registers may have been set from outside
+            e.fp_enter()
             pc, bud, ctx = e.read(B.PC), e.read(B.BUDGET), e.read(B.CTX)
             for number in range(len(self.isa.contexts)):
                 target = first if number == 0 else f"{'dispatch' if name == 'run' else 'step'}_{number}"
@@ -274,7 +278,9 @@ class Tier0:
                 e.fork(str(ctx.eq(number).ref), this, other)
                 e.label(this)
                 e.put(f"call {THREADED} void @{self.isa.name}_{target}(ptr %cpu, ptr null, i64 {pc.ref}, i64 {bud.ref})")
+                e.fp_leave()
                 e.end("ret void")
                 e.label(other)
+            e.fp_leave()
             e.end("ret void")
             self._keep(e)

@@ -109,7 +109,7 @@ def _known_or_made(e: Path, pc: V, phys: V) -> V:
         e.assign("records", e.v(e.let(f"load i64, ptr {e.at(entry, 8)}"), 64))
 
     def ask() -> None:
-        made = e.v(e.let(e.host(B.ON_CODE_MISS, "i64", phys)), 64)
+        made = e.host(B.ON_CODE_MISS, phys)
         e.if_(made.eq(0), lambda: e.fail(FETCH_FAULT, pc, 0))
         e.put(f"store i64 {page.ref}, ptr {entry}")
         e.put(f"store i64 {made.ref}, ptr {e.at(entry, 8)}")
@@ -181,7 +181,7 @@ class _Walk(Path):
             edges.append((str(instead.ref), self.here))
             self.goto(join)
         self.label(join)
-        return self._phi(width, edges)
+        return self.phi(width, edges)
 
     def phys_load(self, addr: V, size: int, otherwise: Callable[[V], V | None]) -> V:
         return self._row(addr, size, LOAD_FAULT, False, otherwise, lambda host: self.ram_load(host, size).trunc(8 * size),
@@ -293,9 +293,11 @@ def _clock(isa: Isa, shape: B.Shape) -> Path:
     """Virtual nanoseconds: from the host's monotonic clock where it is made of that, else the host is asked."""
     e = Path(isa, shape, "clock")
     function = e.read(B.CLOCK_GETTIME)
-    e.if_(function.eq(0), lambda: e.ret(e.v(e.let(e.host(B.ON_CLOCK, "i64")), 64)))
+    e.if_(function.eq(0), lambda: e.ret(e.host(B.ON_CLOCK)))
     spec = e.at("%cpu", B.TIMESPEC)
+    e.fp_outside()
     e.let(f"call i32 {e.pointer(function)}(i32 1, ptr {spec})")  # CLOCK_MONOTONIC
+    e.fp_inside()
     seconds = e.v(e.let(f"load i64, ptr {spec}"), 64)
     nanos = e.v(e.let(f"load i64, ptr {e.at(spec, 8)}"), 64)
     e.ret(seconds * 1_000_000_000 + nanos - e.read(B.CLOCK_OFFSET))
@@ -304,7 +306,7 @@ def _clock(isa: Isa, shape: B.Shape) -> Path:
 
 def _notify(isa: Isa, shape: B.Shape) -> Path:
     e = Path(isa, shape, "notify", "number", "value", result="void", how="cold")
-    e.put(e.host(B.ON_NOTIFY, "void", e.parameter("number"), e.parameter("value")))
+    e.tell(B.ON_NOTIFY, e.parameter("number"), e.parameter("value"))
     e.ret()
     return e
 

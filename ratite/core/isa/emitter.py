@@ -173,6 +173,45 @@ class Emitter(ABC):
     def answer(self, value: V) -> None:
         """Terminator of a function."""
 
+    # -- floating point, for an ISA with ``fp``; values are bits. ``rounding``: a mode (``fp``), or None for the CPU's own
+    # (the field ``FpContext.rounding``), which must be one of RNE, RTZ, RDN and RUP then: the fast way. Exceptions set
+    # sticky flags and nothing else
+    @abstractmethod
+    def fp(self, op: str, width: int, *args: V, rounding: V | int | None = None) -> V:
+        """An operation of FP_OPS on values of ``width`` (32, 64) bits."""
+
+    @abstractmethod
+    def fp_compare(self, predicate: str, width: int, a: V, b: V, signaling: bool) -> V:
+        """``predicate`` of FP_PREDICATES, width 1. A signaling NaN is invalid, a quiet one if ``signaling``."""
+
+    @abstractmethod
+    def fp_convert(self, source: int, target: int, a: V, rounding: V | int | None = None) -> V:
+        """A value of one width in another."""
+
+    @abstractmethod
+    def fp_to_int(self, width: int, a: V, bits: int, signed: bool, rounding: V | int | None = None) -> V:
+        """As an integer of ``bits`` (32, 64) bits; out of range is invalid and gives the nearest one."""
+
+    @abstractmethod
+    def fp_from_int(self, width: int, a: V, signed: bool, rounding: V | int | None = None) -> V:
+        """An integer (32 or 64 bits) as a value of ``width`` bits."""
+
+    @abstractmethod
+    def fp_raise(self, flags: V | int) -> None:
+        """Sets sticky flags (8 bits)."""
+
+    @abstractmethod
+    def fp_flags(self) -> V:
+        """The sticky flags (8 bits); the state field alone may not have them all."""
+
+    @abstractmethod
+    def set_fp_flags(self, flags: V | int) -> None:
+        """Replaces the sticky flags."""
+
+    @abstractmethod
+    def fp_rounding_changed(self) -> None:
+        """The field ``FpContext.rounding`` was set."""
+
     # -- the host's side
     @abstractmethod
     def clock(self) -> V:

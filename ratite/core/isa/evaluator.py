@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NoReturn, Protocol
 
+from ratite.core.isa import softfloat
 from ratite.core.isa.emitter import (
     AMO,
     EXECUTE,
@@ -17,10 +18,12 @@ from ratite.core.isa.emitter import (
     WRITE,
     Emitter,
 )
+from ratite.core.isa.fp import FORMATS, FP_OPS, RNE, RUP, FpContext
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.state import StateField
 from ratite.core.isa.value import V
+from ratite.core.isa.value import signed as signed_value
 
 _KEPT = 1 << 14  # decoded instructions an evaluator keeps
 
@@ -436,6 +439,61 @@ class Evaluator(Emitter):
 
     def answer(self, value: V) -> None:
         raise _Answer(value)
+
+    # -- floating point
+    def _fp_context(self) -> FpContext:
+        assert self.isa.fp is not None, "the ISA declares no floating point"
+        return self.isa.fp
+
+    def _fp_mode(self, rounding: V | int | None) -> int:
+        if isinstance(rounding, V):
+            return int(rounding.ref)
+        if rounding is not None:
+            return rounding
+        field = self._fp_context().rounding
+        mode = self.state[field][0] if field else RNE
+        assert mode <= RUP, "None is for the modes that a host has"
+        return mode
+
+    def _fp_result(self, result: tuple[int, int], width: int) -> V:
+        self.fp_raise(result[1])
+        return V(self, result[0], width)
+
+    def fp(self, op: str, width: int, *args: V, rounding: V | int | None = None) -> V:
+        function: Callable[..., tuple[int, int]] = getattr(softfloat, op)
+        assert op in FP_OPS and len(args) == FP_OPS[op]
+        values = [int(a.ref) for a in args]
+        return self._fp_result(function(self._fp_context(), width, *values, self._fp_mode(rounding)), width)
+
+    def fp_compare(self, predicate: str, width: int, a: V, b: V, signaling: bool) -> V:
+        return self._fp_result(softfloat.compare(width, predicate, int(a.ref), int(b.ref), signaling), 1)
+
+    def fp_convert(self, source: int, target: int, a: V, rounding: V | int | None = None) -> V:
+        mode = RNE if source < target else self._fp_mode(rounding)  # exact
+        return self._fp_result(softfloat.convert(self._fp_context(), source, target, int(a.ref), mode), target)
+
+    def fp_to_int(self, width: int, a: V, bits: int, signed: bool, rounding: V | int | None = None) -> V:
+        result = softfloat.to_int(self._fp_context(), width, int(a.ref), bits, signed, self._fp_mode(rounding))
+        return self._fp_result(result, bits)
+
+    def fp_from_int(self, width: int, a: V, signed: bool, rounding: V | int | None = None) -> V:
+        value = signed_value(int(a.ref), a.width) if signed else int(a.ref)
+        mode = RNE if a.width < FORMATS[width].p else self._fp_mode(rounding)  # exact
+        return self._fp_result(softfloat.from_int(self._fp_context(), width, value, mode), width)
+
+    def fp_raise(self, flags: V | int) -> None:
+        field = self._fp_context().flags
+        if field:
+            self.state[field][0] |= flags if isinstance(flags, int) else int(flags.ref)
+
+    def fp_flags(self) -> V:
+        return V(self, self.state[self._fp_context().flags][0], 8)
+
+    def set_fp_flags(self, flags: V | int) -> None:
+        self.set(self._fp_context().flags, flags)
+
+    def fp_rounding_changed(self) -> None:
+        """The field is looked at each time."""
 
     def clock(self) -> V:
         return V(self, self.memory.clock() & (1 << 64) - 1, 64)

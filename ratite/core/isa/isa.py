@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
+from ratite.core.isa.fp import FpContext
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.pattern import Field, Pattern
 from ratite.core.isa.state import StateField, StateLayout
@@ -60,13 +61,13 @@ class Isa:
     lengths: ((mask, match, bytes), …) tested on the first parcel, else ``default_length``; contexts: names of execution
     contexts besides the normal one "". ``pc_relative`` operands must have a slot "imm". ``mmu_modes``: ways in which addresses
     are translated; 0: they are physical. ``smallest_page``: log2 of the smallest mapping, where that is less than
-    ``page_bits``: what lies in such a one is found anew at each access."""
+    ``page_bits``: what lies in such a one is found anew at each access. ``fp``: the rules of floating point, if any."""
 
     def __init__(
         self, name: str, *, word: int, big_endian: bool, fields: Mapping[str, Field], state: Sequence[StateField],
         parcel: int, default_length: int, lengths: Sequence[tuple[int, int, int]] = (), contexts: Sequence[str] = (),
         page_bits: int = 12, misaligned: str = "native", mmu_modes: int = 0,
-        smallest_page: int = 0,
+        smallest_page: int = 0, fp: FpContext | None = None,
     ) -> None:
         if misaligned not in ("native", "fault"):
             raise ValueError(f"misaligned must be 'native' or 'fault', not {misaligned!r}")
@@ -83,6 +84,7 @@ class Isa:
         self.misaligned = misaligned
         self.mmu_modes = mmu_modes
         self.smallest_page = smallest_page or page_bits
+        self.fp = fp
         self.insns: list[Insn] = []
         self.routines: dict[str, Routine] = {}
         self.functions: dict[str, tuple[int, Routine]] = {}  # (parameters, semantics)

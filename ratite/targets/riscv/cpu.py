@@ -52,6 +52,8 @@ class RiscvCpu(Cpu):
     timebase_frequency: int = config("uint32", 10_000_000, "frequency of time", unit="Hz", minimum=1)
     m = config("bool", True, "extension M: multiplication and division")
     a = config("bool", True, "extension A: atomic instructions")
+    f = config("bool", True, "extension F: single-precision floating point")
+    d = config("bool", True, "extension D: double-precision floating point")
     c = config("bool", True, "extension C: compressed instructions")
     s = config("bool", True, "supervisor mode")
     u = config("bool", True, "user mode")

@@ -23,6 +23,10 @@ def _upper(value: int) -> str:
     return hex(value >> 12 & 0xFFFFF)
 
 
+def _rounding(value: int) -> str:
+    return ("rne", "rtz", "rdn", "rup", "rmm", "5", "6", "dyn")[value]
+
+
 def _hex(value: int) -> str:
     return hex(value)
 
@@ -42,6 +46,13 @@ FIELDS: Mapping[str, Field] = MappingProxyType({
     "uimm": Field("imm", 12, operand="imm"),
     "upper": Field("imm", 32, signed=True, operand="imm", show=_upper),
     "shamt": Field("imm", 6, show=_hex),
+    "fd": Field("a", 5, file="f", dest=True, operand="rd"),
+    "fs1": Field("b", 5, file="f", operand="rs1"),
+    "fs2": Field("c", 5, file="f", operand="rs2"),
+    "fs3": Field("d", 5, file="f", operand="rs3"),
+    "fd'": Field("a", 3, file="f", base=8, dest=True, operand="rd"),
+    "fs2'": Field("c", 3, file="f", base=8, operand="rs2"),
+    "rm": Field("imm", 3, show=_rounding),
     "csr": Field("imm", 12, show=csr_name),
     "zimm": Field("b", 5),
     "funct3": Field("c", 3),

@@ -17,6 +17,8 @@ from ratite.targets.riscv import (
     privileged,
     rva,
     rvc,
+    rvd,
+    rvf,
     rvi,
     rvm,
     supervisor,
@@ -43,7 +45,7 @@ def build(config: Mapping[str, object]) -> Isa:
     isa = Isa(
         f"rv{f.xlen}{f.letters}", word=f.xlen, big_endian=False, fields=FIELDS, state=_state(f),
         parcel=2 if compressed else 4, default_length=2 if compressed else 4, lengths=((3, 3, 4),) if compressed else (),
-        misaligned=str(config.get("misaligned", "native")), mmu_modes=f.mmu_modes)
+        misaligned=str(config.get("misaligned", "native")), mmu_modes=f.mmu_modes, fp=rvf.fp_context() if f.has("f") else None)
     traps.declare(isa, f)
     rvi.declare(isa)
     privileged.declare(isa, f)
@@ -54,7 +56,8 @@ def build(config: Mapping[str, object]) -> Isa:
     if f.has("zicsr"):
         zicsr.declare(isa, f, csr_table(f), csr_ranges(f))
     for name, module in (
-        ("m", rvm), ("a", rva), ("zifencei", zifencei), ("zba", zba), ("zbb", zbb), ("zbs", zbs), ("zicond", zicond),
+        ("m", rvm), ("a", rva), ("f", rvf), ("d", rvd), ("zifencei", zifencei),
+        ("zba", zba), ("zbb", zbb), ("zbs", zbs), ("zicond", zicond),
         ("c", rvc),
     ):
         if f.has(name):
@@ -65,6 +68,8 @@ def build(config: Mapping[str, object]) -> Isa:
 
 def _state(f: Features) -> list[StateField]:
     rows = [StateField("x", f.xlen, 32, zero=True, names=X_NAMES, text="general register"), *csrs.state_fields(f)]
+    if f.has("f"):
+        rows += rvf.fp_state(64 if f.has("d") else 32)
     if f.has("s"):
         rows += supervisor.state_fields(f)
     rows += counters.state_fields(f)
@@ -76,6 +81,8 @@ def _state(f: Features) -> list[StateField]:
 def csr_table(f: Features) -> Mapping[int, Csr]:
     """The registers that have code of their own, by number."""
     rows = [*csrs.machine_csrs(f), supervisor.mip(f), *counters.csrs(f)]
+    if f.has("f"):
+        rows += rvf.fp_csrs()
     if f.has("s"):
         rows += supervisor.csrs(f)
     return csrs.table_of(rows)

@@ -33,6 +33,8 @@ def declare(isa: Isa) -> None:
     _quadrant1(isa)
     _alu(isa)
     _quadrant2(isa)
+    if "f" in isa.layout:
+        _floats(isa)
 
 
 def _quadrant0(isa: Isa) -> None:
@@ -87,3 +89,17 @@ def _quadrant2(isa: Isa) -> None:
     isa.alias("c.ebreak", "1001 00000 00000 10", "", "ebreak")
     isa.alias("c.jalr", "1001 rs1 00000 10", "{rs1}", "jalr", rd=1, imm=0, where=_rs1)
     isa.alias("c.add", "1001 rd rs2 10", "{rd}, {rs2}", "add", rs1="rd", where=_rs2)
+
+
+def _floats(isa: Isa) -> None:
+    """Loads and stores of f registers: singles on RV32 alone, whose encodings ld and sd have on RV64."""
+    if isa.layout["f"].width == 64:
+        isa.alias("c.fld", "001 uimm[5:3] rs1' uimm[7:6] fd' 00", "{rd}, {imm}({rs1})", "fld")
+        isa.alias("c.fsd", "101 uimm[5:3] rs1' uimm[7:6] fs2' 00", "{rs2}, {imm}({rs1})", "fsd")
+        isa.alias("c.fldsp", "001 uimm[5] fd uimm[4:3|8:6] 10", "{rd}, {imm}(sp)", "fld", rs1=2)
+        isa.alias("c.fsdsp", "101 uimm[5:3|8:6] fs2 10", "{rs2}, {imm}(sp)", "fsd", rs1=2)
+    if isa.word == 32:
+        isa.alias("c.flw", "011 uimm[5:3] rs1' uimm[2|6] fd' 00", "{rd}, {imm}({rs1})", "flw")
+        isa.alias("c.fsw", "111 uimm[5:3] rs1' uimm[2|6] fs2' 00", "{rs2}, {imm}({rs1})", "fsw")
+        isa.alias("c.flwsp", "011 uimm[5] fd uimm[4:2|7:6] 10", "{rd}, {imm}(sp)", "flw", rs1=2)
+        isa.alias("c.fswsp", "111 uimm[5:2|7:6] fs2 10", "{rs2}, {imm}(sp)", "fsw", rs1=2)

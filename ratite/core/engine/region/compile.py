@@ -13,6 +13,7 @@ class Compiler:
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+        llvm.initialize_native_asmparser()  # for inline assembly
         self._llvm = llvm
         self._machines: dict[int, Any] = {}
 

@@ -276,7 +276,7 @@ class _Writer:
         out = ["@stat = hidden global [2 x i64] zeroinitializer",
                f"@pages = hidden global [{max(1, len(pages))} x i64] zeroinitializer"]
         where = f"hidden {THREADED} void @e0" if alone else f"internal {THREADED} void @body"
-        out.append(f"define {where}(ptr %cpu, ptr %rec, i64 %delta, i64 %bud0) {{\nentry:")
+        out.append(f"define {where}(ptr %cpu, ptr %rec, i64 %delta, i64 %bud0) {'strictfp ' if e.uses_fp else ''}{{\nentry:")
         if alone:
             out += self._pc("delta")
             out.append(f"%base64 = sub i64 %pc, {entries[0]}")
