@@ -5,6 +5,8 @@ No device tree is given: it is made from what is assembled here.  `x-exit-precon
     riscv64      OpenSBI and Debian's kernel: RAM at 0x80000000, PLIC, ACLINT, 16550, finisher, RTC, virtio-mmio
     s3adsp1800   big-endian MicroBlaze: RAM at 0x90000000, block RAM at 0, UART Lite, interrupt controller, timer
     ml605        little-endian MicroBlaze: RAM at 0x50000000, block RAM at 0, 16550, interrupt controller, timer
+
+`pci` adds a PCI Express host bridge to the first.
 """
 
 from __future__ import annotations
@@ -51,6 +53,20 @@ def linux(
             props["use-mmu"] = 3
         yield "device_add", {**props, **(boot if hart == 0 else {})}
     yield from _riscv(p, chardev, harts) if guest == "riscv64" else _microblaze(p, chardev, guest)
+
+
+def pci(*, prefix: str = "", ports: int = 0) -> Iterable[Command]:
+    """A host bridge for the machine riscv64 at the places of QEMU's, with root ports rp0, rp1, … for hot plug."""
+    p = prefix
+    yield "device_add", {"driver": "gpex-pcihost", "id": f"{p}pci0", "address-space": f"{p}view"}
+    for window, at in ("ecam", 0x30000000), ("mmio", 0x40000000), ("mmio64", 0x400000000), ("pio", 0x3000000):
+        yield "map-region", {"space": f"{p}view", "region": f"{p}pci0/{window}", "offset": at}
+    for pin in range(4):
+        yield _wire(p, "pci0", f"intx[{pin}]", "plic", f"irq[{32 + pin}]")
+    bus = f"/machine/peripheral/{p}pci0/pcie.0"
+    for n in range(ports):
+        props = {"chassis": 1, "slot": n, "addr": f"{n + 1:x}", "bus": bus}
+        yield "device_add", {"driver": "pcie-root-port", "id": f"{p}rp{n}", **props}
 
 
 def _device(p: str, driver: str, id: str, at: int, **props: Any) -> Iterable[Command]:

@@ -30,7 +30,8 @@ def describe(host: GpexPcihost, tree: DeviceTree) -> None:
     ranges: list[int] = []
     for name, kind, base in ("pio", _IO, 0), ("mmio", _MEMORY, host.mmio_base), ("mmio64", _MEMORY64, host.mmio64_base):
         window = seen.get(name)
-        if window is not None:
+        # What a guest with 32-bit addresses can't reach isn't there for it.
+        if window is not None and window.address + window.size <= 1 << 32 * tree.address_cells:
             at = cells(window.address, tree.address_cells)
             ranges += [kind, *cells(base, 2), *at, *cells(window.size, 2)]
     node["ranges"] = ranges
