@@ -109,7 +109,9 @@ def test_the_qemu_view_is_qemus_as_far_as_it_goes() -> None:
     # Full enums where nothing is missing.
     for command, key in (("query-status", "ret-type"), ("query-target", "ret-type"), ("query-cpus-fast", "ret-type"),
                          ("qom-list", "ret-type"), ("memsave", "arg-type"), ("human-monitor-command", "arg-type"),
-                         ("query-cpu-definitions", "ret-type"), ("device_add", "arg-type")):  # fmt: skip
+                         ("query-cpu-definitions", "ret-type"), ("device_add", "arg-type"),
+                         ("query-cpu-model-expansion", "arg-type"),
+                         ("query-cpu-model-expansion", "ret-type")):  # fmt: skip
         assert our_shapes.of(our_shapes.by_name[command][key]) == their_shapes.of(their_shapes.by_name[command][key])
 
 

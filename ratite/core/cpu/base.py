@@ -62,6 +62,8 @@ class Cpu(Device):
     ISA: str = ""
     ELF_MACHINE: ClassVar[int] = 0
     LINES: ClassVar[Mapping[str, int]] = MappingProxyType({})
+    # Whether the type's features never change by version, as those of a chip.
+    STATIC_MODEL: ClassVar[bool] = False
     # Where the CPU starts when neither reset-pc nor an image says it.
     RESET_PC: ClassVar[int] = 0
     PC: ClassVar[str] = "pc"
@@ -109,6 +111,21 @@ class Cpu(Device):
         self._in_reset = False
         self._halted = False
         self._boot_keys: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def expand_model(cls, given: Mapping[str, Any], word_size: int) -> dict[str, bool]:
+        """The features of the model (its own properties that are yes or no) with `given` ones; GenericError for a property
+        that it hasn't or a value that it can't have. Targets refuse what can't be together."""
+        features = {
+            prop.name: bool(prop.default)
+            for prop in cls.PROPERTIES.values()
+            if prop.kind == "config" and prop.type == "bool" and prop.name not in Cpu.PROPERTIES
+        }
+        for name, value in given.items():
+            if name not in features:
+                raise GenericError(f"Property '{cls.TYPE}.{name}' not found")
+            features[name] = cls.PROPERTIES[name].check(value, cls.TYPE)
+        return features
 
     # -- what an accelerator sees (CpuPort)
 

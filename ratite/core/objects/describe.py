@@ -4,7 +4,8 @@ A row of the types table:
 
     name, parent, abstract, text, kind ("object" | "device" | "cpu" | ""), bus, hotplug, targets, implements, requires,
     module ("ratite.hw.char.ns16550:Ns16550"), properties (as Prop.describe, the type's and its bases'),
-    inputs, outputs ({name: count or property name}), regions ({name: size or property name})
+    inputs, outputs ({name: count or property name}), regions ({name: size or property name}),
+    static (CPUs whose model never changes: true)
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def describe_class(cls: type[Obj]) -> dict[str, Any]:
         "outputs": dict(cls.OUTPUTS),
         "regions": {name: window.size for name, window in getattr(cls, "REGIONS", {}).items()},
     }
+    if getattr(cls, "STATIC_MODEL", False):
+        row["static"] = True
     return row
 
 

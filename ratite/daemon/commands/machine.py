@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.dispatch import OWNER, Context, command
 from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.objects.registry import TypeRow
 
 
 @command("query-target")
@@ -37,30 +40,55 @@ def query_cpus_fast(ctx: Context, arguments: dict[str, Any]) -> object:
 @command("query-cpu-definitions")
 def query_cpu_definitions(ctx: Context, arguments: dict[str, Any]) -> object:
     """The CPU models of a target."""
-    registry = ctx.daemon.registry
+    return [
+        {"name": name, "typename": row.name, "static": row.data.get("static", False), "deprecated": False}
+        for name, row in _models(ctx, arguments, "query-cpu-definitions").items()
+    ]
+
+
+@command("query-cpu-model-expansion")
+def query_cpu_model_expansion(ctx: Context, arguments: dict[str, Any]) -> object:
+    """A CPU model's features, as they are with the given properties."""
+    from ratite.core.cpu.base import Cpu
+
+    model = arguments["model"]
+    target = _target(ctx, arguments)
+    row = _models(ctx, arguments, "query-cpu-model-expansion").get(model["name"])
+    if row is None:
+        raise GenericError(f"The CPU type '{model['name']}' is not a CPU model of target '{target}'")
+    if arguments["type"] != "full":
+        raise GenericError("The requested expansion type is not supported")
+    given = model.get("props", {})
+    if not isinstance(given, dict):
+        raise GenericError("Invalid parameter type for 'model.props', expected: object")
+    cls = ctx.daemon.registry.load(row.name)
+    assert issubclass(cls, Cpu), "a row of kind cpu"
+    word_size = ctx.daemon.registry.target(target)["word-size"]
+    return {"model": {"name": model["name"], "props": cls.expand_model(given, word_size)}}
+
+
+def _target(ctx: Context, arguments: dict[str, Any]) -> str:
+    """The target that is meant; GenericError for one that this view hasn't."""
     target = arguments.get("target") or ctx.session.pinned or ctx.daemon.primary_target
     if target not in ctx.view.targets and "target" not in arguments:
         target = ctx.view.targets[0]
     if target not in ctx.view.targets:
         raise GenericError(f"Parameter 'target' must be a target of this view ({', '.join(ctx.view.targets)}), not '{target}'")
-    alone = ctx.daemon.views.get(ctx.view.personality, (target,))
-    if alone.find("query-cpu-definitions") is None:
-        have = [
-            name
-            for name in ctx.view.targets
-            if ctx.daemon.views.get(ctx.view.personality, (name,)).find("query-cpu-definitions")
-        ]
-        raise GenericError(f"Target '{target}' has no query-cpu-definitions; {', '.join(have)} do")
-    return [
-        {
-            "name": row.name.removesuffix(f"-{row.data['parent']}"),
-            "typename": row.name,
-            "static": False,
-            "deprecated": False,
-        }
-        for row in registry.types(abstract=False)
+    assert isinstance(target, str), "one of the view's"
+    return target
+
+
+def _models(ctx: Context, arguments: dict[str, Any], name: str) -> dict[str, TypeRow]:
+    """The CPU models of the target that is meant; GenericError where the command `name` is not for it."""
+    target, views = _target(ctx, arguments), ctx.daemon.views
+    if views.get(ctx.view.personality, (target,)).find(name) is None:
+        have = [other for other in ctx.view.targets if views.get(ctx.view.personality, (other,)).find(name)]
+        raise GenericError(f"Target '{target}' has no {name}; {', '.join(have)} do")
+    return {
+        row.name.removesuffix(f"-{row.data['parent']}"): row
+        for row in ctx.daemon.registry.types(abstract=False)
         if row.kind == "cpu" and target in row.data["targets"]
-    ]
+    }
 
 
 @command("query-memory-size-summary", side=OWNER)

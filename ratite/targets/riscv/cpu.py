@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.cpu.base import Cpu
 from ratite.core.objects.props import config
@@ -72,6 +72,16 @@ class RiscvCpu(Cpu):
     svade = config("bool", False, "an accessed or dirty bit that is clear is a page fault (with svadu: until ADUE is set)")
     svadu = config("bool", True, "accessed and dirty bits are set by the hart while menvcfg.ADUE is set")
     pmp = config("bool", True, "physical memory protection, 16 entries")
+
+    @classmethod
+    def expand_model(cls, given: Mapping[str, Any], word_size: int) -> dict[str, bool]:
+        """As any CPU's; refuses extensions that can't be together."""
+        features = super().expand_model(given, word_size)
+        try:
+            Features({**features, "word-size": word_size})
+        except ValueError as exc:
+            raise GenericError(str(exc)) from exc
+        return features
 
     def isa_config(self) -> Mapping[str, object]:
         """Word size, extensions, frequency of time."""
