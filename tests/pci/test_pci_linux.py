@@ -1,0 +1,120 @@
+"""A real Linux on the bus: enumeration, a disk below a port, hot plug, by Debian's riscv64 kernel under OpenSBI.
+
+That kernel is built without HOTPLUG_PCI: the shell writes Slot Control, as a hot-plug driver would, and rescans.
+
+RATITE_DEBIAN is a folder with linux-riscv64-Image (package linux-image-…-riscv64), opensbi-riscv64/fw_dynamic.bin
+(package opensbi) and initramfs-riscv64-virtio.cpio.gz (ratite.clients.boots.initramfs with busybox-static and virtio_blk.ko).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratite.clients.boots.initramfs import MARKER
+from ratite.clients.boots.machines import linux, pci
+from ratite.clients.qmp import Client
+
+PLACE = Path(os.environ.get("RATITE_DEBIAN", "/nowhere"))
+KERNEL, FIRMWARE = PLACE / "linux-riscv64-Image", PLACE / "opensbi-riscv64" / "fw_dynamic.bin"
+INITRD = PLACE / "initramfs-riscv64-virtio.cpio.gz"
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.skipif(not KERNEL.exists(), reason="RATITE_DEBIAN names no folder with a kernel"),
+]
+PATIENCE = 300.0
+ON, OFF = r"\300\001", r"\300\007"  # Slot Control: power and its indicator
+CONFIG = "/sys/bus/pci/devices/0000:00:02.0/config"
+
+
+class Linux:
+    """A daemon with the machine, its console and its monitor."""
+
+    def __init__(self, place: Path) -> None:
+        monitor, console = place / "m", place / "c"
+        command = [sys.executable, "-m", "ratite.daemon", "--qmp", f"unix:{monitor}"]
+        self.process = subprocess.Popen(command)
+        self.qmp = Client.connect(f"unix:{monitor}", timeout=PATIENCE)
+        self.qmp.execute("machine-create")
+        address = {"type": "unix", "data": {"path": str(console)}}
+        backend = {"type": "socket", "data": {"addr": address, "server": True, "wait": False}}
+        self.qmp.execute("chardev-add", id="con", backend=backend)
+        boot = {"firmware": str(FIRMWARE), "kernel": str(KERNEL), "initrd": str(INITRD), "append": "console=ttyS0 quiet"}
+        for name, arguments in (*linux("riscv64", "con", boot, harts=2), *pci(ports=2)):
+            self.qmp.execute(name, arguments)
+        for n, name in enumerate(("first", "second")):
+            image = place / name
+            image.write_bytes(name.encode().ljust(16) + os.urandom((1 << 20) - 16))
+            node = {"driver": "raw", "node-name": f"n{n}", "file": {"driver": "file", "filename": str(image)}}
+            self.qmp.execute("blockdev-add", node)
+        self.qmp.execute("device_add", driver="virtio-blk-pci", id="d0", bus="rp0", drive="n0")
+        self.qmp.execute("x-exit-preconfig")
+        self.console = socket.socket(socket.AF_UNIX)
+        self.console.settimeout(PATIENCE)
+        self.console.connect(str(console))
+        self.seen = b""
+        self.until(MARKER)
+
+    def until(self, text: str) -> str:
+        """What comes up to and with `text`."""
+        while text.encode() not in self.seen:
+            data = self.console.recv(65536)
+            assert data, f"the console ended: {self.seen[-2000:]!r}"
+            self.seen += data
+        found, _, self.seen = self.seen.partition(text.encode())
+        return found.decode(errors="replace")
+
+    def sh(self, command: str) -> str:
+        """What a command prints."""
+        self.console.sendall(f"{command}; echo @@$((40+2))@@\n".encode())
+        return self.until("@@42@@")
+
+    def close(self) -> None:
+        self.console.close()
+        self.qmp.close()
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[Linux]:
+    made = Linux(tmp_path)
+    yield made
+    made.close()
+
+
+def sums(text: str) -> list[str]:
+    return re.findall(r"\b[0-9a-f]{64}\b", text)
+
+
+def sha(path: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_linux(guest: Linux, tmp_path: Path) -> None:
+    assert "0000:01:00.0" in guest.sh("insmod /lib/modules/virtio_blk.ko; ls /sys/bus/pci/devices")
+    assert sums(guest.sh("sha256sum /dev/vda")) == [sha(tmp_path / "first")]
+    guest.sh("dd if=/dev/urandom of=/dev/vda bs=64k count=16; sync; echo 3 > /proc/sys/vm/drop_caches")
+    assert sums(guest.sh("sha256sum /dev/vda")) == [sha(tmp_path / "first")]
+    guest.sh(f"C={CONFIG}; slot() {{ printf \"$1\" | dd of=$C bs=1 seek=108 conv=notrunc 2>/dev/null; }}")
+    for _ in range(3):
+        guest.qmp.execute("device_add", driver="virtio-blk-pci", id="d1", bus="rp1", drive="n1")
+        found = guest.sh(f"slot '{ON}'; echo 1 > /sys/bus/pci/rescan; sleep 1; sha256sum /dev/vdb")
+        assert sums(found) == [sha(tmp_path / "second")]
+        guest.qmp.execute("device_del", id="d1")
+        guest.sh(f"echo 1 > /sys/bus/pci/devices/0000:02:00.0/remove; slot '{OFF}'")
+        event: Any = guest.qmp.wait_event("DEVICE_DELETED", timeout=PATIENCE)
+        assert event["data"]["device"] == "d1"
+    assert "0000:02:00.0" not in guest.sh("ls /sys/bus/pci/devices")
+    bridges = [info for info in guest.qmp.execute("query-pci")[0]["devices"] if "pci_bridge" in info]
+    assert [[info["qdev_id"] for info in bridge["pci_bridge"]["devices"]] for bridge in bridges] == [["d0"], []]
