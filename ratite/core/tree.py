@@ -89,15 +89,17 @@ class Tree:
                 yield from place.children[name].walk()
 
     def users_of(self, target: Obj) -> list[tuple[Obj, str]]:
-        """(object, property) of every link to `target`, also of links that are only texts yet."""
+        """(object, property) of every link to `target`: those that are only texts yet and those left open, too."""
         users = []
         for obj in self.members():
-            for name, text in obj.link_texts.items():
-                linked = obj.raw_property(obj.prop(name))
+            for prop in obj.PROPERTIES.values():
+                if not prop.link:
+                    continue
+                linked, text = obj.raw_property(prop), obj.link_texts.get(prop.name)
                 if linked is None and text:
-                    linked = self._meant(text, obj.prop(name).link)
+                    linked = self._meant(text, prop.link)
                 if linked is target:
-                    users.append((obj, name))
+                    users.append((obj, prop.name))
         return users
 
     def _meant(self, text: str, type_name: str) -> Obj | None:

@@ -290,6 +290,15 @@ def test_parts_belong_to_their_object(make: Make) -> None:
     assert pci.scan() == [0]
 
 
+def test_a_bus_that_was_chosen_is_in_use_as_well(make: Make) -> None:
+    pci = make(("pci-test", "a", {}), start=False)
+    pci.machine.wire()
+    with pytest.raises(GenericError, match=r"Device 'pci0' is in use.*/machine/peripheral/a'"):
+        pci.machine.device_del("pci0")
+    pci.machine.device_del("a")
+    pci.machine.device_del("pci0")
+
+
 def test_two_hosts(make: Make) -> None:
     pci = make(("gpex-pcihost", "pci1", {"address-space": "sys"}), ("pci-test", "a", {"bus": "pcie.0"}), start=False)
     with pytest.raises(GenericError, match=r"may mean /machine/peripheral/pci0/pcie\.0 or /machine/peripheral/pci1/pcie\.0"):

@@ -27,6 +27,7 @@ from ratite.hw.pci.regs import (
     BAR_IO,
     BAR_PREFETCH,
     CACHE_LINE,
+    CAPABILITIES,
     CLASS,
     COMMAND,
     COMMAND_INTX_OFF,
@@ -293,7 +294,8 @@ class PciFunction(BusDevice):
         """A write to the header."""
         if offset < COMMAND + 2 and end > COMMAND:
             self.update_line()
-        self.moved()
+        if end > COMMAND and offset < CAPABILITIES:
+            self.moved()
 
     def moved(self) -> None:
         """Where BARs are seen may have changed."""
