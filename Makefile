@@ -11,12 +11,13 @@ MICROBLAZE ?=
 export MICROBLAZE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo bench soak guests guests-update peers clean
+.PHONY: help venv test lint demo bench boots soak guests guests-update peers clean
 
 help:
 	@echo "make test    linters and the whole test suite"
 	@echo "make demo    assemble and run the two-architecture demo machine"
 	@echo "make bench   measurements, beside QEMU where it is installed"
+	@echo "make boots   boot Linux guests to their shell (ARGS='--guest all --count 20 --harts 4 --peer'; fetches Debian's kernel)"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make soak    long random runs"
 	@echo "make guests  rebuild the guest programs and compare with the ELFs checked in (MICROBLAZE=dir)"
@@ -46,6 +47,10 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m ratite.bench $(ARGS)
+
+boots: $(STAMP)
+	$(BIN)/python -m ratite.clients.boots.guests build/guests
+	$(BIN)/python -m ratite.clients.boots $(ARGS)
 
 # Random runs that resume and add up: a ledger in build/ keeps seed, count and commit of every part that is done.
 SOAK_SEED ?= 1
