@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
-_Work = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
+_Work = tuple["Future[Any] | None", Callable[..., Any], tuple[Any, ...]]
 
 
 def on_owner(function: _F) -> _F:
@@ -71,6 +71,16 @@ class Owner:
             self._do((future, fn, args))
         return future
 
+    def soon(self, fn: Callable[[], Any]) -> None:
+        """As `post`, for what nobody waits for: a fault is logged.  Nothing happens once the machine has ended."""
+        if self.inline:
+            self._do_quietly(fn)
+            return
+        with self._cond:
+            if not self._ending:
+                self._queue.append((None, fn, ()))
+                self._cond.notify()
+
     def call(self, fn: Callable[..., _T], *args: Any) -> _T:
         """`post` and wait for the result; called on the owner thread it is done at once.  Not for the loop thread."""
         if self.is_current:
@@ -116,6 +126,9 @@ class Owner:
 
     def _do(self, work: _Work) -> None:
         future, fn, args = work
+        if future is None:
+            self._do_quietly(fn)
+            return
         if not future.set_running_or_notify_cancel():
             return
         try:
@@ -125,3 +138,10 @@ class Owner:
             future.set_exception(exc)
         else:
             future.set_result(result)
+
+    def _do_quietly(self, fn: Callable[[], Any]) -> None:
+        try:
+            with self._lock:
+                fn()
+        except Exception as exc:
+            log.error("work on the owner thread failed", error=f"{type(exc).__name__}: {exc}", exc_info=True)

@@ -82,7 +82,7 @@ class CodeMarks:
         """[offset, offset + size) was written: tells every hook but the writer's own if there is code on its pages."""
         self.reserved.written(offset, size)
         first, last = offset >> PAGE_BITS, (offset + size - 1 >> PAGE_BITS) + 1
-        if self.pages.count(0, first, last) != last - first:
+        if self.pages[first] if last - first == 1 else self.pages.count(0, first, last) != last - first:
             for hook in tuple(self.on_write):
                 if writer is None or getattr(hook, "owner", None) is not writer:
                     hook(offset, size)

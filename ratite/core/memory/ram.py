@@ -85,8 +85,8 @@ class RamRegion(LeafRegion):
         if not size:
             return
         self.buf[offset:end] = data
-        first, last = offset >> PAGE_BITS, (end - 1 >> PAGE_BITS) + 1
         if self._dirty is not None:
+            first, last = offset >> PAGE_BITS, (end - 1 >> PAGE_BITS) + 1
             self._dirty[first:last] = b"\xff" * (last - first)
         self.code.written(offset, size)
 

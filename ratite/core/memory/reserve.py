@@ -38,7 +38,7 @@ class Reservations:
     def written(self, offset: int, size: int) -> None:
         """[offset, offset + size) was stored to."""
         first, last = offset >> LINE_BITS, (offset + size - 1 >> LINE_BITS) + 1
-        if last - first > 1 and not any(self._view[first:last]):
+        if last - first > 1 and not self._map[2 * first : 2 * last].strip(b"\0"):
             return
         for line in range(first, last):
             word = self._view[line]

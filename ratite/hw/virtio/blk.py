@@ -19,6 +19,8 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ratite.core.backends.block.node import User
+from ratite.core.backends.block.worker import Request
 from ratite.core.objects.props import config, debug, link
 from ratite.hw.virtio.bus import OnVirtioBus
 from ratite.hw.virtio.device import VirtioDevice
@@ -27,7 +29,6 @@ from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
     from ratite.core.backends.block.node import BlockNode
-    from ratite.core.backends.block.worker import Request
     from ratite.hw.virtio.queue import Chain, Queue
 
 F_SEG_MAX, F_RO, F_BLK_SIZE, F_FLUSH, F_TOPOLOGY, F_MQ, F_DISCARD, F_WRITE_ZEROES = (
@@ -43,6 +44,7 @@ BUDGET = 32 << 20  # bytes of data under way; also the most that one request may
 SECTORS_MAX = 0x3FFFFF  # of one discard or write-zeroes
 UNMAP = 1  # flag of a range
 
+_STATUS = (b"\0", b"\1", b"\2")
 _HEADER = struct.Struct("<IIQ")
 _RANGE = struct.Struct("<QII")
 # capacity, size_max, seg_max, geometry, blk_size, topology, writeback, num_queues, discard, write_zeroes
@@ -104,8 +106,6 @@ class VirtioBlk(VirtioDevice):
         """Takes the drive, which locks the image; GenericError."""
         super().realize()
         if self.drive is not None:
-            from ratite.core.backends.block.node import User
-
             text = f"block device '{self.path}' (uses node '{self.drive.id}' as 'root' child)"
             self.drive.use(self, User(text, not self.drive.read_only))
 
@@ -214,8 +214,6 @@ class VirtioBlk(VirtioDevice):
     def _submit(
         self, chain: Chain, op: str, offset: int, size: int, data: Sequence[bytes] = (), unmap: bool = False
     ) -> None:
-        from ratite.core.backends.block.worker import Request
-
         if self.drive is None:
             self._end(chain, IOERR)
             return
@@ -249,7 +247,11 @@ class VirtioBlk(VirtioDevice):
         if data:
             chain.write(self.dma, 0, data)
         last = chain.in_size - 1
-        chain.write(self.dma, last, bytes((status,)))
+        addr, count = chain.inp[-1]
+        if count == 1:
+            self.dma.write(addr, _STATUS[status])
+        else:
+            chain.write(self.dma, last, _STATUS[status])
         chain.queue.push(chain, last + 1 if len(data) == last else len(data))
 
     def _tell_error(self, request: Request) -> None:

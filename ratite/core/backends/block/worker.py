@@ -98,7 +98,7 @@ class Worker:
             self._finished.append(request)
             # More than one: a delivery is posted or at work, and looks again after each.
             if len(self._finished) == 1:
-                self._owner.post(self._deliver)
+                self._owner.soon(self._deliver)
         os.close(self._fd)
 
     def _deliver(self) -> None:
