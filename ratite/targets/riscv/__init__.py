@@ -8,6 +8,15 @@ TARGETS = (
 # Types of this package, for the manifest.
 TYPES = (
     "ratite.targets.riscv.cpu:RiscvCpu",
-    "ratite.targets.riscv.cpu:Rv32RiscvCpu",
-    "ratite.targets.riscv.cpu:Rv64RiscvCpu",
+    "ratite.targets.riscv.models:MaxRiscvCpu",
+    "ratite.targets.riscv.models:Rv32RiscvCpu",
+    "ratite.targets.riscv.models:Rv32iRiscvCpu",
+    "ratite.targets.riscv.models:Rv64RiscvCpu",
+    "ratite.targets.riscv.models:Rv64iRiscvCpu",
+    "ratite.targets.riscv.models:ShaktiCRiscvCpu",
+    "ratite.targets.riscv.models:SifiveE31RiscvCpu",
+    "ratite.targets.riscv.models:SifiveE34RiscvCpu",
+    "ratite.targets.riscv.models:SifiveE51RiscvCpu",
+    "ratite.targets.riscv.models:SifiveU34RiscvCpu",
+    "ratite.targets.riscv.models:SifiveU54RiscvCpu",
 )

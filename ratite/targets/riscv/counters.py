@@ -39,18 +39,20 @@ def csrs(f: Features) -> list[Csr]:
     """All of them."""
     xlen = f.xlen
     rows = [
-        Csr(0x320, "mcountinhibit", lambda e: e.get("mcountinhibit").zext(xlen), _write_inhibit),
         *_counter(0xB00, "mcycle", "mcycle", CY, xlen, None),
         *_counter(0xB02, "minstret", "minstret", IR, xlen, None),
-        *_counter(0xC00, "cycle", "mcycle", CY, xlen, _barred(f, CY)),
-        *_counter(0xC02, "instret", "minstret", IR, xlen, _barred(f, IR)),
     ]
+    if f.version >= 11:
+        rows.append(Csr(0x320, "mcountinhibit", lambda e: e.get("mcountinhibit").zext(xlen), _write_inhibit))
+    if f.has("zicntr"):
+        rows += _counter(0xC00, "cycle", "mcycle", CY, xlen, _barred(f, CY))
+        rows += _counter(0xC02, "instret", "minstret", IR, xlen, _barred(f, IR))
     if f.has("u"):
         enabled = CY | IR | (TM if f.frequency else 0)
         rows.append(_enables(0x306, "mcounteren", enabled, xlen))
         if f.has("s"):
             rows.append(_enables(0x106, "scounteren", enabled, xlen))
-    if f.frequency:
+    if f.frequency and f.has("zicntr"):
         def part(low: int) -> Csr:
             return Csr(0xC81 if low else 0xC01, "timeh" if low else "time",
                        lambda e: (time_now(e, f.frequency) >> low).trunc(xlen), guard=_barred(f, TM))

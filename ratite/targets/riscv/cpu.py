@@ -6,14 +6,14 @@
 ``time`` is the machine's virtual clock at `timebase-frequency` plus the hart's delta. The mtimer whose mtip drives the hart
 tells it the delta of its mtime, and refuses to be wired to a hart of another frequency: so both show one time.
 
-Extensions are properties, as QEMU has them. The models are types that differ in their defaults.
+Extensions are properties, as QEMU has them. The models, types that differ in their defaults, are in models.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ratite.core.cpu.base import Cpu
 from ratite.core.objects.props import config
@@ -22,7 +22,7 @@ from ratite.qapi.errors import GenericError
 from ratite.targets.riscv.counters import NOTE_SSIP, NOTE_STIMECMP, SECOND
 from ratite.targets.riscv.csrs import MEI, MSI, MTI, SEI, SSI, STI
 from ratite.targets.riscv.fdt import describe
-from ratite.targets.riscv.features import DEFAULTS, Features
+from ratite.targets.riscv.features import FLAGS, PRIV_SPECS, Features
 from ratite.targets.riscv.image import fw_dynamic_info, read_head
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 _ONES = (1 << 64) - 1
 _FAR = 1 << 62  # virtual ns: nothing is armed beyond (146 years)
+
+
+def flag(name: str, default: bool) -> Any:
+    """The property of an extension."""
+    return config("bool", default, next(text for key, _, text in FLAGS if key == name))
 
 
 class RiscvCpu(Cpu):
@@ -46,32 +51,34 @@ class RiscvCpu(Cpu):
     RESET_PC = 0x80000000
     # Firmware and kernels start every hart at their entry and sort them out themselves.
     FOLLOWS = True
-    WORD: ClassVar[int] = 64
 
     hartid = config("uint32", 0, "number of the hart, as mhartid tells it")
     timebase_frequency: int = config("uint32", 10_000_000, "frequency of time", unit="Hz", minimum=1)
-    m = config("bool", True, "extension M: multiplication and division")
-    a = config("bool", True, "extension A: atomic instructions")
-    f = config("bool", True, "extension F: single-precision floating point")
-    d = config("bool", True, "extension D: double-precision floating point")
-    c = config("bool", True, "extension C: compressed instructions")
-    s = config("bool", True, "supervisor mode")
-    u = config("bool", True, "user mode")
-    zicsr = config("bool", True, "control and status registers")
-    zifencei = config("bool", True, "fence.i")
-    zba = config("bool", True, "address generation")
-    zbb = config("bool", True, "basic bit manipulation")
-    zbs = config("bool", True, "single-bit instructions")
-    zicond = config("bool", False, "conditional zero")
-    zicbom = config("bool", True, "cache block management")
-    zicboz = config("bool", True, "cache block zero")
-    svinval = config("bool", False, "fine-grained invalidation of translations")
-    svpbmt = config("bool", False, "memory types in page tables")
-    svnapot = config("bool", False, "64 KiB translations")
-    sstc = config("bool", True, "stimecmp")
-    svade = config("bool", False, "an accessed or dirty bit that is clear is a page fault (with svadu: until ADUE is set)")
-    svadu = config("bool", True, "accessed and dirty bits are set by the hart while menvcfg.ADUE is set")
-    pmp = config("bool", True, "physical memory protection, 16 entries")
+    priv_spec: str = config("str", PRIV_SPECS[-1], "version of the privileged specification", values=PRIV_SPECS)
+    m = flag("m", True)
+    a = flag("a", True)
+    f = flag("f", True)
+    d = flag("d", True)
+    c = flag("c", True)
+    s = flag("s", True)
+    u = flag("u", True)
+    zicsr = flag("zicsr", True)
+    zicntr = flag("zicntr", True)
+    zifencei = flag("zifencei", True)
+    zba = flag("zba", True)
+    zbb = flag("zbb", True)
+    zbs = flag("zbs", True)
+    zicond = flag("zicond", False)
+    zicbom = flag("zicbom", True)
+    zicboz = flag("zicboz", True)
+    mmu = flag("mmu", True)
+    svinval = flag("svinval", False)
+    svpbmt = flag("svpbmt", False)
+    svnapot = flag("svnapot", False)
+    sstc = flag("sstc", True)
+    svade = flag("svade", False)
+    svadu = flag("svadu", True)
+    pmp = flag("pmp", True)
 
     @classmethod
     def expand_model(cls, given: Mapping[str, Any], word_size: int) -> dict[str, bool]:
@@ -88,13 +95,13 @@ class RiscvCpu(Cpu):
         return {**super().isa_config(), **self._told()}
 
     def _told(self) -> dict[str, object]:
-        told: dict[str, object] = {name: bool(getattr(self, name)) for name, _ in DEFAULTS if name in self.PROPERTIES}
-        return {**told, "timebase-frequency": int(self.timebase_frequency)}
+        told: dict[str, object] = {name: bool(getattr(self, name)) for name, _, _ in FLAGS if name in self.PROPERTIES}
+        return {**told, "timebase-frequency": int(self.timebase_frequency), "priv-spec": self.priv_spec}
 
     def wire(self) -> None:
         """As any CPU's; refuses extensions that can't be together."""
         try:
-            self._features = Features({**self._told(), "word-size": self.WORD})
+            self._features = Features({**self._told(), "word-size": self.cluster.bits})
         except ValueError as exc:
             raise GenericError(f"'{self.path}': {exc}") from exc
         self._delta = 0
@@ -206,24 +213,3 @@ class RiscvCpu(Cpu):
                 self._wait_for(value)
             elif number == NOTE_SSIP:
                 self._line(SSI, False)
-
-
-class Rv64RiscvCpu(RiscvCpu):
-    """A 64-bit RISC-V hart with all that is made by default."""
-
-    TYPE = "rv64-riscv-cpu"
-    TARGETS = ("riscv64",)
-
-    sv39 = config("bool", True, "39-bit virtual addresses")
-    sv48 = config("bool", True, "48-bit virtual addresses")
-    sv57 = config("bool", True, "57-bit virtual addresses")
-
-
-class Rv32RiscvCpu(RiscvCpu):
-    """A 32-bit RISC-V hart with all that is made by default."""
-
-    TYPE = "rv32-riscv-cpu"
-    TARGETS = ("riscv32",)
-    WORD = 32
-
-    sv32 = config("bool", True, "32-bit virtual addresses")

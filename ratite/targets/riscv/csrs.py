@@ -193,12 +193,13 @@ def state_fields(f: Features) -> list[StateField]:
             StateField("mideleg", xlen, text="interrupts that go to supervisor mode"),
             StateField("mip", xlen, text="interrupts made pending by software"),
         ]
-    if f.has("u"):
+    if f.has("u") and f.version >= 12:
         reset = ADUE if f.has("svadu") and not f.has("svade") else 0
         rows += [
-            StateField("mcounteren", 32, text="counters that lower modes may read"),
             StateField("menvcfg", 64, text="what lower modes may do", reset=reset),
         ]
+    if f.has("u"):
+        rows.append(StateField("mcounteren", 32, text="counters that lower modes may read"))
     return rows
 
 
@@ -207,6 +208,8 @@ def misa(f: Features) -> int:
     value = (1 if f.xlen == 32 else 2) << f.xlen - 2
     for letter in f.letters:
         value |= 1 << ord(letter) - ord("a")
+    if f.has("zba") and f.has("zbb") and f.has("zbs"):
+        value |= 1 << 1  # B, which is these three (Bit-Manipulation ISA 1.0.0 chapter 3)
     return value
 
 
@@ -240,13 +243,14 @@ def machine_csrs(f: Features) -> list[Csr]:
         constant(0xF12, "marchid"),
         constant(0xF13, "mimpid"),
         Csr(0xF14, "mhartid", lambda e: e.get("mhartid")),
-        constant(0xF15, "mconfigptr"),
     ]
-    if xlen == 32:
+    if f.version >= 12:
+        rows.append(constant(0xF15, "mconfigptr"))
+    if f.version >= 12 and xlen == 32:
         rows.append(constant(0x310, "mstatush"))
     if f.has("s"):
         rows += [field(0x302, "medeleg", 0xB3FF), field(0x303, "mideleg", SUPERVISOR_INTERRUPTS, then="poll")]
-    if f.has("u"):
+    if f.has("u") and f.version >= 12:
         rows += halves(0x30A, "menvcfg", "menvcfg", xlen, lambda e, v: _write_menvcfg(e, f, v), high=0x31A, then="poll")
     return rows
 

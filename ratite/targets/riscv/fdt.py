@@ -41,7 +41,7 @@ def isa_string(cpu: RiscvCpu) -> str:
 def mmu_type(cpu: RiscvCpu) -> str:
     """The largest translation that the hart can do, as mmu-type has it; "" when it has none."""
     for bits in _MODES:
-        if getattr(cpu, f"sv{bits}", False) and getattr(cpu, "s", False):
+        if getattr(cpu, f"sv{bits}", False) and cpu.s and cpu.mmu:
             return f"riscv,sv{bits}"
     return ""
 

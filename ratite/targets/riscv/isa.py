@@ -37,7 +37,7 @@ from ratite.targets.riscv.fields import FIELDS, X_NAMES
 
 
 def build(config: Mapping[str, object]) -> Isa:
-    """``config``: "word-size" (32 or 64); the extensions of ``features.DEFAULTS`` (bool; plain IMAC of machine mode unless
+    """``config``: "word-size" (32 or 64); the extensions of ``features.FLAGS`` (bool; plain IMAC of machine mode unless
     told); "timebase-frequency" (Hz; 0: no ``time``); "misaligned" ("native" unless told, or "fault"). Other keys are ignored.
     Raises ValueError for what can't be together."""
     f = Features(config)

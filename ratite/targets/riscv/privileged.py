@@ -26,9 +26,9 @@ def _illegal_if(e: Emitter, c: V, word: V | int) -> None:
     e.if_(c, lambda: e.routine("trap", ILLEGAL, word))
 
 
-def _leave(e: Emitter, status: V, mode: V, target: V) -> None:
-    """To ``mode``; below M, MPRV goes with it (§3.1.6.3)."""
-    e.set("mstatus", e.select(mode.eq(M), status, status & ~MPRV))
+def _leave(e: Emitter, f: Features, status: V, mode: V, target: V) -> None:
+    """To ``mode``; below M, MPRV goes with it (§3.1.6.3), from 1.12 on."""
+    e.set("mstatus", status if f.version < 12 else e.select(mode.eq(M), status, status & ~MPRV))
     e.set("priv", mode.trunc(2))
     e.modes_changed()
     e.jump(target, poll=True)
@@ -47,7 +47,7 @@ def _mret(isa: Isa, f: Features) -> None:
             return
         mode = status.bits(12, 11)
         mode = e.select(mode.eq(2), M, mode)  # no such mode: only a state set from outside holds it
-        _leave(e, after & ~MPP, mode, target)
+        _leave(e, f, after & ~MPP, mode, target)
 
 
 def _sret(isa: Isa, f: Features) -> None:
@@ -56,7 +56,7 @@ def _sret(isa: Isa, f: Features) -> None:
         status, mode = e.get("mstatus"), privilege(e)
         _illegal_if(e, mode.eq(U) | mode.eq(S) & (status & TSR).ne(0), _SRET)
         after = status & ~(SIE | SPP) | (status & SPIE) >> 4 | SPIE
-        _leave(e, after, (status & SPP) >> 8, e.get("sepc") & -isa.parcel)
+        _leave(e, f, after, (status & SPP) >> 8, e.get("sepc") & -isa.parcel)
 
 
 def _wfi(isa: Isa, f: Features) -> None:

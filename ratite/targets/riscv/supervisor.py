@@ -45,7 +45,7 @@ SV32, SV39, SV48, SV57 = 1, 8, 9, 10
 def state_fields(f: Features) -> list[StateField]:
     """The state behind the registers; the rest is machine mode's."""
     xlen = f.xlen
-    return [
+    rows = [
         StateField("stvec", xlen, text="trap vector of supervisor mode"),
         StateField("sepc", xlen, text="pc of the trap"),
         StateField("scause", xlen, text="cause of the trap"),
@@ -53,8 +53,10 @@ def state_fields(f: Features) -> list[StateField]:
         StateField("sscratch", xlen, text="scratch register of supervisor mode"),
         StateField("satp", xlen, text="root of the page table and its mode"),
         StateField("scounteren", 32, text="counters that user mode may read"),
-        StateField("senvcfg", xlen, text="what user mode may do"),
     ]
+    if f.version >= 12:
+        rows.append(StateField("senvcfg", xlen, text="what user mode may do"))
+    return rows
 
 
 def pending(e: Emitter, f: Features) -> V:
@@ -114,11 +116,10 @@ def csrs(f: Features) -> list[Csr]:
     def clear_or_set(e: Emitter, value: V) -> None:
         _write_pending(e, value, e.get("mideleg") & (1 << SSI))
 
-    return [
+    rows = [
         Csr(0x100, "sstatus", lambda e: e.get("mstatus") & seen, lambda e, v: write_status(e, f, v, writable)),
         Csr(0x104, "sie", enabled, enable, then="poll"),
         field(0x105, "stvec", ~2),
-        Csr(0x10A, "senvcfg", lambda e: e.get("senvcfg"), lambda e, v: _write_senvcfg(e, f, v)),
         field(0x140, "sscratch"),
         field(0x141, "sepc", -2 if f.has("c") else -4),
         field(0x142, "scause"),
@@ -126,6 +127,9 @@ def csrs(f: Features) -> list[Csr]:
         Csr(0x144, "sip", lambda e: pending(e, f) & e.get("mideleg"), clear_or_set, then="poll"),
         Csr(0x180, "satp", lambda e: e.get("satp"), lambda e, v: _write_satp(e, f, v), guard=_trapped_vm, then="refetch"),
     ]
+    if f.version >= 12:
+        rows.append(Csr(0x10A, "senvcfg", lambda e: e.get("senvcfg"), lambda e, v: _write_senvcfg(e, f, v)))
+    return rows
 
 
 def _write_senvcfg(e: Emitter, f: Features, value: V) -> None:

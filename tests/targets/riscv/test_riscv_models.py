@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from ratite.clients.qmp import Client, CommandError, DaemonProcess
+from ratite.targets.riscv.csrs import misa
+from ratite.targets.riscv.features import Features
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +68,39 @@ def test_static_expansion_is_not_made(qmp: Client) -> None:
     """As QEMU's RISC-V targets answer."""
     with pytest.raises(CommandError, match="The requested expansion type is not supported"):
         qmp.execute("query-cpu-model-expansion", type="static", model={"name": "rv64"}, target="riscv64")
+
+
+#: (target, model): misa and the registers that QEMU 10.0.2 answers with (-M virt, a program that reads them), and features
+#: of query-cpu-model-expansion there; misa without H
+PEER = {
+    ("riscv64", "rv64"): (0x800000000014112F, "mmu pmp sstc svadu zba zbb zbs zicbom zicboz zicntr zicsr zifencei"),
+    ("riscv32", "rv32"): (0x4014112F, "mmu pmp sstc svadu zba zbb zbs zicbom zicboz zicntr zicsr zifencei"),
+    ("riscv64", "rv64i"): (0x8000000000000100, ""),
+    ("riscv32", "rv32i"): (0x40000100, ""),
+    ("riscv32", "sifive-e31"): (0x40101105, "pmp zicntr zicsr zifencei"),
+    ("riscv32", "sifive-e34"): (0x40101125, "pmp zicntr zicsr zifencei"),
+    ("riscv64", "sifive-e51"): (0x8000000000101105, "pmp zicntr zicsr zifencei"),
+    ("riscv32", "sifive-u34"): (0x4014112D, "mmu pmp zicntr zicsr zifencei"),
+    ("riscv64", "sifive-u54"): (0x800000000014112D, "mmu pmp zicntr zicsr zifencei"),
+    ("riscv64", "shakti-c"): (0x800000000014112D, "mmu pmp zicntr zicsr zifencei"),
+}
+
+
+@pytest.mark.parametrize(("target", "name"), PEER)
+def test_models_are_what_they_are_elsewhere(qmp: Client, target: str, name: str) -> None:
+    want, listed = PEER[target, name]
+    props = expand(qmp, name, target)
+    several = {key for key, value in props.items() if value and len(key) > 1 and not key.startswith(("sv3", "sv4", "sv5"))}
+    assert several == set(listed.split())
+    assert misa(Features({**props, "word-size": int(target[-2:])})) == want
+
+
+def test_max_has_everything(qmp: Client) -> None:
+    for target in ("riscv64", "riscv32"):
+        props = expand(qmp, "max", target)
+        assert [name for name, value in props.items() if not value] == ["svade"]
+
+
+def test_a_chip_never_changes(qmp: Client) -> None:
+    rows = qmp.execute("query-cpu-definitions", target="riscv64")
+    assert {row["name"] for row in rows if not row["static"]} == {"rv64", "max"}

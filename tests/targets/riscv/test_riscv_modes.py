@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ratite.core.isa.evaluator import Evaluator
-from tests.targets.riscv.riscv_kit import BASE, DATA, HANDLER, ModesHart
+from ratite.targets.riscv.isa import build
+from tests.targets.riscv.riscv_kit import BASE, DATA, HANDLER, Hart, ModesHart
 
 BOTH = pytest.mark.parametrize("xlen", [32, 64])
 ONES = -1
@@ -294,8 +295,8 @@ def test_stimecmp(xlen: int) -> None:
 
 
 def test_misa() -> None:
-    assert ModesHart(64).csr(0x301) == 2 << 62 | 0x141105
-    assert ModesHart(32, "c a").csr(0x301) == 1 << 30 | 0x141100
+    assert ModesHart(64).csr(0x301) == 2 << 62 | 0x141107
+    assert ModesHart(32, "c a zbs").csr(0x301) == 1 << 30 | 0x141100
 
 
 # -- cache blocks (CMO 1.0.1)
@@ -332,3 +333,25 @@ def test_cache_blocks_fault_as_stores(xlen: int, name: str) -> None:
     hart = ModesHart(xlen, a0=0x7FF0000)
     hart.do(name, rs1="a0")
     assert hart.cause() == ("m", 7, 0x7FF0000)
+
+
+@BOTH
+@pytest.mark.parametrize(("version", "there"), [("v1.10.0", 0), ("v1.11.0", 1), ("v1.12.0", 2)])
+def test_versions_of_the_specification(xlen: int, version: str, there: int) -> None:
+    """The prefaces of Privileged 1.11 and 1.12: which registers came with them; §3.1.6.3: MPRV since 1.12."""
+    isa = build({"word-size": xlen, "s": True, "u": True, "sv39": True, "priv-spec": version})
+    for number, since in ((0x320, 1), (0x30A, 2), (0x10A, 2), (0xF15, 2), (0x300, 0), (0x306, 0)):
+        hart = Hart(xlen, isa=isa)
+        hart.do("csrrs", rd="a0", csr=number, rs1="zero")
+        assert hart.trapped == (there < since)
+    hart = Hart(xlen, isa=isa, mstatus=MPRV)
+    hart.do("mret")
+    assert bool(hart["mstatus"] & MPRV) == (there < 2)
+
+
+def test_without_zicntr() -> None:
+    isa = build({"word-size": 64, "zicntr": False, "timebase-frequency": 1000})
+    for number, works in ((0xC00, False), (0xC01, False), (0xC02, False), (0xB00, True)):
+        hart = Hart(64, isa=isa)
+        hart.do("csrrs", rd="a0", csr=number, rs1="zero")
+        assert hart.trapped != works
