@@ -26,8 +26,8 @@ class Eager(Policy):
         self.tier = tier
         self.attempts = 1 << 30
 
-    def limits(self, tier: int) -> dict[str, object]:
-        return {**super().limits(self.tier), "eager": True, "instructions": 48}
+    def limits(self, tier: int, *, calls: bool = False) -> dict[str, object]:
+        return {**super().limits(self.tier, calls=self.tier == 2), "eager": True, "instructions": 48}
 
     def passes(self, tier: int) -> str:
         return super().passes(self.tier)

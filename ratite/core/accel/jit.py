@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ratite.core.accel.base import Accelerator, CpuPort, Vcpu
+
+if TYPE_CHECKING:
+    from ratite.core.engine.region.manager import RegionManager
 
 _CODE_LIMIT = 256 << 20  # bytes of decoded records a vCPU may hold
 
 
 class JitAccelerator(Accelerator):
-    """Native interpretation (tier 0). Objects are compiled once by a process of their own and kept on disk."""
+    """Native interpretation (tier 0), whose objects are compiled once by a process of their own and kept on disk, and regions
+    of hot code (tiers 1 and 2), compiled by workers while guests run."""
 
     NAME = "jit"
 
     def __init__(self) -> None:
         self._library: object = None
+        self.regions: RegionManager | None = None
 
     @classmethod
     def probe(cls) -> str | None:
@@ -31,6 +38,8 @@ class JitAccelerator(Accelerator):
         from ratite.core.engine.compiler import CompileFailed
         from ratite.core.engine.elf import BadObject
         from ratite.core.engine.native import NativeLibrary
+        from ratite.core.engine.region.manager import RegionManager
+        from ratite.core.engine.region.policy import Policy
         from ratite.core.engine.vcpu import NativeVcpu
         from ratite.core.memory import BusError
         from ratite.qapi.errors import GenericError
@@ -44,4 +53,6 @@ class JitAccelerator(Accelerator):
             native = self._library.get(cpu.ISA, cpu.isa_config())
         except (CompileFailed, BadObject) as error:
             raise GenericError(f"Accelerator 'jit' could not make native code for {cpu.ISA}: {error}") from error
-        return NativeVcpu(native, cpu, BusError, _CODE_LIMIT)
+        if self.regions is None or self.regions.closed:
+            self.regions = RegionManager(Policy())
+        return NativeVcpu(native, cpu, BusError, _CODE_LIMIT, self.regions)

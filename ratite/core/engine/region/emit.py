@@ -63,16 +63,20 @@ class Flow:
 
 class RegionEmitter(DirectEmitter):
     """Writes the units of one region. ``units``: those that are in it; ``table``: tier 0's functions by name; ``calls``:
-    whether a TLB miss is dealt with by a call (else tier 0 executes the instruction)."""
+    whether a TLB miss is dealt with by a call (else tier 0 executes the instruction); ``lazy``: registers are written to the
+    block at exits, not as they change: only what may run in between must not look at them, as slow paths don't."""
 
     def __init__(
         self, isa: Isa, shape: B.Shape, table: Mapping[str, int], units: Mapping[Key, object], *, calls: bool,
+        lazy: bool = False,
         returns: Mapping[tuple[str, int], list[int]] | None = None, indirect: Mapping[Key, list[int]] | None = None,
     ) -> None:
         super().__init__(isa, shape)
         self.table = table
         self.units = units
         self.calls = calls
+        self.lazy = lazy
+        self.written: set[tuple[str, int]] = set()
         self.returns = returns or {}
         self.indirect = indirect or {}
         self.off = 0
@@ -217,7 +221,9 @@ class RegionEmitter(DirectEmitter):
         w = 8 * field.size
         wide = value.zext(w)
         self.put(f"store i{w} {wide.ref}, ptr %v.{file}.{at}")
-        self.put(f"store i{w} {wide.ref}, ptr %g.{file}.{at}{CPU_SCOPE}")
+        self.written.add((file, at))
+        if not self.lazy:
+            self.put(f"store i{w} {wide.ref}, ptr %g.{file}.{at}{CPU_SCOPE}")
         self.values[file, at] = value
         if isinstance(value.ref, str):
             self.origins[value.ref] = (file, at)
@@ -475,6 +481,10 @@ class RegionEmitter(DirectEmitter):
 
     def _leave(self, name: str) -> None:
         self.label(f"leave.{name}")
+        if self.lazy:
+            for file, at in sorted(self.written):
+                w = 8 * self.isa.layout[file].size
+                self.put(f"store i{w} {self.let(f'load i{w}, ptr %v.{file}.{at}')}, ptr %g.{file}.{at}{CPU_SCOPE}")
         budget = self.v(self.let("load i64, ptr %b"), 64)
         spent = self.v("%bud0", 64) - budget
         self.write(B.REGION_INSNS, self.read(B.REGION_INSNS) + spent)

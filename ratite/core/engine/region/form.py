@@ -219,8 +219,8 @@ class _Writer:
         self.walk = walk
         self.entry = entry
         self.e = RegionEmitter(
-            former.isa, former.shape, former.table, dict.fromkeys(walk.leaders), calls=limits.calls, returns=walk.sites,
-            indirect=walk.indirect)
+            former.isa, former.shape, former.table, dict.fromkeys(walk.leaders), calls=limits.calls, lazy=limits.lazy,
+            returns=walk.sites, indirect=walk.indirect)
 
     def region(self) -> Region:
         walk, e = self.walk, self.e

@@ -58,13 +58,16 @@ class Installed:
     """A compiled region. ``entries``: (RAM page key, parcel, address)."""
 
     def __init__(self, native: NativeIsa, tier: int, placed: Placed, entries: list[tuple[tuple[int, int], int, int]],
-                 pieces: list[Piece], count: int) -> None:
+                 pieces: list[Piece], count: int, request: Request) -> None:
         self.native = native
         self.tier = tier
         self.placed = placed
         self.entries = entries
         self.pieces = pieces
         self.count = count
+        self.pc = request.pc  # where it was asked for
+        self.calls = request.calls
+        self.promoted = False
         self.alive = True
         self._stat = (ctypes.c_uint64 * 2).from_address(placed.symbols["stat"])
 
@@ -104,14 +107,17 @@ Snapshot = tuple[CodePage, bytes]  # a page, and its bytes as the worker got the
 class Request:
     """A place that became hot."""
 
-    __slots__ = ("cpu", "offset", "page", "pc", "tier")
+    __slots__ = ("calls", "cpu", "offset", "page", "pc", "replaces", "tier")
 
-    def __init__(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int, tier: int) -> None:
+    def __init__(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int, replaces: Installed | None = None,
+                 calls: bool = False) -> None:
         self.cpu = cpu
         self.page = page
         self.offset = offset
         self.pc = pc
-        self.tier = tier
+        self.replaces = replaces  # of tier 1, by one of tier 2
+        self.calls = calls
+        self.tier = 2 if replaces is not None else 1
 
 
 class RegionManager:
@@ -132,6 +138,8 @@ class RegionManager:
         self._clients: dict[int, Client] = {}
         self._arena: Arena | None = None
         self._closed = False
+        self._next_look = self._total = 0.0
+        self._step = policy.look_seconds[0]
         self._broken = False
 
     # -- CPUs
@@ -148,6 +156,11 @@ class RegionManager:
             last = not self._cpus
         if last:
             self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is of no more use."""
+        return self._closed
 
     def close(self) -> None:
         """Ends thread and workers, frees all code; no CPU runs any more."""
@@ -182,7 +195,7 @@ class RegionManager:
     # -- on vCPU threads
     def hot(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int) -> None:
         """Control came to ``offset`` of ``page`` often enough."""
-        request = Request(cpu, page, offset, pc, 1)
+        request = Request(cpu, page, offset, pc)
         if self._closed or self._broken:
             return
         if self.policy.synchronous:
@@ -294,29 +307,65 @@ class RegionManager:
 
     # -- the manager's thread
     def _run(self) -> None:
-        while not self._closed:
-            if not self._queue:
-                self._wake.wait(self.policy.idle_seconds)
-                if not self._wake.is_set():
+        pause, idle = self.policy.look_seconds[0], time.monotonic()
+        try:
+            while not self._closed:
+                if not self._queue:
+                    self._wake.wait(pause)
+                self._wake.clear()
+                if self._queue:
+                    self._build(self._queue.popleft())
+                    idle = time.monotonic()
+                pause = self._look(pause)
+                if time.monotonic() - idle > self.policy.idle_seconds:
                     for client in self._clients.values():
                         client.close()
-            self._wake.clear()
-            while self._queue and not self._closed:
-                try:
-                    self._build(self._queue.popleft())
-                except Exception:
-                    _log.exception("a region could not be made; no more are tried")
-                    self._broken = True
+        except Exception:
+            _log.exception("a region could not be made; no more are tried")
+            self._broken = True
+
+    def _look(self, pause: float) -> float:
+        """Regions that deserve better are asked for; seconds until the next look."""
+        low, high = self.policy.look_seconds
+        if time.monotonic() < self._next_look:
+            return min(pause, self._next_look - time.monotonic())
+        with self.lock:
+            regions = [r for rows in self._segments.values() for r in rows]
+            total = sum(r.heat for r in regions)
+            for region in regions:
+                if region.tier == 1 and not region.promoted:
+                    self._consider(region)
+            for cpu in self._cpus:
+                if not cpu.outside:
+                    cpu.look_again()  # heat is told when a region is left
+        step = low if total != self._total else min(high, 2 * self._step)
+        self._total, self._step = total, step
+        self._next_look = time.monotonic() + step
+        return step
+
+    def _consider(self, region: Installed) -> None:
+        gives_up = region.deopts > 1000 and region.deopts * self.policy.deopt_distance > region.heat
+        if region.heat < self.policy.promote_heat and not (gives_up and region.deopts > 10_000):
+            return
+        region.promoted = True
+        (ram, number), parcel, _ = region.entries[0]
+        for cpu in self._cpus:
+            for page in cpu.pages.of_key((ram, number)):
+                if cpu.native is region.native:
+                    offset = parcel * region.native.isa.parcel
+                    self._queue.append(Request(cpu, page, offset, region.pc, region, gives_up))
                     return
 
     def _build(self, request: Request) -> None:
         """One region, from request to entries."""
         page = request.page
-        if self._known(request):
+        if request.replaces is None and self._known(request):
+            return
+        if request.replaces is not None and not request.replaces.alive:
             return
         key = (id(page.ram), page.page, request.offset)
         tried = self._tried.get(key, 0)
-        if tried >= self.policy.attempts:
+        if request.tier == 1 and tried >= self.policy.attempts:
             return
         self._tried[key] = tried + 1
         seen: dict[int, Snapshot] = {}
@@ -362,7 +411,7 @@ class RegionManager:
 
         head, blobs = self._view(native, request.page)
         seen[0] = request.page, blobs[0]
-        head |= {"ask": "region", "entry": request.offset, "limits": self.policy.limits(request.tier),
+        head |= {"ask": "region", "entry": request.offset, "limits": self.policy.limits(request.tier, calls=request.calls),
                  "level": self.policy.passes(request.tier)}
         try:
             answer, body = client.ask(head, blobs, more, self.policy.seconds)
@@ -413,7 +462,9 @@ class RegionManager:
             number, at = divmod(off, shape.page)
             page = seen[number][0]
             entries.append(((id(page.ram), page.page), at // parcel, placed.symbols[f"e{k}"]))
-        region = Installed(native, request.tier, placed, entries, pieces, head["count"])
+        region = Installed(native, request.tier, placed, entries, pieces, head["count"], request)
+        if request.replaces is not None:
+            self._kill(request.replaces)
         for key in region.pages():
             self._by_page.setdefault(key, set()).add(region)
         self._segments.setdefault(placed.segment, set()).add(region)
