@@ -235,7 +235,7 @@ class Judge:
     def __init__(self, library: NativeLibrary, endian: str) -> None:
         self.endian = endian
         self.order = "big" if endian == "be" else "little"
-        config: dict[str, object] = {**dict.fromkeys(EXCEPTIONS, True), "big": endian == "be", **self.EXTRA}
+        config: dict[str, object] = {**dict.fromkeys(EXCEPTIONS, True), "big": endian == "be", **self.EXTRA, "use-fpu": 0}
         self.isa = build(config)
         self.qemu = Qemu(endian, [f"{name}=on" for name in EXCEPTIONS])
         self.base = self.qemu.ram

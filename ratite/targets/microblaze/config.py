@@ -11,6 +11,8 @@ DEFAULTS: Mapping[str, bool | int | str] = MappingProxyType({
     "version": "10.0",
     "base-vectors": 0,
     "use-barrel": True,
+    "use-fpu": 2,
+    "fpu-exception": False,
     "use-div": True,
     "use-hw-mul": 2,
     "use-msr-instr": True,
@@ -36,9 +38,9 @@ class Config:
     """One configuration; attributes as the properties, with ``_`` for ``-``."""
 
     __slots__ = (
-        "base_vectors", "big", "div_zero_exception", "dopb_bus_exception", "exclusive_access", "ill_opcode_exception",
-        "iopb_bus_exception", "mmu_privileged_instr", "mmu_tlb_access", "mmu_zones", "opcode_0x0_illegal", "pvr",
-        "unaligned_exceptions", "use_barrel", "use_div", "use_hw_mul",
+        "base_vectors", "big", "div_zero_exception", "dopb_bus_exception", "exclusive_access", "fpu_exception",
+        "ill_opcode_exception", "iopb_bus_exception", "mmu_privileged_instr", "mmu_tlb_access", "mmu_zones",
+        "opcode_0x0_illegal", "pvr", "unaligned_exceptions", "use_barrel", "use_div", "use_fpu", "use_hw_mul",
         "use_mmu", "use_msr_instr", "use_pcmp_instr", "use_reorder_instr", "use_stack_protection", "version")
 
     base_vectors: int
@@ -46,6 +48,7 @@ class Config:
     div_zero_exception: bool
     dopb_bus_exception: bool
     exclusive_access: bool
+    fpu_exception: bool
     ill_opcode_exception: bool
     iopb_bus_exception: bool
     mmu_privileged_instr: int
@@ -56,6 +59,7 @@ class Config:
     unaligned_exceptions: bool
     use_barrel: bool
     use_div: bool
+    use_fpu: int
     use_hw_mul: int
     use_mmu: int
     use_msr_instr: bool

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class MicroblazeCpu(Cpu):
-    """A MicroBlaze, of its cluster's byte order: integer set, exceptions, interrupts, MMU; no FPU or streams."""
+    """A MicroBlaze, of its cluster's byte order: integer set, exceptions, interrupts, MMU, FPU; no streams."""
 
     TYPE = "microblaze-cpu"
     TARGETS = ("microblaze", "microblazeel")
@@ -30,6 +30,8 @@ class MicroblazeCpu(Cpu):
     base_vectors = config("uint32", DEFAULTS["base-vectors"], "where the vectors are")
     use_barrel = config("bool", DEFAULTS["use-barrel"], "barrel shifter")
     use_div = config("bool", DEFAULTS["use-div"], "divider")
+    use_fpu = config("uint8", DEFAULTS["use-fpu"], "floating point: none, basic or with conversions and square root", maximum=2)
+    fpu_exception = config("bool", DEFAULTS["fpu-exception"], "floating-point conditions raise an exception")
     use_hw_mul = config("uint8", DEFAULTS["use-hw-mul"], "multiplier: none, 32 or 64 bits", maximum=2)
     use_msr_instr = config("bool", DEFAULTS["use-msr-instr"], "msrset and msrclr")
     use_pcmp_instr = config("bool", DEFAULTS["use-pcmp-instr"], "pattern compare and clz")
