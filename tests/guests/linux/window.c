@@ -27,8 +27,9 @@ static long call(long n, long a, long b, long c, long d, long e, long f)
 static inline void barrier(void) { asm volatile("fence" ::: "memory"); }
 asm(".globl _start\n_start:\n\tmv a0, sp\n\tcall begin\n");
 #define MAP_OFFSET(address) ((long)(address))
+#define OPENED(path, flags) call(OPENAT, -100 /* the working directory */, (long)(path), flags, 0, 0, 0)
 #elif defined(__MICROBLAZE__)
-enum { EXIT = 1, READ = 3, WRITE = 4, NANOSLEEP = 162, MMAP = 192, OPENAT = 325 };
+enum { EXIT = 1, READ = 3, WRITE = 4, OPEN = 5, NANOSLEEP = 162, MMAP = 192 };
 
 static long call(long n, long a, long b, long c, long d, long e, long f)
 {
@@ -42,6 +43,7 @@ static long call(long n, long a, long b, long c, long d, long e, long f)
 static inline void barrier(void) { asm volatile("mbar 1" ::: "memory"); }
 asm(".globl _start\n_start:\n\taddk r5, r1, r0\n\taddik r1, r1, -64\n\tbrlid r15, begin\n\tnop\n");
 #define MAP_OFFSET(address) ((long)((address) / PAGE))        /* mmap2 counts pages */
+#define OPENED(path, flags) call(OPEN, (long)(path), flags, 0, 0, 0, 0)
 #endif
 
 static u32 length_of(const char *s)
@@ -167,7 +169,7 @@ __attribute__((used)) void begin(long *stack)
     char **argv = (char **)(stack + 1);
     if (stack[0] != 4 || (argv[1][0] != 'p' && argv[1][0] != 'g'))
         end(2, "usage: window put|get ADDRESS MAILBOX");
-    long fd = call(OPENAT, -100 /* the working directory */, (long)"/dev/mem", 0x101002 /* read, write, synchronous */, 0, 0, 0);
+    long fd = OPENED("/dev/mem", 0x101002 /* read, write, synchronous */);
     if (fd < 0)
         end(1, "window: /dev/mem can't be opened");
     volatile u8 *window = map((int)fd, hex(argv[2]), WINDOW);
