@@ -66,6 +66,16 @@ def save(space: Space, address: int, size: int, filename: str) -> None:
         raise GenericError(f"Could not open '{filename}': {error.strerror}") from None
 
 
+def write_file(filename: str, data: bytes, what: str) -> None:
+    """Write `data` to a regular file; GenericError that says what it was."""
+    refuse_nul({"filename": filename})
+    try:
+        with open(filename, "wb", opener=_open_regular) as file:
+            file.write(data)
+    except OSError as error:
+        raise GenericError(f"Error saving {what} to file {filename}: {error.strerror}") from None
+
+
 def _check_covered(space: Space, address: int, size: int) -> None:
     at, end = address, address + size
     while at < end:

@@ -212,6 +212,23 @@ def test_guest_memory(toy: DaemonProcess, tmp_path: Path) -> None:
             qmp.execute("pmemsave", val=0x1000, size=1, filename="/nonexistent/x")
 
 
+def test_device_trees_are_written(toy: DaemonProcess, tmp_path: Path) -> None:
+    out = tmp_path / "dtb"
+    with toy.client() as qmp:
+        assemble(qmp)
+        qmp.execute("x-exit-preconfig")
+        with pytest.raises(CommandError, match="This machine doesn't have a FDT"):
+            qmp.execute("dumpdtb", filename=str(out))
+        for cpu, text in (("nobody", "Device 'nobody' not found"), ("/objects", "is no CPU")):
+            with pytest.raises(CommandError, match=text):
+                qmp.execute("dumpdtb", filename=str(out), cpu=cpu)
+        assert not out.exists()
+        qmp.execute("dumpdtb", filename=str(out), cpu="cpu-a")
+        assert out.read_bytes()[:4] == b"\xd0\x0d\xfe\xed"
+        with pytest.raises(CommandError, match="Error saving FDT to file /nonexistent/x: No such file"):
+            qmp.execute("dumpdtb", filename="/nonexistent/x", cpu="cpu-a")
+
+
 def test_guest_memory_goes_to_regular_files_only(toy: DaemonProcess, tmp_path: Path) -> None:
     fifo, out, kept = tmp_path / "fifo", tmp_path / "out", tmp_path / "kept"
     os.mkfifo(fifo)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ratite.core.fdt.node import Node, cells
+from ratite.core.fdt.node import Node, cells, flatten
 
 if TYPE_CHECKING:
     from ratite.core.cpu.base import Cpu
@@ -222,3 +222,10 @@ def group_of(cpu: Cpu) -> list[Cpu]:
             if other.space is cluster.space and other.target == cluster.target:
                 found.append(obj)
     return sorted(found, key=lambda obj: (obj.fdt_number(), obj.path))
+
+
+def blob_of(cpu: Cpu) -> bytes:
+    """The device tree of the CPU's guest, flattened: what it boots with, or would."""
+    boots = (member.boot for member in (cpu, *group_of(cpu)) if member.boot is not None)
+    boot = next(boots, None)
+    return boot.tree() if boot is not None else flatten(DeviceTree(cpu.machine, group_of(cpu)).build())

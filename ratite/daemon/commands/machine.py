@@ -114,3 +114,18 @@ def pmemsave(ctx: Context, arguments: dict[str, Any]) -> None:
 
     space = guest.first_space(ctx.machine, arguments.get("space"))
     guest.save(space, arguments["val"], arguments["size"], arguments["filename"])
+
+
+@command("dumpdtb", side=OWNER, early=False)
+def dumpdtb(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Write a guest's device tree to a file."""
+    from ratite.core.fdt.tree import blob_of
+    from ratite.daemon.guest import write_file
+
+    name = arguments.get("cpu")
+    found = [ctx.machine.resolve(name)] if name else [cpu for cpu in ctx.machine.cpus().values() if cpu.boot is not None]
+    if not found:
+        raise GenericError("This machine doesn't have a FDT")
+    if found[0].KIND != "cpu":
+        raise GenericError(f"'{found[0].path}' is no CPU")
+    write_file(arguments["filename"], blob_of(found[0]), "FDT")  # type: ignore[arg-type]  # what KIND "cpu" means
