@@ -35,6 +35,7 @@ def test_pci(daemon: DaemonProcess) -> None:
         assert qmp.execute("qom-get", path=root, property="devices")[-1] == "03.0 /machine/peripheral/r0"
         assert qmp.execute("qom-get", path="r0", property="bus") == root
         assert {"name": "rp0", "type": "child<PCIE>"} in qmp.execute("qom-list", path="/machine/peripheral/rp0")
+        assert qmp.hmp("info pci").startswith("  Bus  0, device   0, function 0:")
         text = "Bus 'pcie.0' does not support hotplugging"
         assert refused(qmp, "device_add", driver="virtio-rng-pci", id="x", bus="pcie.0") == text
         assert refused(qmp, "device_del", id="r0") == text

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pytest
 from pci_kit import ECAM, Pci
 
+from ratite.daemon.hmp.pci import text
 from ratite.qapi.errors import GenericError
 
 QEMU = "qemu-system-riscv64"
@@ -280,3 +281,11 @@ def test_query_pci_as_qemu(both: tuple[Ours, Theirs]) -> None:
     for info in ours[0]["devices"], theirs[0]["devices"]:
         info.sort(key=order)
     assert ours == theirs
+
+
+def test_info_pci_as_qemu(both: tuple[Ours, Theirs]) -> None:
+    ours, theirs = both
+    for subject in both:
+        Trace(subject).number()
+    wanted = theirs.qmp("human-monitor-command", **{"command-line": "info pci"})["return"].replace("\r\n", "\n")
+    assert text(ours.query_pci()) == wanted

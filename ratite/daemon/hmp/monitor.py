@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ratite.daemon.dispatch import INITIALIZED, Context
-from ratite.daemon.hmp import control, info, memory
+from ratite.daemon.hmp import control, info, memory, pci
 from ratite.daemon.hmp.line import HmpError, Line
 from ratite.qapi.errors import GenericError, QmpError
 
@@ -83,6 +83,7 @@ _TOPICS: tuple[Item, ...] = (
     Item(("cpus",), 0, "", "show infos for each CPU", info.cpus),
     Item(("mtree",), None, "[-f]", "show memory tree (-f: dump flat view for address spaces)", info.mtree),
     Item(("name",), 0, "", "show the current VM name", info.name),
+    Item(("pci",), 0, "", "show PCI info", pci.pci),
     Item(("phase",), 0, "", "show how far the machine has come", info.phase),
     Item(("qom-tree",), 1, "[path]", "show QOM composition tree", info.qom_tree),
     Item(("qtree",), 0, "", "show device tree", info.qtree),
