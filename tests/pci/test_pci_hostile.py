@@ -221,3 +221,29 @@ def test_plugging_while_the_guest_scribbles(pci: Pci) -> None:
             assert type(exc).__name__ == "GenericError", exc
         if rng.random() < 0.1:
             pci.clock.advance(6_000_000_000)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(STEP, max_size=40), st.lists(STEP, max_size=20))
+def test_state_is_all(before: list[tuple[int, int, int, int, bool]], after: list[tuple[int, int, int, int, bool]]) -> None:
+    """A machine with another's state answers as the other, and goes on as it."""
+    one, two = three_ports(), three_ports()
+    one.enumerate()
+    for base, offset, size, value, _ in before:
+        one.wr(base + (offset & -size), value & (1 << 8 * size) - 1, size)
+    if {f"t{n}" for n in range(PORTS)} <= one.machine.tree.peripheral.children.keys():
+        for mine, theirs in zip(one.machine.tree.members(), two.machine.tree.members(), strict=True):
+            if mine.is_a("pci-device") or mine.is_a("gpex-pcihost") or mine.is_a("sink"):
+                theirs.load_state(mine.save_state())
+        for base, offset, size, value, write in after:
+            addr = base + (offset & -size)
+            assert one.rd(addr, size) == two.rd(addr, size)
+            assert one.lines() == two.lines()
+            if write:
+                for each in (one, two):
+                    each.wr(addr, value & (1 << 8 * size) - 1, size)
+        for mine, theirs in zip(one.machine.tree.members(), two.machine.tree.members(), strict=False):
+            if mine.is_a("pci-device"):
+                assert (mine.id, mine.save_state()) == (theirs.id, theirs.save_state())
+    one.close()
+    two.close()

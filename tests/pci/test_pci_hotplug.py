@@ -279,3 +279,21 @@ def test_query_pci_as_qemus(pci: Slotted) -> None:
         }
     }  # fmt: skip
     assert pci.host.describe_buses()[0]["devices"][1]["regions"][0]["address"] == -1
+
+
+def test_a_device_that_is_let_go_while_its_removal_waits(pci: Slotted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that were queued before the removal see the slot empty and the device still there."""
+    waiting: list[Any] = []
+    monkeypatch.setattr(pci.machine, "let_go", waiting.append)
+    pci.control(OFF, 16)
+    assert (pci.regs(16)[1], [obj.id for obj in waiting]) == (0x18, ["cold"])
+    cold = pci.dev("cold")
+    cold.line(1)
+    cold.message(DOORBELL, 1)
+    assert (pci.lines(), pci.bell.pop()) == ([0] * 4, [])
+    pci.machine.device_add("pci-test", "other", {"bus": "rp1"})
+    pci.machine.reset()
+    pci.machine.device_del("cold")
+    assert (pci.gone(), pci.regs(16)) == (["cold"], (ON, 0x40, 0x2011))
+    pci.machine._let_go(waiting[0])
+    assert (pci.gone(), pci.cr(16, 0)) == ([], 0x000C1B36)

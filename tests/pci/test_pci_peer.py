@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ pytestmark = [
     pytest.mark.peer,
     pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"needs {QEMU}"),
 ]
+PATIENCE = 60.0
 WFI = bytes.fromhex("73005010 6ff0dfff")  # wfi; j .-4
 PORTS = (
     ("rp0", {"chassis": 1, "slot": 1, "addr": "1"}),
@@ -96,7 +98,7 @@ class Theirs:
         for ours, theirs in self.pairs.values():
             theirs.close()
             # An answer that doesn't come is a failure, not a hang.
-            ours.settimeout(60)
+            ours.settimeout(PATIENCE)
         self.files = {name: ours.makefile("rw") for name, (ours, _) in self.pairs.items()}
         self.gone: list[str] = []
         self.qmp(None)
@@ -114,12 +116,16 @@ class Theirs:
         if command is not None:
             file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
             file.flush()
-        while True:
-            answer = json.loads(file.readline())
-            if answer.get("event") == "DEVICE_DELETED" and "device" in answer["data"]:
-                self.gone.append(answer["data"]["device"])
-            if "event" not in answer:
-                return answer
+        while "event" in (answer := self.message()):
+            pass
+        return answer
+
+    def message(self) -> Any:
+        """The next that comes."""
+        answer = json.loads(self.files["qmp"].readline())
+        if answer.get("event") == "DEVICE_DELETED" and "device" in answer["data"]:
+            self.gone.append(answer["data"]["device"])
+        return answer
 
     def qtest(self, line: str) -> list[str]:
         file = self.files["qtest"]
@@ -145,8 +151,9 @@ class Theirs:
         return str(self.qmp("device_del", id=id).get("error", {}).get("desc", ""))
 
     def deleted(self, count: int) -> list[str]:
+        # Asking all the time would keep QEMU from getting round to it.
         while len(self.gone) < count:
-            self.qmp("query-status")
+            self.message()
         found, self.gone = self.gone, []
         return sorted(found)
 
@@ -155,8 +162,9 @@ class Theirs:
 
     def reset(self) -> None:
         self.qmp("system_reset")
+        deadline = time.monotonic() + PATIENCE
         while self.cr(8, 0x18):
-            pass
+            assert time.monotonic() < deadline, "the reset doesn't come"
 
 
 @pytest.fixture

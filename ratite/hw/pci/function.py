@@ -269,6 +269,9 @@ class PciFunction(BusDevice):
 
     def unplug_request(self) -> bool:
         """A client wants the function gone: the port asks the guest."""
+        if self.devfn < 0:
+            # The guest has let go of it already.
+            return True
         bridge = self.bus.bridge
         if bridge is None:
             raise GenericError(f"Bus '{self.bus.id}' does not support hotplugging")
