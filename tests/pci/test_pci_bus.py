@@ -299,6 +299,35 @@ def test_a_bus_that_was_chosen_is_in_use_as_well(make: Make) -> None:
     pci.machine.device_del("pci0")
 
 
+def test_ports_as_functions_of_one_slot(make: Make) -> None:
+    """As management tools make them: eight root ports in a slot."""
+    ports = [
+        (PORT, f"p{n}", {"chassis": n + 1, "port": 16 + n, "addr": f"0x2.0x{n}", "bus": "pcie.0", "multifunction": n == 0})
+        for n in range(8)
+    ]
+    pci = make(*ports, ("pci-test", "d", {"bus": "p5"}))
+    names = pci.enumerate()
+    assert [names[f"p{n}"] for n in range(8)] == list(range(16, 24))
+    assert names["d"] == 0x600
+    pci.wr(pci.cr(0x600, 0x10), 1)
+    assert pci.lines() == [0, 0, 1, 0]
+    assert pci.cr(21, pci.capability(21, 0x10) + 0xC) >> 24 == 21
+
+
+def test_added_and_removed_while_wired(make: Make) -> None:
+    pci = make(("pci-test", "a", {}), start=False)
+    pci.machine.wire()
+    pci.machine.device_add(PORT, "rp", {})
+    pci.machine.device_add("pci-test", "b", {"bus": "rp"})
+    with pytest.raises(GenericError, match="PCI: no slot/function available for pci-test"):
+        pci.machine.device_add("pci-test", "c", {"bus": "rp"})
+    pci.machine.device_del("a")
+    pci.machine.device_add("pci-test", "c", {"bus": "pcie.0"})
+    pci.start()
+    assert pci.enumerate() == {"gpex_root": 0, "c": 8, "rp": 16, "b": 0x100}
+    assert pci.cr(16, pci.capability(16, 0x10) + 0x1A, 2) == 0x40
+
+
 def test_two_hosts(make: Make) -> None:
     pci = make(("gpex-pcihost", "pci1", {"address-space": "sys"}), ("pci-test", "a", {"bus": "pcie.0"}), start=False)
     with pytest.raises(GenericError, match=r"may mean /machine/peripheral/pci0/pcie\.0 or /machine/peripheral/pci1/pcie\.0"):
