@@ -36,7 +36,7 @@ class VirtioBusController(MmioDevice):
     HOTPLUG: ClassVar[bool] = False
 
     address_space = link(
-        "address-space", "memory that the device works on (default: the only address space that there is)", optional=True
+        "address-space", "memory that the device works on (default: where the transport is, or the only one)", optional=True
     )
 
     def __init__(self, id: str) -> None:
@@ -56,11 +56,15 @@ class VirtioBusController(MmioDevice):
         return self._space
 
     def _only_space(self) -> Space:
-        found = [other for other in self.machine.tree.members() if other.is_a("address-space")]
+        machine = self.machine
+        maps = machine.assembly.mapped_in(self)
+        found = {machine.tree.link_target(spec.space, "address-space") for spec in maps}
+        if not found:
+            found = {other for other in machine.tree.members() if other.is_a("address-space")}
         if len(found) != 1:
-            names = ", ".join(f"'{other.path}'" for other in found) or "there is none"
+            names = ", ".join(sorted(f"'{other.path}'" for other in found)) or "there is none"
             raise GenericError(f"Property '{self.TYPE}.address-space' of '{self.id}' must say which is meant: {names}")
-        return found[0]  # type: ignore[return-value]  # what is_a says
+        return found.pop()  # type: ignore[return-value]  # what is_a says
 
     def unwire(self) -> None:
         super().unwire()

@@ -44,6 +44,7 @@ ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET, FAILED = 1, 2, 4, 8, 0
 F_INDIRECT_DESC, F_EVENT_IDX, F_VERSION_1 = 1 << 28, 1 << 29, 1 << 32
 
 FAULT_SITES = 64
+DESCRIPTORS = 4  # for each entry of a queue, that one kick may take
 
 
 class Transport(Protocol):
@@ -278,27 +279,33 @@ class VirtioDevice(Device):
             self.transport.config_interrupt()
 
     def chains(self, queue: Queue) -> Iterator[Chain]:
-        """What is available, at most a queue full; if there is more then, `handle` is called again by the owner.
+        """What is available, up to a few descriptors for each entry; if there is more, the owner calls `handle` again.
 
-        The bound is for a driver that fills the queue on one CPU while another is in here with the machine's lock.
+        The bound is for the machine's lock, which is held: against chains of a thousand descriptors, and a driver that
+        fills the queue on one CPU while another is in here.
         """
-        left = queue.num
+        left = DESCRIPTORS * queue.num
         while self.running:
-            chain = queue.pop() if left else None
+            chain = queue.pop() if left > 0 else None
             if chain is not None:
-                left -= 1
+                left -= 1 + len(chain.out) + len(chain.inp)
                 yield chain
             elif queue.drained():
                 return
-            elif not left:
-                if queue.index not in self._again:
-                    self._again.add(queue.index)
-                    self.machine.owner.post(self._notify_again, queue.index)
+            elif left <= 0:
+                self.notify_soon(queue.index)
                 return
 
-    def _notify_again(self, index: int) -> None:
-        self._again.discard(index)
-        self.notify(index)
+    def notify_soon(self, index: int) -> None:
+        """Has the owner do what a kick of the queue does, when others have had the lock."""
+
+        def again() -> None:
+            self._again.discard(index)
+            self.notify(index)
+
+        if index not in self._again:
+            self._again.add(index)
+            self.machine.owner.soon(again)
 
     def interrupt(self, queue: Queue) -> None:
         """Tell the driver of used buffers, if it wants to know."""

@@ -36,6 +36,7 @@ DEVICE_READY, PORT_ADD, PORT_REMOVE, PORT_READY, CONSOLE_PORT, RESIZE, PORT_OPEN
 QUEUE_SIZE = 128
 EMERG_WR = 8  # offset in the configuration space
 CHUNK = 1 << 16  # bytes of output taken at once
+BUDGET = 1 << 20  # bytes of output taken at one kick
 AUTO = 0xFFFFFFFF  # a port's number is chosen
 
 _CONTROL = Struct("<IHH")
@@ -254,6 +255,7 @@ class SerialPort(BusDevice):
         self._buffer: Chain | None = None
         self._stalled: Chain | None = None
         self._taken = 0
+        self._budget = 0
 
     # -- life cycle
 
@@ -324,12 +326,15 @@ class SerialPort(BusDevice):
     def output(self, queue: Queue) -> None:
         """The guest has given output.  May raise QueueError and DmaError."""
         assert self.device is not None
+        self._budget = BUDGET
         for chain in self._outputs(queue):
             if not self._write(chain):
                 self._stalled = chain
                 break
             queue.push(chain, 0)
         self.device.interrupt(queue)
+        if self._stalled is not None and self._budget <= 0:
+            self.device.notify_soon(queue.index)
 
     def _outputs(self, queue: Queue) -> Iterator[Chain]:
         """What waits, then what is new."""
@@ -349,7 +354,10 @@ class SerialPort(BusDevice):
             taken = len(data) if self.chardev is None else self.chardev.write(data)
             self.sent_bytes += taken
             self._taken += taken
+            self._budget -= taken
             if taken < len(data):
+                return False
+            if self._budget <= 0:
                 return False
         self._taken = 0
         return True

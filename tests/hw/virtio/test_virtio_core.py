@@ -295,6 +295,39 @@ def test_buses_are_named_found_and_full() -> None:
     machine.close()
 
 
+def test_long_chains_are_taken_in_portions(board: Board) -> None:
+    ring = board.up(num=8).queues[0]
+    at = board.alloc(16)
+    for _ in range(8):
+        ring.offer(ring.indirect(*[(at, 1, True)] * 1024), kick=False)
+    seen = []
+    handle = board.dev.handle
+    board.dev.handle = lambda queue: (seen.append(queue.last_avail), handle(queue))
+    ring.kick()
+    assert ring.taken() == [(n, 1024) for n in range(8)] and seen == list(range(8))
+
+
+def test_the_memory_that_a_device_works_on() -> None:
+    for prepare, text in (
+        (lambda m: None, "must say which is meant: '/objects/one', '/objects/two'"),
+        (lambda m: m.map_region("two", "vm", 0), ""),
+        (lambda m: (m.map_region("two", "vm", 0), m.map_region("one", "vm", 0)), "must say which is meant"),
+    ):
+        machine = new_machine()
+        machine.create_object("address-space", "one", {})
+        machine.create_object("address-space", "two", {})
+        machine.device_add("virtio-mmio", "vm", {})
+        machine.device_add("virtio-rng-device", "dev", {})
+        prepare(machine)
+        if text:
+            with pytest.raises(GenericError, match=text):
+                machine.exit_preconfig()
+        else:
+            machine.exit_preconfig()
+            assert machine.resolve("vm").space is machine.resolve("two")
+        machine.close()
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_a_hostile_driver(board: Board, seed: int) -> None:
     """Rings full of what random picks; the registers hit at random.  Nothing raises, and a reset always helps."""

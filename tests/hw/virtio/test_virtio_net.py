@@ -164,6 +164,21 @@ def test_frames_wait_for_buffers_and_the_peer_waits_too(card: Card) -> None:
     assert got == frames
 
 
+def test_a_flood_of_empty_frames(card: Card) -> None:
+    for _ in range(3):
+        card.post()
+    card.far.sendall(framed(*[b""] * 2000))
+    assert card.used(3) == [(0, 12), (1, 12), (2, 12)]
+    assert card.dev.netdev._frames
+    card.set(0x70, 0)
+    card.machine.owner.call(card.dev.netdev.accept_input)
+    card.top = RAM
+    card.up(queues=2, num=NUM)
+    card.post()
+    card.far.sendall(framed(b"new"))
+    assert card.used(1) == [(0, 15)]
+
+
 def test_a_peer_that_does_not_read_holds_the_ring(card: Card) -> None:
     frame, ring = b"z" * 1500, card.queues[1]
     at = card.alloc(1512)

@@ -159,6 +159,18 @@ def test_a_chardev_that_takes_nothing_holds_the_ring(serial: Serial) -> None:
     assert line.sent == b"hello big world!"
 
 
+def test_output_without_end_is_taken_in_portions(serial: Serial) -> None:
+    serial.up_ports()
+    line, at = serial.lines["c0"], RAM + RAM_SIZE // 2
+    serial.write(at, b"y" * (RAM_SIZE // 2))
+    serial.queues[1].send(*[(at, RAM_SIZE // 2, False)] * 7)
+    assert len(line.sent) == 7 * RAM_SIZE // 2 and len(serial.queues[1].taken()) == 1
+    ring = serial.queues[1]
+    ring.free = list(range(8))
+    serial.say(1, b"after")
+    assert line.sent.endswith(b"yafter")
+
+
 def test_the_emergency_byte_needs_no_driver(serial: Serial) -> None:
     serial.set(0x108, ord("x"))
     serial.set(0x104, 1)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 17  # bytes of one read
 BUFFER = 1 << 18  # bytes that wait to be sent
+BATCH = 256  # frames handed over at once
 
 
 class StreamNetdev(Netdev):
@@ -135,10 +136,14 @@ class StreamNetdev(Netdev):
             self.frames_dropped += len(frames)
             frames.clear()
             return
-        taken = frontend.net_receive(tuple(frames)) if len(frames) < 256 else frontend.net_receive(tuple(islice(frames, 256)))
-        self.frames_in += taken
-        for _ in range(taken):
-            frames.popleft()
+        while frames:
+            batch = tuple(islice(frames, BATCH))
+            taken = frontend.net_receive(batch)
+            self.frames_in += taken
+            for _ in range(taken):
+                frames.popleft()
+            if taken < len(batch):
+                return
 
     # -- the IO thread's side
 
