@@ -86,6 +86,18 @@ def test_a_loop_runs_until_it_is_kicked(toy: tuple[Isa, NativeIsa]) -> None:
     cpu.close()
 
 
+def test_an_access_around_the_end_of_addresses_faults(toy: tuple[Isa, NativeIsa]) -> None:
+    """Its first byte is behind the RAM's first, its last before the RAM's last."""
+    isa, _ = toy
+    pair = pair_of(toy)
+    pair.write(0, isa.assemble("lw", rd=1, rs=2, imm=-3) + isa.assemble("sw", rs=2, rt=1, imm=-3))
+    for at in (0, 4):
+        pair.start(BASE + at, {("vector", 0): BASE})
+        pair.step()
+        assert pair.right.get("cause") == 16 + (1 if at == 0 else 2)
+    pair.close()
+
+
 def test_nothing_behind_the_vector_is_a_panic(toy: tuple[Isa, NativeIsa]) -> None:
 
     pair = pair_of(toy)

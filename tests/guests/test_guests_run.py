@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,22 @@ def test_stop_cont_reset_of_a_cpu_that_never_sleeps(board: str, tmp_path: Path) 
         guest.client.execute("system_reset")
         guest.wait_text("spin\nspin\n")
         guest.client.execute("stop")
+
+
+@pytest.mark.parametrize("board", ["rv64", "ml605"])
+def test_what_was_compiled_is_told(board: str, tmp_path: Path) -> None:
+    """A loop without end becomes a region; its instructions are counted there."""
+    with Guest("spin" if board == "rv64" else "kernels", board, tmp_path) as guest:
+        guest.start()
+        while True:
+            (report,) = guest.client.execute("query-jit")
+            (cpu,) = report["cpus"]
+            if cpu["compiled-instructions"]:
+                break
+            time.sleep(0.05)
+        assert report["tiers"][0]["compiled"] > 0 and [row["tier"] for row in report["tiers"]] == [1, 2]
+        assert cpu["instructions"] >= cpu["compiled-instructions"] > 0
+        text = guest.client.execute("x-query-jit")["human-readable-text"]
+        assert cpu["qom-path"] in text and "tier 1" in text
+        shown = guest.client.execute("human-monitor-command", {"command-line": "info jit"})
+        assert "tier 1" in shown

@@ -119,6 +119,6 @@ def test_ratites_own_commands_are_absent_under_the_qemu_personality() -> None:
     cache = Views(load_schema(), lambda kinds: {})
     own = set(cache.get().commands) - set(cache.get("qemu").commands)
     assert {"machine-create", "wire-irq", "unwire-irq", "map-region", "unmap-region", "query-wiring", "machine-wire",
-            "query-machine-phase", "query-view",
+            "query-machine-phase", "query-view", "query-jit",
             "view-select", "query-targets", "query-device-types", "query-modules", "query-accelerators",
             "device-add", "device-del", "qom-list-get"} == own  # fmt: skip

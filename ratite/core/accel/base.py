@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ratite.core.isa.state import StateField
@@ -151,6 +151,11 @@ class Vcpu(ABC):
     def instructions(self) -> int:
         """Instructions executed since creation, exact whenever the vCPU is parked. Any thread."""
 
+    @property
+    def compiled_instructions(self) -> int:
+        """Those of them that were executed in compiled pieces of code."""
+        return 0
+
     @abstractmethod
     def disassemble(self, addr: int, code: bytes) -> list[tuple[int, bytes, str]]:
         """(address, encoding, text) of each instruction in ``code``, which starts at ``addr``."""
@@ -169,6 +174,10 @@ class Accelerator(ABC):
     @abstractmethod
     def probe(cls) -> str | None:
         """Why it can't be used on this host, or None. Cheap, imports nothing heavy, never raises."""
+
+    def compiled(self) -> dict[str, Any] | None:
+        """What it compiled for its CPUs, as JitInfo has it (without cluster and CPUs); None: it does not compile."""
+        return None
 
     @abstractmethod
     def create_vcpu(self, cpu: CpuPort, index: int) -> Vcpu:

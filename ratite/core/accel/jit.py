@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ratite.core.accel.base import Accelerator, CpuPort, Vcpu
 
@@ -33,6 +33,12 @@ class JitAccelerator(Accelerator):
         if find_spec("llvmlite") is None:
             return "llvmlite is not installed (pip install 'ratite[jit]')"
         return None
+
+    def compiled(self) -> dict[str, Any] | None:
+        from ratite.core.engine.region.manager import RegionManager
+        from ratite.core.engine.region.policy import Policy
+
+        return (self.regions or RegionManager(Policy())).report()
 
     def create_vcpu(self, cpu: CpuPort, index: int) -> Vcpu:
         from ratite.core.engine.compiler import CompileFailed

@@ -19,10 +19,9 @@ class CodePage:
     """``base``: host address of its records; ``phys``: physical address; ``ram``/``page``: the RAM page it was made from;
     ``host``: address of its bytes; ``generation``: see CodeMarks."""
 
-    __slots__ = ("alive", "base", "generation", "hits", "host", "misses", "page", "phys", "ram")
+    __slots__ = ("base", "generation", "hits", "host", "misses", "page", "phys", "ram")
 
     def __init__(self, base: int, phys: int, ram: RamBlock, page: int, host: int, generation: int) -> None:
-        self.alive = True  # not dropped yet
         self.base = base
         self.host = host
         self.generation = generation
@@ -89,7 +88,6 @@ class CodePages:
     def drop(self, page: CodePage) -> None:
         """Forgets a page; the vCPU must be outside of it."""
         with self.lock:
-            page.alive = False
             del self.by_phys[page.phys]
             del self._by_base[page.base]
             key = (id(page.ram), page.page)

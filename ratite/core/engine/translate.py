@@ -31,7 +31,7 @@ def _find(isa: Isa, shape: B.Shape) -> Path:
     e.put(f"%row = phi i64 [{table.ref}, %entry], [%next, %{on}]")
     e.fork(str(row.ult(end).ref), look, none)
     e.label(look)
-    inside = a.uge(e.field(row, START)) & last.ule(e.field(row, LAST))
+    inside = a.uge(e.field(row, START)) & last.ule(e.field(row, LAST)) & a.ule(last)  # it does not wrap around
     e.if_(inside, lambda: e.ret(row))
     e.goto(on)
     e.label(on)

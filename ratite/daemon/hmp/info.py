@@ -67,6 +67,13 @@ def accelerators(line: Line) -> str:
     return "".join(f"{row['name']}: {row.get('reason') or 'usable'}\n" for row in rows)
 
 
+def jit(line: Line) -> str:
+    """info jit"""
+    from ratite.daemon.commands.accelerator import jit_reports, jit_text
+
+    return jit_text(jit_reports(line.ctx)) if line.ctx.daemon.has_machine else jit_text([])
+
+
 def chardev(line: Line) -> str:
     """info chardev"""
     if not line.ctx.daemon.has_machine:

@@ -81,6 +81,7 @@ _TOPICS: tuple[Item, ...] = (
     Item(("accelerators",), 0, "", "show the accelerators", info.accelerators),
     Item(("chardev",), 0, "", "show the character devices", info.chardev),
     Item(("cpus",), 0, "", "show infos for each CPU", info.cpus),
+    Item(("jit",), 0, "", "show compiled guest code", info.jit),
     Item(("mtree",), None, "[-f]", "show memory tree (-f: dump flat view for address spaces)", info.mtree),
     Item(("name",), 0, "", "show the current VM name", info.name),
     Item(("pci",), 0, "", "show PCI info", pci.pci),

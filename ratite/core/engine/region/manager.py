@@ -91,6 +91,7 @@ class TierCounters:
     def __init__(self) -> None:
         self.regions = 0
         self.compiled = 0
+        self.cached = 0
         self.bytes = 0
         self.source_instructions = 0
         self.compile_ns = 0
@@ -107,7 +108,7 @@ Snapshot = tuple[CodePage, bytes]  # a page, and its bytes as the worker got the
 class Request:
     """A place that became hot."""
 
-    __slots__ = ("calls", "cpu", "offset", "page", "pc", "replaces", "tier")
+    __slots__ = ("calls", "cpu", "offset", "page", "pc", "replaces", "tier", "view")
 
     def __init__(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int, replaces: Installed | None = None,
                  calls: bool = False) -> None:
@@ -117,6 +118,7 @@ class Request:
         self.pc = pc
         self.replaces = replaces  # of tier 1, by one of tier 2
         self.calls = calls
+        self.view = -1
         self.tier = 2 if replaces is not None else 1
 
 
@@ -138,6 +140,7 @@ class RegionManager:
         self._clients: dict[int, Client] = {}
         self._arena: Arena | None = None
         self._closed = False
+        self._views = 0  # how often the CPUs' view of memory changed
         self._next_look = self._total = 0.0
         self._step = policy.look_seconds[0]
         self._broken = False
@@ -192,6 +195,20 @@ class RegionManager:
                     ram.code.on_write.append(hook)
                     self._watched[id(ram)] = (ram, hook)
 
+    def report(self) -> dict[str, Any]:
+        """See JitInfo in the schema."""
+        with self.lock:
+            alive = [r for rows in self._segments.values() for r in rows]
+            tiers = []
+            for number, c in self.counters.items():
+                mine = [r for r in alive if r.tier == number]
+                tiers.append({
+                    "tier": number, "regions": c.regions, "bytes": c.bytes, "compiled": c.compiled, "cached": c.cached,
+                    "instructions": c.executed + sum(r.heat for r in mine), "source-instructions": c.source_instructions,
+                    "compile-time": c.compile_ns, "failures": c.failures, "deopts": c.deopts + sum(r.deopts for r in mine),
+                    "invalidations": c.invalidations, "evictions": c.evictions})
+            return {"code-size": self.policy.code_size, "waiting": len(self._queue), "tiers": tiers}
+
     # -- on vCPU threads
     def hot(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int) -> None:
         """Control came to ``offset`` of ``page`` often enough."""
@@ -243,6 +260,7 @@ class RegionManager:
             for region in [r for rows in self._segments.values() for r in rows]:
                 self._kill(region)
             self._tried.clear()
+            self._views += 1
 
     # -- under the lock
     def _verify(self, region: Installed, ram: RamBlock, number: int) -> bool:
@@ -368,6 +386,7 @@ class RegionManager:
         if request.tier == 1 and tried >= self.policy.attempts:
             return
         self._tried[key] = tried + 1
+        request.view = self._views
         seen: dict[int, Snapshot] = {}
         started = time.perf_counter_ns()
         answer = self._ask(request, seen)
@@ -446,7 +465,7 @@ class RegionManager:
             if not 0 <= start < end <= shape.page:
                 raise ValueError(f"a range {start}…{end}")
             pieces.append(Piece(page.ram, page.page, page.host, start, code[start:end]))
-        if not all(page.alive for page, _ in seen.values()):
+        if request.view != self._views:  # addresses mean something else now
             return
         self._mark(pieces)
         if not all(p.unchanged() for p in pieces):  # since the worker was given them
