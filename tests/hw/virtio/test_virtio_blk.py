@@ -421,6 +421,19 @@ def test_locks_are_qemus_too(image: Path) -> None:
     assert 'Failed to get "write" lock' in done.stdout + done.stderr
     disk.machine.close()
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    holder = [tool, "-f", "raw", str(image)]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("write 0 512\n")
+        process.stdin.flush()
+        while "ops" not in process.stdout.readline():
+            pass
+        disk = Disk(image)
+        with pytest.raises(GenericError, match='Failed to get shared "write" lock'):
+            disk.start()
+        process.stdin.write("quit\n")
+    disk.ready()
+    disk.machine.close()
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -14,6 +14,7 @@ from virtio_kit import (
     F_INDIRECT,
     F_VERSION_1,
     INDIRECT,
+    MMIO,
     NEXT,
     RAM,
     RAM_SIZE,
@@ -24,6 +25,7 @@ from virtio_kit import (
     new_machine,
 )
 
+from ratite.core.memory import Access
 from ratite.qapi.errors import GenericError
 
 NO_EVENTS = F_VERSION_1 | F_INDIRECT
@@ -54,6 +56,17 @@ def test_identity_and_status_machine(board: Board) -> None:
     board.set(0x70, 0)
     assert (board.reg(0x70), board.dev.driver_features) == (0, 0)
     assert [board.reg(at) for at in (0xB0, 0xB4, 0x100)] == [0xFFFFFFFF, 0xFFFFFFFF, 0]
+
+
+def test_registers_and_configuration_are_little_endian_for_everybody() -> None:
+    board = Board("virtio-net-device", mac="52:54:00:12:34:56").start()
+    big = Access(big=True)
+    assert board.space.load(MMIO, 4, big) == 0x76697274
+    assert board.space.load(MMIO + 0x100, 2, big) == 0x5254 and board.space.load(MMIO + 0x105, 1, big) == 0x56
+    board.space.store(MMIO + 0x70, 4, 0x01000000, big)
+    assert board.reg(0x70) == 1
+    assert board.reg(0x70, 1) == 0 and board.reg(0x72, 2) == 0, "registers are words"
+    board.machine.close()
 
 
 def test_queue_registers(board: Board) -> None:
