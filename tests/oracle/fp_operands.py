@@ -71,9 +71,9 @@ def related(width: int, a: int, rng: random.Random) -> int:
     return value | rng.getrandbits(1) << width - 1
 
 
-def table(width: int, rows: int, rng: random.Random) -> array[int]:
+def table(width: int, rows: int, rng: random.Random, boxed: bool = False) -> array[int]:
     """``rows`` rows of eight words: three operands of ``width`` bits (singles boxed for RISC-V D, mostly), an integer, and
-    four for results. Rows draw from a pool, in which pairs are related."""
+    four for results. Rows draw from a pool, in which pairs are related. ``boxed``: every single is."""
     pool = min(20000, 2 * rows)
     singles = [operand(width, rng) for _ in range(pool)]
     pairs = [(a, related(width, a, rng)) for a in singles[:pool // 2]]
@@ -88,7 +88,7 @@ def table(width: int, rows: int, rng: random.Random) -> array[int]:
         a, b = rng.choice(pairs)
         at[8 * k] = a | box
         at[8 * k + rng.choice((1, 1, 2))] = b | box
-    if box:  # not boxed
+    if box and not boxed:
         for k in range(0, rows, 97):
             at[8 * k + rng.randrange(3)] = rng.getrandbits(64)
     return at

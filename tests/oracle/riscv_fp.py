@@ -15,7 +15,7 @@ import argparse
 import random
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import unicorn
@@ -28,6 +28,7 @@ from ratite.core.engine.native import NativeIsa, NativeLibrary
 from ratite.core.engine.tier0 import Tier0
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.evaluator import Evaluator
+from ratite.core.isa.fp import FORMATS
 from ratite.core.isa.isa import Insn, Isa
 from ratite.core.memory import BusError
 from ratite.targets.riscv.isa import build
@@ -87,6 +88,26 @@ class Case:
         return head + body + a("wfi")
 
 
+def unboxed(want: array[int], got: array[int]) -> None:
+    """The upper halves of single results are taken from one table into the other: unicorn knows no boxing."""
+    halves, ours = (memoryview(rows).cast("B").cast("I") for rows in (want, got))
+    for k in range(9, len(ours), 16):
+        ours[k] = halves[k]
+
+
+def known_of_unicorn(name: str, operands: array[int]) -> bool:
+    """Whether unicorn does not do what the specification says: minimum and maximum of a signaling NaN and a number (§11.6
+    as of 2.2), the flag of infinity times 0 plus a quiet NaN (§11.6)."""
+    f = FORMATS[64 if ".d" in name else 32]
+    a, b, c = (n & (1 << f.width) - 1 for n in operands)
+    if name.startswith(("fmin", "fmax")):
+        return any((n & f.sign - 1) > f.infinity and not n & f.quiet for n in (a, b))
+    if name.startswith(("fmadd", "fmsub", "fnm")):
+        sizes = {n & f.sign - 1 for n in (a, b)}
+        return sizes == {0, f.infinity} and (c & f.sign - 1) > f.infinity
+    return False
+
+
 class Judged:
     """Native code over a table of its own; see the module."""
 
@@ -100,6 +121,7 @@ class Judged:
         self.isa = native.isa
         self.xlen = xlen
         self.rows = rows
+        self._tables: dict[tuple[int, int, bool], bytes] = {}
         self.size = -(-(TABLE + rows * ROW) // 4096) * 4096  # whole pages
         self.ram, self.judge_ram = ToyRam(self.size), ToyRam(self.size)
         self.cpu = NativeVcpu(native, OraclePort(BUILDER, config, self.ram, [Span(START, self.size, 0)]), BusError, CODE_LIMIT)
@@ -142,23 +164,36 @@ class Judged:
             rows[at + 4], rows[at + 5], rows[at + 6] = f[RD_F], x[RD_X], flags[0]
         return rows
 
+    def operands(self, width: int, seed: int, boxed: bool) -> bytes:
+        """The table of a seed, for all instructions."""
+        key = (width, seed, boxed)
+        if key not in self._tables:
+            if len(self._tables) >= 64:
+                self._tables.clear()
+            self._tables[key] = table(width, self.rows, random.Random(repr(key)), boxed).tobytes()
+        return self._tables[key]
+
     def soaked(self, insn: Insn, mode: int | None, judge: str, seed: int, count: int) -> Chunk:
         """As ``soak`` wants it."""
         return self.chunk(insn, mode, seed, judge)
 
     def chunk(self, insn: Insn, mode: int | None, seed: int, judge: str) -> Chunk:
         """One table."""
-        rng = random.Random(f"{insn.name} {mode} {seed}")
         case = Case(self.isa, insn, mode, bool(seed & 1))
-        operands = table(width_of(insn), self.rows, rng).tobytes()
+        operands = self.operands(width_of(insn), seed, judge == "unicorn")
         self.native(case, operands)
         want = self.by_unicorn(case, operands) if judge == "unicorn" else self.by_reference(case, operands)
         got = array("Q", self.ram.map[TABLE:TABLE + self.rows * ROW])
-        return Chunk(self.rows, 0, [] if want == got else list(self._differences(case, mode, want, got)))
+        if judge == "unicorn" and (insn.name == "fmv.w.x" or (".s" in insn.name and insn.name != "fcvt.d.s")):
+            unboxed(want, got)
+        known = known_of_unicorn if judge == "unicorn" else None
+        return Chunk(self.rows, 0, [] if want == got else list(self._differences(case, mode, want, got, known)))
 
-    def _differences(self, case: Case, mode: int | None, want: array[int], got: array[int]) -> Iterator[str]:
+    def _differences(
+        self, case: Case, mode: int | None, want: array[int], got: array[int], known: Callable[[str, array[int]], bool] | None,
+    ) -> Iterator[str]:
         for at in range(0, len(want), 8):
-            if want[at:at + 8] != got[at:at + 8]:
+            if want[at:at + 8] != got[at:at + 8] and not (known and known(case.insn.name, want[at:at + 3])):
                 parts = (want[at:at + 4], want[at + 4:at + 7], got[at + 4:at + 7])
                 operands, judged, ours = (" ".join(map(hex, row)) for row in parts)
                 yield f"{case.insn.name} mode {mode} frm {case.frm}: {operands}: f, x, flags {judged}, native {ours}"
