@@ -216,9 +216,10 @@ class _Tree:
     def _register(self, insn: Insn, name: str, value: V) -> V:
         """A destination whose element 0 is wired to zero goes to the spare element."""
         isa = self.e.isa
-        for key, field in isa.fields.items():
-            if (field.operand or key) == name and field.dest and isa.layout[field.file].zero:
-                return self.e.select(value.eq(0), isa.layout[field.file].count, value)
+        key = insn.operands.get(name) or isa.by_name[insn.like].operands.get(name)  # that of a constant is the base's
+        field = isa.fields[key] if key else None
+        if field is not None and field.dest and isa.layout[field.file].zero:
+            return self.e.select(value.eq(0), isa.layout[field.file].count, value)
         return value
 
     def _near(self, insn: Insn, distance: V) -> str:
