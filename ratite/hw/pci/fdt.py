@@ -25,7 +25,8 @@ def describe(host: GpexPcihost, tree: DeviceTree) -> None:
     node["device_type"] = "pci"
     node["#address-cells"], node["#size-cells"], node["#interrupt-cells"] = 3, 2, 1
     node["bus-range"] = [0, (host.ecam_size >> 20) - 1]
-    node["linux,pci-domain"] = 0
+    bridges = [device for device in tree.devices if device.is_a("pci-host-bridge")]
+    node["linux,pci-domain"] = bridges.index(host)
     node["dma-coherent"] = True
     ranges: list[int] = []
     for name, kind, base in ("pio", _IO, 0), ("mmio", _MEMORY, host.mmio_base), ("mmio64", _MEMORY64, host.mmio64_base):
