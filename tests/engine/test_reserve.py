@@ -54,6 +54,28 @@ def test_an_undisturbed_one_holds(library: NativeLibrary, kind: str) -> None:
     assert not two.conditional()
 
 
+def test_code_beside_the_word_does_not_matter(library: NativeLibrary) -> None:
+    """In its line or elsewhere in its page; the code is fresh afterwards."""
+    for at in (DATA + 32, DATA + 0x200):
+        two = Two(library)
+        code = two.isa.assemble("addi", rd=2, rs=0, imm=5)
+        two.ram.map[at - 0x1000:at - 0x1000 + len(code)] = code
+        for _ in range(3):
+            two.cpu.set("pc", at)
+            two.cpu.step(2)
+            two.run(two.cpu, "ll", rd=1, rs=3)
+            assert two.conditional()
+    for _ in range(2):  # the word is an instruction itself
+        two.run(two.cpu, "ll", rd=1, rs=3)
+        two.cpu.set("r", int.from_bytes(two.isa.assemble("addi", rd=2, rs=0, imm=9), "little"), 4)
+        two.run(two.cpu, "sc", rd=5, rs=3, rt=4)
+        assert two.cpu.get("r", 5)
+        two.cpu.set("r", 0, 2)
+        two.cpu.set("pc", DATA)
+        two.cpu.step()
+        assert two.cpu.get("r", 2) == 9
+
+
 @pytest.mark.parametrize("kind", ["jit", "interp"])
 @pytest.mark.parametrize("other", ["jit", "interp"])
 @pytest.mark.parametrize(("name", "at", "lost"), [

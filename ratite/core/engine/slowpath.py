@@ -20,7 +20,7 @@ from ratite.core.isa.value import V
 from ratite.core.memory.reserve import LINE_BITS
 
 _SIZES = (1, 2, 4, 8)
-_FOR_WRITE = 256  # added to a size
+_FOR_WRITE, _UNTOLD = 256, 512  # added to a size
 
 
 def _crosses(e: Path, a: V, n: V) -> V:
@@ -227,11 +227,11 @@ def _store_across(isa: Isa, shape: B.Shape) -> Path:
 
 
 def _ram(isa: Isa, shape: B.Shape) -> Path:
-    """Host address of aligned RAM for an atomic access, and its LINE_WORD; ``how``: size, plus _FOR_WRITE. 0 where it
-    failed."""
+    """Host address of aligned RAM for an atomic access, and its LINE_WORD; ``how``: size, plus _FOR_WRITE, plus _UNTOLD
+    where the caller tells of code in the page itself. 0 where it failed."""
     e = Path(isa, shape, "ram", "a", "how")
     a, how = e.parameter("a"), e.parameter("how")
-    n, write = how & (_FOR_WRITE - 1), how.uge(_FOR_WRITE)
+    n, write = how & (_FOR_WRITE - 1), (how & _FOR_WRITE).ne(0)
     e.if_((a & (n - 1)).ne(0), lambda: e.fail(e.select(write, STORE_MISALIGNED, e.const(LOAD_MISALIGNED, 64)), a, 0))
     entry = e.entry_of(a)
     tags = [e.v(e.let(f"load i64, ptr {e.at(entry, at)}"), 64) for at in (0, 8)]
@@ -252,7 +252,7 @@ def _ram(isa: Isa, shape: B.Shape) -> Path:
     e.if_(write & e.field(row, FLAGS).ne(0), lambda: e.fail(kind, a, 0))
     code = e.call("fill", row, a, phys)
     e.write(B.LINE_WORD, e.line_word(row, phys))
-    e.if_(code.ne(0) & write, lambda: e.tell_of_code(row, phys, n))
+    e.if_(code.ne(0) & write & how.ult(_UNTOLD), lambda: e.tell_of_code(row, phys, n))
     e.ret(phys + e.field(row, ADDEND))
     return e
 
@@ -288,14 +288,15 @@ def _reserve(isa: Isa, shape: B.Shape) -> Path:
 
 
 def _conditional(isa: Isa, shape: B.Shape) -> Path:
-    """1 if it stored. See ``core.memory.reserve``."""
+    """1 if it stored. See ``core.memory.reserve``. Of code in the page the host is told afterwards: to tell of a store takes
+    reservations of its line away, this one too."""
     e = Path(isa, shape, "conditional", "a", "n", "v")
     a, n, value = e.parameter("a"), e.parameter("n"), e.parameter("v")
     e.if_((a & (n - 1)).ne(0), lambda: e.fail(STORE_MISALIGNED, a, 0))
     size = e.read(B.RESERVED_SIZE)
     e.write(B.RESERVED_SIZE, 0)
     e.if_(size.ne(n) | e.read(B.RESERVED_ADDR).ne(a), lambda: e.ret(0))
-    host = e.call("ram", a, n | _FOR_WRITE)
+    host = e.call("ram", a, n | _FOR_WRITE | _UNTOLD)
     e.unless_failed(None, 0)
     e.if_(host.ne(e.read(B.RESERVED_HOST)), lambda: e.ret(0))
     p = e.pointer(host)
@@ -309,15 +310,34 @@ def _conditional(isa: Isa, shape: B.Shape) -> Path:
         w = 8 * size
         old, new = e.swapped(expected.trunc(w)).ref, e.swapped(value.trunc(w)).ref
         done = e.let(f"cmpxchg ptr {p}, i{w} {old}, i{w} {new} seq_cst seq_cst")
-        e.ret(e.v(e.let(f"extractvalue {{ i{w}, i1 }} {done}, 1"), 1).zext(64))
+        stored = e.v(e.let(f"extractvalue {{ i{w}, i1 }} {done}, 1"), 1)
+        open_ = e.v(e.let(f"load i64, ptr {e.at(e.entry_of(a), 8)}"), 64).eq(a & -shape.page)
+        e.if_(stored & (open_ ^ 1), lambda: e.do("stored", a, n))
+        e.ret(stored.zext(64))
 
     e.by_size(n, (4, 8), swap)
     return e
 
 
+def _stored(isa: Isa, shape: B.Shape) -> Path:
+    """A store to RAM at ``a`` was made; the host is told if there is code in its page."""
+    e = Path(isa, shape, "stored", "a", "n", result="void", how="cold")
+    a, n = e.parameter("a"), e.parameter("n")
+    phys = a
+    if isa.mmu_modes:
+        phys = e.call("translate", a, WRITE, e.read(B.MODE_DATA))
+        e.write(B.EXC, 0)  # somebody else may have taken the page away meanwhile
+    row = e.call("find", phys, n)
+    e.if_(row.eq(0), e.ret)
+    e.if_(e.call("has_code", row, phys).ne(0), lambda: e.tell_of_code(row, phys, n))
+    e.ret()
+    return e
+
+
 def slow_paths(isa: Isa, shape: B.Shape) -> Iterator[tuple[str, set[str]]]:
     """(LLVM text, the intrinsics that it needs) of each slow path."""
-    makers = [_load, _load_phys, _load_bus, _store, _store_phys, _store_bus, _broken, _ram, _atomic, _reserve, _conditional]
+    makers = [_load, _load_phys, _load_bus, _store, _store_phys, _store_bus, _broken, _ram, _atomic, _reserve, _conditional,
+              _stored]
     if isa.mmu_modes:
         makers += [_load_across, _store_across]
     for make in (*translation_paths(isa), *makers, *fp_paths(isa)):
