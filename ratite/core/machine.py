@@ -193,9 +193,8 @@ class Machine:
         obj = self.tree.find(id) if id.startswith("/") else self.tree.peripheral.children.get(id)
         if obj is None or obj.KIND not in ("device", "cpu"):
             raise DeviceNotFound(f"Device '{id}' not found")
-        refusal = obj.unplug_refusal() if self.phase == READY else ""
-        if refusal:
-            raise GenericError(refusal)
+        if self.phase == READY and not obj.HOTPLUG:
+            raise GenericError(f"Device '{obj.TYPE}' does not support hotplugging")
         user = self._link_user(obj)
         if user:
             raise GenericError(f"Device '{id}' is in use, can not be deleted ({user})")
@@ -208,14 +207,8 @@ class Machine:
         self.owner.post(self._let_go, obj)
 
     def _let_go(self, obj: Obj) -> None:
-        if obj.parent is None or obj.phase != "realized":
-            return
-        # Nobody asked the clients: what is on a bus of the device goes with it.
-        for part in list(obj.walk()):
-            for user, name in self.tree.users_of(part):
-                if name == "bus" and user.parent is not obj:
-                    self._let_go(user)
-        self._remove_device(obj)
+        if obj.parent is not None and obj.phase == "realized":
+            self._remove_device(obj)
 
     def _remove_device(self, obj: Obj) -> None:
         path = obj.path

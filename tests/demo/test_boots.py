@@ -73,4 +73,4 @@ def test_microblaze_linux_reaches_its_shell(folder: Path, guest: str, capsys: py
 def test_a_guest_that_says_nothing_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["--folder", str(folder), "--guest", "ml605", "--append", "rdinit=/none", "--timeout", "3"]) == 1
     out = capsys.readouterr().out
-    assert "ml605 1: FAILED: " in out and "cpu0: pc 0x" in out and "ml605: 0 of 1 boots reached the shell" in out
+    assert "ml605 1: FAILED: " in out and "ml605: 0 of 1 boots reached the shell" in out

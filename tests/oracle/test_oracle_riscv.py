@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ratite.core.engine.native import NativeLibrary
-from tests.oracle import riscv_evaluator, riscv_mmu, riscv_unicorn
+from tests.oracle import riscv_evaluator, riscv_mmu, riscv_unicorn, riscv_unicorn_mmu
 from tests.oracle.ledger import Chunk, Ledger, soak, totals
 from tests.oracle.pair import Pair
 
@@ -42,6 +42,15 @@ def test_evaluator_and_tier0_agree_in_all_modes(library: NativeLibrary, xlen: in
 def test_tier0_and_unicorn_agree(library: NativeLibrary, xlen: int) -> None:
     judged = riscv_unicorn.Judged(xlen, library)
     done = riscv_unicorn.run_chunk(judged, 12345, 100_000)
+    judged.close()
+    assert done.differences == []
+    assert done.count >= 100_000
+
+
+@pytest.mark.parametrize("xlen", [32, 64])
+def test_tier0_and_unicorn_agree_under_translation(library: NativeLibrary, xlen: int) -> None:
+    judged = riscv_unicorn_mmu.Judged(xlen, library)
+    done = riscv_unicorn_mmu.run_chunk(judged, 12345, 100_000)
     judged.close()
     assert done.differences == []
     assert done.count >= 100_000

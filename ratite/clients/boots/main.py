@@ -103,8 +103,6 @@ def boot_ratite(guest: str, boot: dict[str, str], harts: int, timeout: float) ->
                 qmp.execute("x-exit-preconfig")
                 marker, shell = _to_shell(console, harts, started)
                 return Result(marker, shell, _peak(daemon.process.pid), _instructions(qmp, harts))
-            except BootError as error:
-                raise BootError(f"{error}; {_whereabouts(qmp, harts)}") from None
             finally:
                 console.close()
 
@@ -163,17 +161,6 @@ def _peak(pid: int) -> int:
     except OSError:
         pass
     return 0
-
-
-def _whereabouts(qmp: Client, harts: int) -> str:
-    """Where each CPU stands, for who looks into a boot that failed."""
-    qmp.execute("stop")
-    found = []
-    for hart in range(harts):
-        path = f"/machine/peripheral/cpu{hart}"
-        pc, asleep, executed = (qmp.execute("qom-get", path=path, property=name) for name in ("pc", "asleep", "instructions"))
-        found.append(f"cpu{hart}: pc {pc:#x}{', asleep' if asleep else ''}, {executed} instructions")
-    return "; ".join(found)
 
 
 def _instructions(qmp: Client, harts: int) -> int:

@@ -222,10 +222,6 @@ class Obj:
         """What must be wired, realized and reset before this object, besides what it links to."""
         return ()
 
-    def unplug_refusal(self) -> str:
-        """Why device_del in a started machine can never be; "": it may be."""
-        return "" if self.HOTPLUG else f"Device '{self.TYPE}' does not support hotplugging"
-
     def unplug_request(self) -> bool:
         """A client wants the object gone: True, it may go at once; False, the guest was asked.  GenericError: it can't."""
         return True

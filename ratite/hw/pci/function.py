@@ -267,16 +267,15 @@ class PciFunction(BusDevice):
         super().realize()
         self._fresh = self.machine.phase == READY
 
-    def unplug_refusal(self) -> str:
-        """A root bus refuses."""
-        return f"Bus '{self.bus.id}' does not support hotplugging" if self.bus.is_root else super().unplug_refusal()
-
     def unplug_request(self) -> bool:
         """A client wants the function gone: the port asks the guest."""
         if self.devfn < 0:
             # The guest has let go of it already.
             return True
-        return bool(self.bus.bridge.unplug_of(self))
+        bridge = self.bus.bridge
+        if bridge is None:
+            raise GenericError(f"Bus '{self.bus.id}' does not support hotplugging")
+        return bool(bridge.unplug_of(self))
 
     # -- configuration accesses: offset and size inside, naturally aligned
 

@@ -408,15 +408,6 @@ def test_locks_against_others(image: Path) -> None:
     disk.machine.close()
 
 
-def test_a_host_without_locks(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    node = {"driver": "file", "node-name": "n", "filename": str(image)}
-    assert refused({**node, "locking": "on"}) == "File locking is not supported on this host"
-    disk = Disk(image).ready()
-    assert disk.do(IN, 0, size=512) == (0, PATTERN[:512])
-    disk.machine.close()
-
-
 @pytest.mark.peer
 def test_locks_are_qemus_too(image: Path) -> None:
     import shutil

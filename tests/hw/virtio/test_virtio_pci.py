@@ -301,21 +301,3 @@ def test_a_console_device() -> None:
     serial_tests.test_bytes_of_a_port(board)
     assert board.faults() == 0
     board.machine.close()
-
-
-def test_ports_go_with_a_console_device_that_the_guest_lets_go() -> None:
-    board = hot_machine()
-    machine = board.machine
-    machine.chardev_add("line", "null", {})
-    machine.device_add("virtio-serial-pci", "vs", {"bus": "rp0"})
-    machine.device_add("virtserialport", "port", {"bus": "vs.0", "chardev": "line", "name": "org.x"})
-    with pytest.raises(GenericError, match="Device 'vs' is in use"):
-        machine.device_del("vs")
-    port = machine.resolve("/machine/peripheral/rp0")
-    for value in (0x1C0, 0x7C0):
-        port.config_write(port.capability.start + 0x18, 2, value)
-    deleted = [data["device"] for name, data in board.events if name == "DEVICE_DELETED"]
-    assert deleted == ["port", "vs"]
-    machine.chardev_remove("line")
-    machine.device_add("virtio-serial-pci", "vs", {"bus": "rp0"})
-    machine.close()

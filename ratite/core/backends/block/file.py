@@ -30,13 +30,13 @@ class FileNode(BlockNode):
         self, id: str, owner: Owner, path: str, read_only: bool, discard: bool, no_flush: bool, locking: str = "auto"
     ) -> None:
         super().__init__(id, read_only, discard, no_flush)
-        lockable = locking != "off" and Locks.supported()
-        if locking == "on" and not lockable:
-            raise GenericError("File locking is not supported on this host")
         self._path = path
         self._fd = _open(path, read_only)
         self._bytes = os.fstat(self._fd).st_size
-        self._locks = Locks(self._fd) if lockable else None
+        self._locks = Locks(self._fd) if locking != "off" else None
+        if locking == "on" and not Locks.supported():
+            os.close(self._fd)
+            raise GenericError("File locking is not supported on this host")
         self._worker = Worker(self._fd, self._bytes, owner, id)
 
     @property
@@ -47,7 +47,7 @@ class FileNode(BlockNode):
         return -(-self._bytes // SECTOR) * SECTOR
 
     def file_bytes(self) -> int:
-        return int(getattr(os.fstat(self._fd), "st_blocks", 0)) * 512
+        return os.fstat(self._fd).st_blocks * 512
 
     def forward(self, request: Request) -> None:
         self._worker.submit(request)
@@ -77,8 +77,6 @@ class FileNode(BlockNode):
 
 
 def _open(path: str, read_only: bool) -> int:
-    if not hasattr(os, "preadv"):
-        raise GenericError("block driver 'file' needs a POSIX host")
     if not path:
         raise GenericError("The 'file' block driver requires a file name")
     # Not waiting for the other end of a pipe; of no effect on a regular file.

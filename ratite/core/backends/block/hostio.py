@@ -25,8 +25,6 @@ _ZEROS = 1 << 20  # bytes of zeros written at once
 
 def read_at(fd: int, size: int, offset: int) -> bytearray:
     """`size` bytes from `offset` on, fewer at the end of the file; OSError."""
-    if sys.platform == "win32":
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     data = bytearray(size)
     view = memoryview(data)
     done = 0
@@ -42,8 +40,6 @@ def read_at(fd: int, size: int, offset: int) -> bytearray:
 
 def write_at(fd: int, pieces: Sequence[bytes], offset: int) -> None:
     """All of `pieces` one behind the other from `offset` on; OSError."""
-    if sys.platform == "win32":
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     for first in range(0, len(pieces), _IOV_MAX):
         batch: list[bytes | memoryview] = [*pieces[first : first + _IOV_MAX]]
         while batch:
@@ -100,11 +96,7 @@ class Locks:
     @staticmethod
     def supported() -> bool:
         """Whether this host has such locks."""
-        try:
-            import fcntl
-        except ImportError:
-            return False
-        return hasattr(fcntl, "F_OFD_SETLK")
+        return sys.platform == "linux"
 
     def take(self, used: frozenset[int], unshared: frozenset[int]) -> str:
         """Hold these from now on instead of the former; else why not, in QEMU's words, and nothing changed."""
