@@ -124,8 +124,7 @@ def rounded(e: Emitter, i: Operands, body: Callable[[V | int | None], object], *
 # -- instructions, each for both widths
 def declare(isa: Isa) -> None:
     """RV32F, and with 64-bit words RV64F."""
-    for name, funct3, size in (("flw", "010", 4),):
-        load(isa, name, funct3, size)
+    load(isa, "flw", "010", 4)
     store(isa, "fsw", "010", 4)
     arithmetic(isa, ".s", "00", 32)
     comparisons(isa, ".s", "00", 32)
@@ -136,8 +135,10 @@ def declare(isa: Isa) -> None:
 def load(isa: Isa, name: str, funct3: str, size: int) -> None:
     @isa.insn(name, f"imm[11:0] rs1 {funct3} fd 0000111", "{rd}, {imm}({rs1})")
     def semantics(e: Emitter, i: Operands) -> None:
+        require_fp(e)
+        value = e.load(e.reg("x", i.rs1) + i.imm, size)  # before anything changes: it may fail
         dirty(e)
-        write(e, i.rd, e.load(e.reg("x", i.rs1) + i.imm, size))
+        write(e, i.rd, value)
 
 
 def store(isa: Isa, name: str, funct3: str, size: int) -> None:
