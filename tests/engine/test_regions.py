@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from ratite.core.accel.base import Exit
+from ratite.core.engine.cache import ObjectCache, key_of
 from ratite.core.engine.native import NativeIsa, NativeLibrary
 from ratite.core.engine.region.manager import RegionManager
 from ratite.core.isa.isa import Isa
@@ -172,3 +175,67 @@ def test_interrupts_enter_between_instructions(toy: tuple[Isa, NativeIsa], manag
     pair.close()
 
 
+
+
+def kept(toy: tuple[Isa, NativeIsa], cache: ObjectCache, imm: int = 1) -> RegionManager:
+    """A run of a loop; its regions go to ``cache`` or come from there."""
+    isa, native = toy
+    policy = Eager()
+    policy.persistent = True
+    manager = RegionManager(policy, cache)
+    pair = Pair(isa, native, lambda ram: ToyPort(ram, big=isa.big_endian, word=isa.word), SIZE, manager)
+    pair.write(0, loop(isa, *[isa.assemble("add", rd=3, rs=2, rt=1)] * 10, isa.assemble("addi", rd=2, rs=2, imm=imm)))
+    pair.start(BASE, {("r", 7): 100_000})
+    pair.step(500)
+    assert executed(pair) > 0
+    pair.close()
+    return manager
+
+
+def test_regions_are_found_again(toy: tuple[Isa, NativeIsa], tmp_path: Path) -> None:
+    cache = ObjectCache("", str(tmp_path / "cache"))
+    assert kept(toy, cache).counters[1].cached == 0
+    assert kept(toy, cache).counters[1].cached == 1
+    assert kept(toy, cache, imm=2).counters[1].cached == 0  # starts alike, goes on differently
+    assert kept(toy, cache, imm=2).counters[1].cached == 1
+    assert len(cache.files()) == 2
+
+
+def test_files_that_say_nonsense_are_ignored(toy: tuple[Isa, NativeIsa], tmp_path: Path) -> None:
+    cache = ObjectCache("", str(tmp_path / "cache"))
+    kept(toy, cache)
+    ((_, _, path),) = cache.files()
+    folder = ObjectCache("", str(Path(path).parent))
+    head = b"{'pieces': [(0, 0, b'')], 'pages': [0], 'entries': [0], 'count': 1}"
+    for body in (b"", b"\xff" * 40, b"\4\0\0\0[]  rest", len(head).to_bytes(4, "little") + head + b"no object"):
+        folder.store(Path(path).name, body)
+        kept(toy, cache)
+    Path(path).write_bytes(Path(path).read_bytes()[:-1])
+    kept(toy, cache)
+
+
+def test_the_longest_unused_go_first(tmp_path: Path) -> None:
+    cache = ObjectCache("", str(tmp_path / "cache"))
+    names = [key_of(bytes([k])) for k in range(4)]
+    for k, name in enumerate(names):
+        cache.store(name, bytes(1000))
+        os.utime(tmp_path / "cache" / name, (k, k))
+    assert cache.load(names[0]) is not None  # used now
+    assert cache.trim(2500) == 2
+    assert [Path(path).name for _, _, path in cache.files()] == [names[3], names[0]]
+    assert cache.trim(0) == 2 and cache.files() == []
+
+
+def test_a_worker_that_dies_costs_a_line(
+    toy: tuple[Isa, NativeIsa], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manager = RegionManager(Eager())
+    monkeypatch.setattr(manager.policy, "passes", lambda tier: "no such passes")
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    pair.write(0, loop(isa, isa.assemble("add", rd=2, rs=2, rt=1)))
+    pair.start(BASE, {("r", 7): 100_000})
+    pair.step(50)
+    assert executed(pair) == 0 and manager.counters[1].failures == 1
+    assert "the compiler of regions failed at" in caplog.text
+    pair.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 _MAGIC = b"ratite-object 1\n"
@@ -67,6 +68,51 @@ class ObjectCache:
                 return found
         return None
 
+    def folder(self, name: str) -> ObjectCache:
+        """A cache in a folder of this one's places."""
+        return ObjectCache(*(os.path.join(place, name) if place else "" for place in (self._system, self._user)))
+
+    @property
+    def user(self) -> str:
+        """The user's place; "" where there is none."""
+        return self._user
+
+    def any(self) -> bool:
+        """Whether there is something in it."""
+        for place in (self._system, self._user):
+            try:
+                with os.scandir(place) as rows:
+                    if any(not row.name.startswith(".") for row in rows):
+                        return True
+            except OSError:
+                continue
+        return False
+
+    def files(self) -> list[tuple[float, int, str]]:
+        """(time of last use, bytes, path) of every file of the user's place, the oldest first."""
+        found = []
+        for folder, _, names in os.walk(self._user) if self._user else ():
+            for name in names:
+                path = os.path.join(folder, name)
+                try:
+                    info = os.lstat(path)
+                except OSError:
+                    continue
+                found.append((info.st_mtime, info.st_size, path))
+        return sorted(found)
+
+    def trim(self, limit: int) -> int:
+        """Removes the longest unused files until ``limit`` bytes are left; how many went."""
+        rows = self.files()
+        total, gone = sum(size for _, size, _ in rows), 0
+        for _, size, path in rows:
+            if total <= limit:
+                break
+            Path(path).unlink(missing_ok=True)
+            total -= size
+            gone += 1
+        return gone
+
     @staticmethod
     def _trusted(info: os.stat_result) -> bool:
         return info.st_uid in (0, os.geteuid()) and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
@@ -91,6 +137,8 @@ class ObjectCache:
             if not self._trusted(info) or not stat.S_ISREG(info.st_mode) or not _HEAD < info.st_size < _LIMIT:
                 return None
             data = file.read(_LIMIT)
+            with suppress(OSError):  # root's are not ours to touch
+                os.utime(fd)
         body = data[_HEAD:]
         head = _MAGIC + key.encode() + b"\n" + sha256(body).hexdigest().encode() + b"\n"
         return body if data[:_HEAD] == head else None

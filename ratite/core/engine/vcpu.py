@@ -88,7 +88,7 @@ class NativeVcpu(Vcpu):
             self._map[scratch:scratch + len(edges)] = edges
         self.flush_tlb()
         if regions is not None:
-            self._words[B.HOT_AT].value = regions.policy.threshold
+            self._words[B.HOT_AT].value = regions.threshold(native)
             self.pages.made = partial(regions.page_made, self)
             self.pages.lock = regions.lock
             regions.add(self)

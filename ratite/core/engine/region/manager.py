@@ -24,12 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 from ratite.core.accel.base import RamBlock
 from ratite.core.engine import block as B
+from ratite.core.engine.cache import ObjectCache
 from ratite.core.engine.elf import BadObject
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage
 from ratite.core.engine.region.arena import Arena, Placed
 from ratite.core.engine.region.client import Blobs, Client, WorkerFailed
 from ratite.core.engine.region.policy import Policy
+from ratite.core.engine.region.records import Installed, Piece, Request, Snapshot, TierCounters
+from ratite.core.engine.region.store import RegionStore
 from ratite.core.memory.code import LINE_BITS, PAGE_BITS
 
 if TYPE_CHECKING:
@@ -38,95 +41,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Piece:
-    """Code bytes of a region in one RAM page."""
-
-    __slots__ = ("at", "code", "host", "page", "ram")
-
-    def __init__(self, ram: RamBlock, page: int, host: int, at: int, code: bytes) -> None:
-        self.ram = ram
-        self.page = page  # number in ``ram``
-        self.host = host  # address of the page's first byte
-        self.at = at
-        self.code = code
-
-    def unchanged(self) -> bool:
-        return ctypes.string_at(self.host + self.at, len(self.code)) == self.code
-
-
-class Installed:
-    """A compiled region. ``entries``: (RAM page key, parcel, address)."""
-
-    def __init__(self, native: NativeIsa, tier: int, placed: Placed, entries: list[tuple[tuple[int, int], int, int]],
-                 pieces: list[Piece], count: int, request: Request) -> None:
-        self.native = native
-        self.tier = tier
-        self.placed = placed
-        self.entries = entries
-        self.pieces = pieces
-        self.count = count
-        self.pc = request.pc  # where it was asked for
-        self.calls = request.calls
-        self.promoted = False
-        self.alive = True
-        self._stat = (ctypes.c_uint64 * 2).from_address(placed.symbols["stat"])
-
-    @property
-    def heat(self) -> int:
-        """Instructions executed in it."""
-        return self._stat[0]
-
-    @property
-    def deopts(self) -> int:
-        return self._stat[1]
-
-    def pages(self) -> set[tuple[int, int]]:
-        """RAM pages that it was made from."""
-        return {(id(p.ram), p.page) for p in self.pieces}
-
-
-class TierCounters:
-    """What ``query-jit`` tells of a tier."""
-
-    def __init__(self) -> None:
-        self.regions = 0
-        self.compiled = 0
-        self.cached = 0
-        self.bytes = 0
-        self.source_instructions = 0
-        self.compile_ns = 0
-        self.failures = 0
-        self.invalidations = 0
-        self.evictions = 0
-        self.deopts = 0  # of regions that are gone
-        self.executed = 0
-
-
-Snapshot = tuple[CodePage, bytes]  # a page, and its bytes as the worker got them
-
-
-class Request:
-    """A place that became hot."""
-
-    __slots__ = ("calls", "cpu", "offset", "page", "pc", "replaces", "tier", "view")
-
-    def __init__(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int, replaces: Installed | None = None,
-                 calls: bool = False) -> None:
-        self.cpu = cpu
-        self.page = page
-        self.offset = offset
-        self.pc = pc
-        self.replaces = replaces  # of tier 1, by one of tier 2
-        self.calls = calls
-        self.view = -1
-        self.tier = 2 if replaces is not None else 1
-
-
 class RegionManager:
     """One per accelerator object."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, cache: ObjectCache | None = None) -> None:
         self.policy = policy
+        self._cache = cache or ObjectCache()
+        self._stores: dict[int, RegionStore] = {}
+        self._rounds: dict[tuple[int, int, int], int] = {}
         self.lock = threading.RLock()
         self.counters = {1: TierCounters(), 2: TierCounters()}
         self._cpus: list[NativeVcpu] = []
@@ -185,6 +107,12 @@ class RegionManager:
             if self._arena is not None:
                 self._arena.close()
                 self._arena = None
+
+    def threshold(self, native: NativeIsa) -> int:
+        """Arrivals after which a CPU of ``native`` is to ask."""
+        store = self._store(native)
+        return min(self.policy.warm_threshold, self.policy.threshold) if store is not None and store.warm else \
+            self.policy.threshold
 
     def watch(self, rams: Iterable[RamBlock]) -> None:
         """Code may come from these."""
@@ -385,23 +313,36 @@ class RegionManager:
         tried = self._tried.get(key, 0)
         if request.tier == 1 and tried >= self.policy.attempts:
             return
-        self._tried[key] = tried + 1
         request.view = self._views
         seen: dict[int, Snapshot] = {}
-        started = time.perf_counter_ns()
-        answer = self._ask(request, seen)
         counters = self.counters[request.tier]
+        store = self._store(request.cpu.native) if request.tier == 1 else None
+        if store is not None:
+            kept = self._stored(request, store, seen)
+            if kept is not None and self._accept(request, *kept, seen):
+                counters.cached += 1
+                return
+            if store.warm and self._too_early(request, key):
+                return
+        self._tried[key] = tried + 1
+        started = time.perf_counter_ns()
+        seen = {}
+        answer = self._ask(request, seen)
         counters.compile_ns += time.perf_counter_ns() - started
         if answer is None:
             counters.failures += 1
-            return
-        head, body = answer
+        elif self._accept(request, *answer, seen) and store is not None:
+            store.keep(1, request.offset, {k: code for k, (_, code) in seen.items()}, *answer)
+
+    def _accept(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> bool:
+        """Installs a region, if its code still is what it was and it makes sense."""
         try:
             with self.lock:
-                self._install(request, head, body, seen)
-        except (BadObject, KeyError, ValueError, TypeError, IndexError) as error:
-            counters.failures += 1
-            _log.warning("a worker's region is refused: %s", error)
+                return self._install(request, head, body, seen)
+        except (BadObject, KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
+            self.counters[request.tier].failures += 1
+            _log.warning("a region is refused: %s", error)
+            return False
 
     def _known(self, request: Request) -> bool:
         """Whether a region has this entry: made since it was asked for, or its address was overtaken by a count."""
@@ -413,6 +354,48 @@ class RegionManager:
                     self._enter(request.cpu, region)
                     return True
         return False
+
+    def _store(self, native: NativeIsa) -> RegionStore | None:
+        if not self.policy.persistent:
+            return None
+        store = self._stores.get(id(native))
+        if store is None:
+            if not self._stores:
+                self._cache.trim(self.policy.disk)
+            store = self._stores[id(native)] = RegionStore(native, self._cache)
+        return store
+
+    def _stored(
+        self, request: Request, store: RegionStore, seen: dict[int, Snapshot],
+    ) -> tuple[dict[str, Any], bytes] | None:
+        """The region from an earlier run, if the code is the same."""
+        shape = request.cpu.native.shape
+
+        def page(number: int) -> bytes | None:
+            if number not in seen:
+                found = self._neighbour(request, number)
+                if found is None:
+                    return None
+                seen[number] = found, ctypes.string_at(found.host, shape.page)
+            return seen[number][1]
+
+        seen[0] = request.page, ctypes.string_at(request.page.host, shape.page)
+        return store.find(1, request.offset, seen[0][1], page)
+
+    def _too_early(self, request: Request, key: tuple[int, int, int]) -> bool:
+        """The threshold is low because much is on disk; this place is not, and has to come again before it is compiled."""
+        rounds = self._rounds.get(key, 0) + 1
+        self._rounds[key] = rounds
+        if rounds > self.policy.warm_rounds:
+            return False
+        native = request.cpu.native
+        with self.lock:
+            for page in request.cpu.pages.of_key(key[:2]):
+                word = ctypes.c_uint64.from_address(
+                    page.base + native.shape.records + 8 * (request.offset // native.isa.parcel))
+                if word.value < B.REGION_ADDRESS:
+                    word.value = 0
+        return True
 
     def _ask(self, request: Request, seen: dict[int, Snapshot]) -> tuple[dict[str, Any], bytes] | None:
         native = request.cpu.native
@@ -456,7 +439,7 @@ class RegionManager:
         fresh = [int.from_bytes(row[:8], "little") for row in native.decode]
         return {"fresh": fresh}, [ctypes.string_at(page.host, shape.page), side, *columns]
 
-    def _install(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> None:
+    def _install(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> bool:
         native = request.cpu.native
         shape, parcel = native.shape, native.isa.parcel
         pieces = []
@@ -466,13 +449,13 @@ class RegionManager:
                 raise ValueError(f"a range {start}…{end}")
             pieces.append(Piece(page.ram, page.page, page.host, start, code[start:end]))
         if request.view != self._views:  # addresses mean something else now
-            return
+            return False
         self._mark(pieces)
         if not all(p.unchanged() for p in pieces):  # since the worker was given them
-            return
+            return False
         placed = self._place(body)
         if placed is None:
-            return
+            return False
         table = (ctypes.c_uint64 * len(head["pages"])).from_address(placed.symbols["pages"])
         for k, number in enumerate(head["pages"]):
             table[k] = seen[number][0].phys
@@ -495,6 +478,7 @@ class RegionManager:
         for cpu in self._cpus:
             if cpu.native is native:
                 self._enter(cpu, region)
+        return True
 
     def _place(self, body: bytes) -> Placed | None:
         """Room in the arena; None where a CPU did not leave what had to go for it."""

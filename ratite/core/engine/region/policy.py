@@ -30,6 +30,12 @@ class Policy:
         self.threshold = threshold
         self.synchronous = synchronous
         self.code_size = code_size
+        self.persistent = not synchronous  # regions are kept on disk
+        self.disk = 256 << 20  # bytes of all compiled code on disk
+        # Where an earlier run has left regions, places are looked up there after few arrivals, and compiled after so many
+        # times that
+        self.warm_threshold = 64
+        self.warm_rounds = 15
         self.attempts = 4  # to compile one place whose code keeps changing
         self.seconds = 30.0  # a worker may take for one region
         self.idle_seconds = 20.0  # without work, after which workers end

@@ -1,0 +1,98 @@
+"""What the manager keeps of its regions: requests, what they were made from, what is installed, and counts."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+from ratite.core.accel.base import RamBlock
+from ratite.core.engine.native import NativeIsa
+from ratite.core.engine.pages import CodePage
+from ratite.core.engine.region.arena import Placed
+
+if TYPE_CHECKING:
+    from ratite.core.engine.vcpu import NativeVcpu
+
+
+class Piece:
+    """Code bytes of a region in one RAM page."""
+
+    __slots__ = ("at", "code", "host", "page", "ram")
+
+    def __init__(self, ram: RamBlock, page: int, host: int, at: int, code: bytes) -> None:
+        self.ram = ram
+        self.page = page  # number in ``ram``
+        self.host = host  # address of the page's first byte
+        self.at = at
+        self.code = code
+
+    def unchanged(self) -> bool:
+        return ctypes.string_at(self.host + self.at, len(self.code)) == self.code
+
+
+class Installed:
+    """A compiled region. ``entries``: (RAM page key, parcel, address)."""
+
+    def __init__(self, native: NativeIsa, tier: int, placed: Placed, entries: list[tuple[tuple[int, int], int, int]],
+                 pieces: list[Piece], count: int, request: Request) -> None:
+        self.native = native
+        self.tier = tier
+        self.placed = placed
+        self.entries = entries
+        self.pieces = pieces
+        self.count = count
+        self.pc = request.pc  # where it was asked for
+        self.calls = request.calls
+        self.promoted = False
+        self.alive = True
+        self._stat = (ctypes.c_uint64 * 2).from_address(placed.symbols["stat"])
+
+    @property
+    def heat(self) -> int:
+        """Instructions executed in it."""
+        return self._stat[0]
+
+    @property
+    def deopts(self) -> int:
+        return self._stat[1]
+
+    def pages(self) -> set[tuple[int, int]]:
+        """RAM pages that it was made from."""
+        return {(id(p.ram), p.page) for p in self.pieces}
+
+
+class TierCounters:
+    """What ``query-jit`` tells of a tier."""
+
+    def __init__(self) -> None:
+        self.regions = 0
+        self.compiled = 0
+        self.cached = 0
+        self.bytes = 0
+        self.source_instructions = 0
+        self.compile_ns = 0
+        self.failures = 0
+        self.invalidations = 0
+        self.evictions = 0
+        self.deopts = 0  # of regions that are gone
+        self.executed = 0
+
+
+Snapshot = tuple[CodePage, bytes]  # a page, and its bytes as the worker got them
+
+
+class Request:
+    """A place that became hot."""
+
+    __slots__ = ("calls", "cpu", "offset", "page", "pc", "replaces", "tier", "view")
+
+    def __init__(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int, replaces: Installed | None = None,
+                 calls: bool = False) -> None:
+        self.cpu = cpu
+        self.page = page
+        self.offset = offset
+        self.pc = pc
+        self.replaces = replaces  # of tier 1, by one of tier 2
+        self.calls = calls
+        self.view = -1
+        self.tier = 2 if replaces is not None else 1

@@ -1,0 +1,91 @@
+"""Regions kept on disk, so that the next run of the same guest finds them compiled.
+
+A file holds one region: what it was made from (the code bytes of every page) and the object. Its name is a digest over all
+that its code depends on besides these bytes (see ``base_key``), the entry's place in its page and the bytes of its first
+pieces; a name ends in a number, because code that starts alike may go on differently. On a hit every byte of the pieces is
+compared with the guest's memory before anything is installed; the files are trusted as ``core.engine.cache`` says.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ratite.core.engine.cache import ObjectCache, key_of, source_digest
+from ratite.core.engine.compiler import describe_host
+from ratite.core.engine.native import NativeIsa
+
+_START = 16  # bytes of code that candidates for an entry have in common
+_CANDIDATES = 8  # regions kept for one start
+_PAGES = 64
+
+
+def base_key(native: NativeIsa) -> bytes:
+    """What every region of ``native`` depends on: the sources of emitter and semantics, the configuration, the host."""
+    module = native.builder.partition(":")[0]
+    return key_of(
+        b"region", native.builder.encode(), repr(sorted(native.config.items())).encode(), describe_host().encode(),
+        " ".join(native.names).encode(), source_digest("ratite.core.isa", "ratite.core.engine", module.rpartition(".")[0]),
+    ).encode()
+
+
+class RegionStore:
+    """Regions of one ISA in ``cache``. Neither method raises for what the file system does or what a file says."""
+
+    def __init__(self, native: NativeIsa, cache: ObjectCache) -> None:
+        self._base = base_key(native)
+        self._cache = cache.folder(f"regions-{self._base[:16].decode()}")
+        self._page = native.shape.page
+        self._known: set[str] = set()  # names that are there
+        self.warm = self._cache.any()  # whether an earlier run has left something
+
+    def _name(self, tier: int, entry: int, code: bytes, number: int) -> str:
+        start = code[entry:entry + _START]
+        return key_of(self._base, f"{tier} {entry} {number}".encode(), start)
+
+    def find(
+        self, tier: int, entry: int, code: bytes, page: Callable[[int], bytes | None],
+    ) -> tuple[dict[str, Any], bytes] | None:
+        """A region that starts at ``entry`` of the page with ``code``; ``page`` gives the bytes of the pages around it."""
+        for number in range(_CANDIDATES):
+            name = self._name(tier, entry, code, number)
+            data = self._cache.load(name)
+            if data is None:
+                return None
+            self._known.add(name)
+            try:
+                head, body = self._parse(data)
+                if all(self._same(row, page) for row in head["pieces"]):
+                    return head, body
+            except (ValueError, KeyError, TypeError, SyntaxError, IndexError, MemoryError, RecursionError):
+                continue  # not one of ours: of no use
+        return None
+
+    def _same(self, row: tuple[int, int, bytes], page: Callable[[int], bytes | None]) -> bool:
+        number, start, code = row
+        if not 0 <= start <= start + len(code) <= self._page or not -_PAGES < number < _PAGES or not isinstance(code, bytes):
+            raise ValueError("a piece that is none")
+        found = page(number)
+        return found is not None and found[start:start + len(code)] == code
+
+    @staticmethod
+    def _parse(data: bytes) -> tuple[dict[str, Any], bytes]:
+        size = int.from_bytes(data[:4], "little")
+        head = ast.literal_eval(data[4:4 + size].decode())
+        if not isinstance(head, dict) or 0 not in head["pages"]:
+            raise ValueError("no region")
+        head["ranges"] = [(number, start, start + len(code)) for number, start, code in head["pieces"]]
+        return head, data[4 + size:]
+
+    def keep(self, tier: int, entry: int, codes: Mapping[int, bytes], head: Mapping[str, Any], body: bytes) -> None:
+        """Keeps a region that a worker has made; ``codes``: the bytes of its pages as the worker had them."""
+        pieces = [(number, start, codes[number][start:end]) for number, start, end in head["ranges"]]
+        text = repr({"pieces": pieces, **{k: head[k] for k in ("entries", "pages", "count")}}).encode()
+        for number in range(_CANDIDATES):
+            name = self._name(tier, entry, codes[0], number)
+            if name not in self._known and self._cache.load(name) is None:
+                self._known.add(name)
+                self._cache.store(name, len(text).to_bytes(4, "little") + text + body)
+                return
+            self._known.add(name)
