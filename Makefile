@@ -11,11 +11,12 @@ MICROBLAZE ?=
 export MICROBLAZE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo bench boots soak guests guests-update peers clean
+.PHONY: help venv test lint demo demo-linux bench boots soak guests guests-update peers clean
 
 help:
 	@echo "make test    linters and the whole test suite"
 	@echo "make demo    assemble and run the two-architecture demo machine"
+	@echo "make demo-linux  RISC-V and MicroBlaze Linux side by side in one machine (fetches Debian's kernel)"
 	@echo "make bench   measurements, beside QEMU where it is installed"
 	@echo "make boots   boot Linux guests to their shell (ARGS='--guest all --count 20 --harts 4 --peer'; fetches Debian's kernel)"
 	@echo "make lint    ruff and mypy --strict"
@@ -47,6 +48,10 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m ratite.bench $(ARGS)
+
+demo-linux: $(STAMP)
+	$(BIN)/python -m ratite.clients.boots.guests build/guests
+	$(BIN)/python -m ratite.clients.demo_linux $(ARGS)
 
 boots: $(STAMP)
 	$(BIN)/python -m ratite.clients.boots.guests build/guests

@@ -17,19 +17,19 @@ import re
 import selectors
 import socket
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ratite.clients.boots.guests import boot_of
 from ratite.clients.boots.initramfs import MARKER, archive
 from ratite.clients.boots.machines import MIB, Command, linux
+from ratite.clients.boots.main import FOLDER
 from ratite.clients.qmp import Client, CommandError, DaemonProcess, QmpClientError
 
-TESTS = Path(__file__).resolve().parents[2] / "tests" / "guests"
-MICROBLAZE = TESTS / "linux-microblaze" / "images.tar.xz"
+ELFS = Path(__file__).resolve().parents[2] / "tests" / "guests" / "elf"
 WINDOW, MAILBOX = 0x60000000, 0x60200000
 LIMIT = 180.0
 
@@ -39,11 +39,10 @@ class DemoError(Exception):
 
 
 class Guest(NamedTuple):
-    """One Linux of the machine: its name in ``boots.machines``, what its ids start with, its program and boot properties."""
+    """One Linux of the machine: its name in ``boots.machines``, what its ids start with, its boot properties."""
 
     name: str
     prefix: str
-    program: str
     boot: dict[str, str]
 
 
@@ -153,24 +152,14 @@ def pass_file(desk: Desk, giver: Console, taker: Console, count: int) -> float:
     return time.monotonic() - before
 
 
-def guests_of(options: argparse.Namespace, folder: Path) -> list[Guest]:
-    """Both guests, with the program in their initramfs; unpacks the MicroBlaze's files into ``folder``."""
-    with tarfile.open(MICROBLAZE) as tar:
-        for name in ("vmlinux-be", "initramfs-be.cpio.gz"):
-            member = tar.extractfile(name)
-            assert member is not None, f"{MICROBLAZE} holds {name}"
-            (folder / name).write_bytes(member.read())
+def guests_of(files: Path, folder: Path) -> list[Guest]:
+    """Both guests, booting from ``files``; their initramfs with the program go to ``folder``."""
     found = []
-    for name, prefix, program, initrd in (
-        ("riscv64", "rv-", "window.rv64-linux.elf", options.initrd), ("s3adsp1800", "mb-", "window.mb-linux.elf",
-                                                                      folder / "initramfs-be.cpio.gz")):
+    for name, prefix, program in ("riscv64", "rv-", "window.rv64-linux.elf"), ("s3adsp1800", "mb-", "window.mb-linux.elf"):
+        boot = boot_of(name, files)
         image = folder / f"{prefix}initrd"
-        image.write_bytes(with_program(Path(initrd).read_bytes(), (TESTS / "elf" / program).read_bytes()))
-        if name == "riscv64":
-            boot = {"firmware": options.firmware, "kernel": options.kernel, "append": "console=ttyS0 quiet"}
-        else:
-            boot = {"kernel": str(folder / "vmlinux-be"), "append": "console=ttyUL0 quiet"}
-        found.append(Guest(name, prefix, program, {**boot, "initrd": str(image)}))
+        image.write_bytes(with_program(Path(boot["initrd"]).read_bytes(), (ELFS / program).read_bytes()))
+        found.append(Guest(name, prefix, {**boot, "initrd": str(image)}))
     return found
 
 
@@ -178,7 +167,7 @@ def run(options: argparse.Namespace) -> None:
     """Assembles, boots, passes files, ends. DemoError, CommandError, QmpClientError, OSError."""
     with tempfile.TemporaryDirectory(prefix="ratite-demo-") as name, (Path(name) / "log").open("wb") as log:
         folder = Path(name)
-        guests = guests_of(options, folder)
+        guests = guests_of(options.folder, folder)
         consoles = [Console(guest.name, folder / f"{guest.prefix}console", options.show) for guest in guests]
         with DaemonProcess(folder / "qmp", "--no-shutdown", "--paused", stderr=log) as daemon, \
                 Client.connect(daemon.address, timeout=LIMIT) as qmp:  # fmt: skip
@@ -216,9 +205,7 @@ def _say(text: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 1 when something was wrong."""
     parser = argparse.ArgumentParser("python -m ratite.clients.demo_linux", description="Two Linux guests in one machine.")
-    parser.add_argument("--firmware", required=True, help="OpenSBI, fw_dynamic or fw_jump")
-    parser.add_argument("--kernel", required=True, help="RISC-V kernel (raw Image)")
-    parser.add_argument("--initrd", required=True, help="its initramfs (gzip)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"files that the guests boot from (default {FOLDER})")
     parser.add_argument("--count", type=int, default=20000, help="lines of the file that is passed (default 20000)")
     parser.add_argument("--accel", default="", help="accelerator (default: the best usable)")
     parser.add_argument("--show", action="store_true", help="print both consoles")
