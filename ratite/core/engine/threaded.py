@@ -223,6 +223,35 @@ class HandlerEmitter(DirectEmitter):
         half = (pc & (self.shape.page - 1)) << (self.shape.shift - 1)  # records take twice as much
         return self.at(rec, str((self.const(self.shape.records, 64) - half).ref))
 
+    def jump(self, target: V, *, poll: bool = False) -> None:
+        if poll or not self.number:
+            super().jump(target, poll=poll)
+        else:
+            self._jump_from_slot(target)
+
+    def _jump_from_slot(self, target: V) -> None:
+        """A delayed branch is taken in its slot: inside the page the record is found without a look at the code TLB. Not so
+        from the scratch records, which are in no page."""
+        shape, bud = self.shape, self.left()
+        pc = self.pc64().trunc(self.word)
+        here = self.v(self.let("ptrtoint ptr %rec to i64"), 64)
+        scratch = here - self.v(self.let("ptrtoint ptr %cpu to i64"), 64)
+        request = self.v(self.let(f"load volatile i32, ptr {self.at('%cpu', B.EXIT_REQUEST)}"), 32)
+        inside = ((target ^ pc) & -shape.page).eq(0) & scratch.uge(shape.size) & request.eq(0) & self.v(bud, 64).sgt(0)
+        out, on = self.new_label(), self.new_label()
+        self.fork(str(inside.ref), on, out)
+        self.label(out)
+        self.tail(f"@{self.isa.name}_interp_at", "null", str(target.zext(64).ref), bud)
+        self.label(on)
+        apart = -shape.context_offset(self.number)
+        offset = (target & (shape.page - self.isa.parcel)).zext(64)
+        start = here - ((pc & (shape.page - 1)).zext(64) << shape.shift) + apart
+        rec = self.let(f"inttoptr i64 {(start + (offset << shape.shift)).ref} to ptr")
+        side = self.let(f"inttoptr i64 {(start + shape.records + (offset << (shape.shift - 1))).ref} to ptr")
+        delta = str((self.v("%delta", 64) - (apart >> shape.shift)).ref)
+        self.look(rec, side, delta, bud)
+        self.go(rec, delta, bud)
+
     def jump_rel(self, i: Operands, name: str = "imm") -> None:
         self.relative = True
         if self.near:
