@@ -225,6 +225,10 @@ class Emitter(ABC):
     @abstractmethod
     def if_(self, c: V, then: Callable[[], object], other: Callable[[], object] | None = None) -> None: ...
 
+    def likely(self, c: V, then: Callable[[], object], other: Callable[[], object]) -> None:
+        """``if_`` where ``c`` is nearly always set: compiled code may leave the case of ``other`` to somebody else."""
+        self.if_(c, then, other)
+
     @abstractmethod
     def switch(self, value: V, cases: Mapping[int, Callable[[], object]], default: Callable[[], object]) -> None:
         """Runs the case of ``value``; every path may end the instruction or come back."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ratite.core.isa.emitter import Emitter
-from ratite.core.isa.fp import FORMATS, NV, RMM, RTZ, FpContext
+from ratite.core.isa.fp import FORMATS, NV, RMM, RNE, RTZ, FpContext
 from ratite.core.isa.isa import Isa, Semantics
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.state import StateField
@@ -96,7 +96,7 @@ def dirty(e: Emitter) -> None:
         require_fp(e)
         fs_dirty(e)
 
-    e.if_((e.get("mstatus") & FS).ne(FS), aside)
+    e.likely((e.get("mstatus") & FS).eq(FS), lambda: None, aside)
 
 
 def rounded(e: Emitter, i: Operands, body: Callable[[V | int | None], object], *, truncates: bool = False) -> None:
@@ -113,10 +113,13 @@ def rounded(e: Emitter, i: Operands, body: Callable[[V | int | None], object], *
 
     def otherwise() -> None:
         own = ready & frm.ult(RMM) & (rm.eq(_DYN) | rm.eq(frm))
-        e.if_(own, lambda: body(None), aside)
+        choose = e.if_ if rm.known and rm.ref not in (_DYN, RNE) else e.likely
+        choose(own, lambda: body(None), aside)
 
     if truncates:
-        e.if_(ready & rm.eq(RTZ), lambda: body(RTZ), otherwise)
+        truncating = rm.eq(RTZ)
+        choose = e.likely if truncating.known and truncating.ref else e.if_
+        choose(ready & truncating, lambda: body(RTZ), otherwise)
     else:
         otherwise()
 
@@ -135,10 +138,16 @@ def declare(isa: Isa) -> None:
 def load(isa: Isa, name: str, funct3: str, size: int) -> None:
     @isa.insn(name, f"imm[11:0] rs1 {funct3} fd 0000111", "{rd}, {imm}({rs1})")
     def semantics(e: Emitter, i: Operands) -> None:
-        require_fp(e)
-        value = e.load(e.reg("x", i.rs1) + i.imm, size)  # before anything changes: it may fail
-        dirty(e)
-        write(e, i.rd, value)
+        def body() -> None:
+            write(e, i.rd, e.load(e.reg("x", i.rs1) + i.imm, size))
+
+        def aside() -> None:
+            require_fp(e)
+            value = e.load(e.reg("x", i.rs1) + i.imm, size)  # before anything changes: it may fail
+            fs_dirty(e)
+            write(e, i.rd, value)
+
+        e.likely((e.get("mstatus") & FS).eq(FS), body, aside)
 
 
 def store(isa: Isa, name: str, funct3: str, size: int) -> None:

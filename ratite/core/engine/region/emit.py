@@ -312,6 +312,14 @@ class RegionEmitter(DirectEmitter):
             if other is None:
                 ways.ends.append(ways.before)
 
+    def likely(self, c: V, then: Callable[[], object], other: Callable[[], object]) -> None:
+        """The other case is tier 0's, unless the instruction has begun or this comes too often."""
+        if isinstance(c.ref, int) or self.calls or self.wrote:
+            self.if_(c, then, other)
+        else:
+            self._unless_deopt(c)
+            then()
+
     def switch(self, value: V, cases: Mapping[int, Callable[[], object]], default: Callable[[], object]) -> None:
         if isinstance(value.ref, int):
             super().switch(value, cases, default)
