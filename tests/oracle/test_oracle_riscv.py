@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ratite.core.engine.native import NativeLibrary
-from tests.oracle import riscv_evaluator, riscv_mmu, riscv_unicorn, riscv_unicorn_mmu
+from tests.oracle import riscv_evaluator, riscv_mmu, riscv_qemu, riscv_unicorn, riscv_unicorn_mmu
 from tests.oracle.ledger import Chunk, Ledger, soak, totals
 from tests.oracle.pair import Pair
 
@@ -97,3 +98,11 @@ def test_a_ledger_resumes_and_adds_up(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len([json.loads(line) for line in Path(path).read_text().splitlines()]) == 5
     assert "| toy | a | 40 | 4 | 1 | 1–4 |" in totals(path)
     assert "ledger: 40 instructions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("xlen", [32, 64])
+def test_tier0_and_qemu_agree(library: NativeLibrary, xlen: int) -> None:
+    qemu = shutil.which(f"qemu-system-riscv{xlen}")
+    if qemu is None:
+        pytest.skip("needs qemu-system-riscv")
+    assert riscv_qemu.Peers(xlen, library, qemu).compare(12345) == (riscv_qemu.VECTORS + 3 * riscv_qemu.PROBES, "")
