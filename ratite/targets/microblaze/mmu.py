@@ -31,6 +31,7 @@ from ratite.targets.microblaze.kit import (
 ENTRIES = 64
 REAL, PRIVILEGED, USER = 0, 1, 2
 PID, ZPR, TLBX, TLBLO, TLBHI, TLBSX = range(0x1000, 0x1006)
+INDEX = frozenset((TLBX, TLBSX))  # registers that say which entry is meant
 TAG, VALID, SIZE_SHIFT = 0xFFFFFC00, 0x40, 7
 RPN, EX, WR, ZSEL_SHIFT, GUARDED = 0xFFFFFC00, 0x200, 0x100, 4, 1
 MISS = 1 << 31

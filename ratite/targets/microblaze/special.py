@@ -60,8 +60,10 @@ def _move(k: Kit) -> None:
 
         cases: dict[int, Callable[[], None]] = {n: partial(e.set, name, value) for n, name in writable.items()}
         cases[0x1] = status
-        # the next instruction is fetched by the new translation
-        cases |= {n: _then(body, partial(k.finish, e, poll=True)) for n, body in mmu.writable(k, e, value).items()}
+        # the next instruction is fetched by the new translation. TLBX and TLBSX don't change it, and no interrupt comes behind
+        # them: an index that is looked up (mts rtlbsx, mfs rtlbx, mts rtlbhi) would be the one of the handler's last TLB miss
+        for n, body in mmu.writable(k, e, value).items():
+            cases[n] = body if n in mmu.INDEX else _then(body, partial(k.finish, e, poll=True))
         e.switch(i.imm, cases, lambda: None)
         k.end(e)
 
