@@ -31,6 +31,7 @@ from ratite.clients.qmp import Client, CommandError, DaemonProcess, QmpClientErr
 
 ELFS = Path(__file__).resolve().parents[2] / "tests" / "guests" / "elf"
 WINDOW, MAILBOX = 0x60000000, 0x60200000
+PROMPT = r"^(?:~ )?# "
 LIMIT = 180.0
 
 
@@ -106,6 +107,11 @@ class Desk:
                 key.data.take()
         return match
 
+    def type(self, console: Console, line: str) -> None:
+        """Types ``line`` once the shell asks for one: what comes while it changes the terminal's mode may be lost."""
+        self.wait(console, PROMPT)
+        console.send(line)
+
     def close(self) -> None:
         """Both."""
         for key in list(self._selector.get_map().values()):
@@ -139,12 +145,12 @@ def numbers(count: int) -> str:
 def pass_file(desk: Desk, giver: Console, taker: Console, count: int) -> float:
     """A file of numbers from one shell to the other, through the window; seconds it took. DemoError if a sum is wrong."""
     want = numbers(count)
-    giver.send(f"seq 1 {count} > /tmp/given; md5sum /tmp/given")
+    desk.type(giver, f"seq 1 {count} > /tmp/given; md5sum /tmp/given")
     if (made := desk.wait(giver, r"^([0-9a-f]{32})  ")[1]) != want:
         raise DemoError(f"{giver.name}: made a file with the sum {made}, which should be {want}")
     before = time.monotonic()
-    taker.send(f"window get {WINDOW:x} {MAILBOX:x} > /tmp/taken; md5sum /tmp/taken")
-    giver.send(f"window put {WINDOW:x} {MAILBOX:x} < /tmp/given")
+    desk.type(taker, f"window get {WINDOW:x} {MAILBOX:x} > /tmp/taken; md5sum /tmp/taken")
+    desk.type(giver, f"window put {WINDOW:x} {MAILBOX:x} < /tmp/given")
     got = desk.wait(taker, r"^([0-9a-f]{32})  ")[1]
     desk.wait(giver, r"^passed$")
     if got != want:
@@ -189,9 +195,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _converse(desk: Desk, consoles: list[Console], began: float, count: int) -> None:
     for console in consoles:
-        desk.wait(console, MARKER + r"[\s\S]*# ")
+        desk.wait(console, MARKER)
+        desk.wait(console, PROMPT)
         _say(f"{console.name}: a shell within {time.monotonic() - began:.1f} s")
-        console.send("test -e /dev/mem || mknod /dev/mem c 1 1; uname -m; echo ready $((6 * 7))")
+        desk.type(console, "test -e /dev/mem || mknod /dev/mem c 1 1; uname -m; echo ready $((6 * 7))")
         desk.wait(console, "^ready 42$")
     for giver, taker in ((0, 1), (1, 0)):
         took = pass_file(desk, consoles[giver], consoles[taker], count)
