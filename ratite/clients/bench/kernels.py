@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from ratite.clients.bench.mix import GUESTS, QEMU_MACHINES, Run, Timer, under_qemu, under_ratite
+from ratite.clients.bench.mix import GUESTS, QEMU_MACHINES, Run, Timer, in_turns
 from ratite.clients.bench.report import Row
 from ratite.clients.bench.subjects import version
 
@@ -48,18 +48,11 @@ def measure(boards: list[str], guest: str, count: int, accel: str, say: Callable
     """Rows of a board: seconds of each kernel, and the geometric mean of the speeds against QEMU's."""
     rows: list[Row] = []
     for board, program, options in QEMU_MACHINES:
-        elf = GUESTS / f"{guest}.{board}.elf"
-        if board not in boards or not elf.exists():
+        if board not in boards or not (GUESTS / f"{guest}.{board}.elf").exists():
             continue
         host = native(board != "rv64") if guest == "kernels" else None
         path = which(program)
-        ours: list[Run] = []
-        theirs: list[Run] = []
-        for number in range(count):
-            say(f"{guest}.{board}: run {number + 1} of {count}")
-            ours += under_ratite([board], guest, accel)
-            if path:
-                theirs.append(under_qemu(path, options, elf))
+        ours, theirs = in_turns(board, guest, count, accel, path, options, say)
         sums = {run.checksum for run in [*ours, *theirs, *([host] if host else [])]}
         if len(sums) != 1:
             raise RuntimeError(f"{guest}.{board}: different checksums: {sorted(sums)}")

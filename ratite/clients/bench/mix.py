@@ -150,6 +150,19 @@ def _consoles(listeners: list[socket.socket], start: Callable[[], object]) -> li
     return timers
 
 
+def in_turns(board: str, guest: str, count: int, accel: str, path: str | None, options: tuple[str, ...],
+             say: Callable[[str], None]) -> tuple[list[Run], list[Run]]:  # fmt: skip
+    """`count` runs under ratite and, where `path` names it, under QEMU with `options`."""
+    ours: list[Run] = []
+    theirs: list[Run] = []
+    for number in range(count):
+        say(f"{guest}.{board}: run {number + 1} of {count}")
+        ours += under_ratite([board], guest, accel)
+        if path:
+            theirs.append(under_qemu(path, options, GUESTS / f"{guest}.{board}.elf"))
+    return ours, theirs
+
+
 def measure(boards: list[str], guest: str, count: int, accel: str, say: Callable[[str], None],
             which: Callable[[str], str | None]) -> list[Row]:  # fmt: skip
     """A row for each board: MIPS under ratite and under QEMU, `count` runs each, taking turns."""
@@ -159,13 +172,7 @@ def measure(boards: list[str], guest: str, count: int, accel: str, say: Callable
         if board not in boards:
             continue
         path = which(program)
-        ours: list[Run] = []
-        theirs: list[Run] = []
-        for number in range(count):
-            say(f"{guest}.{board}: run {number + 1} of {count}")
-            ours += under_ratite([board], guest, accel)
-            if path:
-                theirs.append(under_qemu(path, options, GUESTS / f"{guest}.{board}.elf"))
+        ours, theirs = in_turns(board, guest, count, accel, path, options, say)
         if len({run.checksum for run in ours + theirs}) != 1:
             raise RuntimeError(f"{guest}.{board}: different checksums: {[run.checksum for run in ours + theirs]}")
         mips = [run.instructions / run.seconds / 1e6 for run in ours]
