@@ -357,6 +357,14 @@ class IrEmitter(Emitter):
     def fence(self) -> None:
         self.put("fence seq_cst")
 
+    def stale_code(self) -> V:
+        """Width 1: whether the host has work before code is fresh: stores into decoded code are told as they happen, so only
+        where a request or a young page waits."""
+        self.fence()
+        request = self.v(self.let(f"load volatile i32, ptr {self.at('%cpu', B.EXIT_REQUEST)}"), 32)
+        young = self.v(self.let(f"load volatile i64, ptr {self.at('%cpu', B.YOUNG)}"), 64)
+        return request.ne(0) | young.ne(0)
+
     # -- address translation
     def modes_changed(self) -> None:
         if self.isa.mmu_modes:

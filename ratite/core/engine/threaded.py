@@ -296,9 +296,5 @@ class HandlerEmitter(DirectEmitter):
         self.exit(B.HALTED, self.next_pc64(), self.left())
 
     def flush_code(self) -> None:
-        """Stores into decoded code are told as they happen: the host has work only where a request or a young page waits."""
-        self.fence()
-        request = self.v(self.let(f"load volatile i32, ptr {self.at('%cpu', B.EXIT_REQUEST)}"), 32)
-        young = self.v(self.let(f"load volatile i64, ptr {self.at('%cpu', B.YOUNG)}"), 64)
-        self.if_(request.ne(0) | young.ne(0), lambda: self.exit(B.FLUSH, self.next_pc64(), self.left()))
+        self.if_(self.stale_code(), lambda: self.exit(B.FLUSH, self.next_pc64(), self.left()))
         self.tail(f"@{self.isa.name}_interp_at", "null", str(self.next_pc64().ref), self.left())

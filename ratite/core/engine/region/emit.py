@@ -454,10 +454,7 @@ class RegionEmitter(DirectEmitter):
         self.exit(B.HALTED, self.next_pc64(), self.left())
 
     def flush_code(self) -> None:
-        self.fence()
-        request = self.v(self.let(f"load volatile i32, ptr {self.at('%cpu', B.EXIT_REQUEST)}"), 32)
-        young = self.v(self.let(f"load volatile i64, ptr {self.at('%cpu', B.YOUNG)}"), 64)
-        self.if_(request.ne(0) | young.ne(0), lambda: self.exit(B.FLUSH, self.next_pc64(), self.left()))
+        self.if_(self.stale_code(), lambda: self.exit(B.FLUSH, self.next_pc64(), self.left()))
         self.leave("interp_at", self.next_pc64(), self.left())
 
     # -- blocks written at the end
