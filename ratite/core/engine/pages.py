@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 from ratite.core.accel.base import RamBlock
 from ratite.core.engine.block import PAGE_HEADER, RECORD
 from ratite.core.engine.native import NativeIsa
+from ratite.core.memory.host import anonymous
 
-_CHUNK_PAGES = 32
+_CHUNK = 8 << 20  # bytes of memory taken at once
 
 
 class CodePage:
@@ -58,10 +59,11 @@ class CodePages:
         ``marks``, none decoded yet."""
         generation = ram.code.enter(page)
         if not self._free:
-            chunk = mmap.mmap(-1, self._size * _CHUNK_PAGES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            count = min(max(1, _CHUNK // self._size), self._most)
+            chunk = anonymous(self._size * count)
             start = ctypes.addressof(ctypes.c_char.from_buffer(chunk))
             self._chunks.append(chunk)
-            self._free = [start + k * self._size + PAGE_HEADER for k in reversed(range(_CHUNK_PAGES))]
+            self._free = [start + k * self._size + PAGE_HEADER for k in reversed(range(count))]
         base = self._free.pop()
         ctypes.memmove(base, self._native.page_template, self._native.shape.records)
         ctypes.memset(base + self._native.shape.records, 0, self._native.shape.side)

@@ -2,7 +2,7 @@
 
     regions.py  what can be mapped      mmio.py    registers as a region      ram.py     RAM, dirty and code pages
     flat.py     a tree rendered flat    space.py   accesses through a view    limits.py  what the host can give
-    code.py     marks of decoded code
+    code.py     marks of decoded code   host.py    memory of the host
     mtree.py    maps as data            objects.py the types of the tree      access.py  attributes, bus errors
 """
 

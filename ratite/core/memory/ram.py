@@ -12,10 +12,10 @@ must set the page's byte at `dirty_address` to 0xFF while that isn't 0, and look
 from __future__ import annotations
 
 import mmap
-import sys
 
 from ratite.core.memory.access import Access
 from ratite.core.memory.code import PAGE_BITS, CodeMarks
+from ratite.core.memory.host import anonymous
 from ratite.core.memory.limits import check_host_memory
 from ratite.core.memory.regions import LeafRegion
 from ratite.qapi.errors import GenericError
@@ -156,11 +156,7 @@ def anonymous_ram(name: str, size: int, readonly: bool = False, share: bool = Fa
         raise GenericError(f"Size of RAM '{name}' must be at least 1 byte, not {size}")
     check_host_memory(name, size)
     try:
-        if sys.platform == "win32":
-            buf = mmap.mmap(-1, size)
-        else:
-            kind = mmap.MAP_SHARED if share else mmap.MAP_PRIVATE
-            buf = mmap.mmap(-1, size, flags=kind | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))
+        buf = anonymous(size, share)
     except (OSError, ValueError, OverflowError) as error:
         raise GenericError(f"cannot set up guest memory '{name}': {error}") from None
     return RamRegion(name, buf, readonly)

@@ -19,7 +19,8 @@ The count wraps after 32768 reservations of one line that were taken and broken 
 from __future__ import annotations
 
 import ctypes
-import mmap
+
+from ratite.core.memory.host import anonymous
 
 LINE_BITS = 6
 
@@ -30,7 +31,7 @@ class Reservations:
     __slots__ = ("_map", "_view", "address")
 
     def __init__(self, size: int) -> None:
-        self._map = mmap.mmap(-1, (size + 63 >> LINE_BITS) * 2 + 2)  # native code tests a line's word and the next at once
+        self._map = anonymous((size + 63 >> LINE_BITS) * 2 + 2)  # native code tests a line's word and the next at once
         self._view = memoryview(self._map).cast("H")
         #: host address of the first word, for native code
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
