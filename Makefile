@@ -9,6 +9,8 @@ JOBS ?= auto
 # Folder of an unpacked MicroBlaze GCC; empty: PATH.
 MICROBLAZE ?=
 export MICROBLAZE
+# Folder of CoreMark's source, for make peers; empty: the bench goes without.
+COREMARK ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test lint demo demo-linux bench boots soak guests guests-update peers clean
@@ -22,7 +24,7 @@ help:
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make soak    long random runs"
 	@echo "make guests  rebuild the guest programs and compare with the ELFs checked in (MICROBLAZE=dir)"
-	@echo "make peers   install the emulators that tests and bench compare with (Debian, root)"
+	@echo "make peers   install the emulators that tests and bench compare with (Debian, root; COREMARK=dir: that too)"
 	@echo "make clean   remove .venv and everything built"
 
 venv: $(STAMP)
@@ -83,6 +85,9 @@ guests-update:
 
 peers:
 	.ci/peers
+ifneq ($(COREMARK),)
+	$(MAKE) -s -C tests/guests -f coremark/Makefile COREMARK=$(abspath $(COREMARK)) OUT=$(CURDIR)/build/coremark
+endif
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

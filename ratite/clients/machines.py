@@ -29,6 +29,7 @@ class Board(NamedTuple):
     timer: int | None
     timer_line: int
     endianness: str
+    timer_hz: int = 62_000_000
 
 
 def _riscv(target: str, cpu: str) -> Board:
@@ -57,7 +58,7 @@ def board(name: str) -> Board:
     if name == "ml605":
         return _microblaze("microblazeel", "little")._replace(
             ram=0x50000000, uart_at=0x83E01000, uart_props={"regshift": 2}, finisher=None, intc=0x81800000, timer=0x83C00000,
-            timer_line=2,
+            timer_line=2, timer_hz=100_000_000,
         )  # fmt: skip
     raise KeyError(name)
 
@@ -100,7 +101,7 @@ def with_timer(name: str, *, prefix: str = "") -> Iterable[Command]:
     order = {"endianness": this.endianness}
     yield "device_add", {"driver": "xlnx.xps-intc", "id": f"{p}intc", **order}
     yield "map-region", {"space": f"{p}view", "region": f"{p}intc", "offset": this.intc}
-    yield "device_add", {"driver": "xlnx.xps-timer", "id": f"{p}timer", **order}
+    yield "device_add", {"driver": "xlnx.xps-timer", "id": f"{p}timer", "clock-frequency": this.timer_hz, **order}
     yield "map-region", {"space": f"{p}view", "region": f"{p}timer", "offset": this.timer}
     yield "wire-irq", {"from": f"{p}timer", "output": "irq", "to": f"{p}intc", "input": f"irq[{this.timer_line}]"}
     yield "wire-irq", {"from": f"{p}intc", "output": "irq", "to": f"{p}cpu", "input": "irq"}

@@ -192,10 +192,12 @@ def _open(address: str) -> socket.socket:
 class DaemonProcess:
     """A `ratited` of our own at a UNIX socket, ended with the `with` block."""
 
-    def __init__(self, path: str | os.PathLike[str], *options: str, stderr: Any = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *options: str, stderr: Any = None, env: Mapping[str, str] | None = None
+    ) -> None:
         self.address = f"unix:{os.fspath(path)}"
         command = [sys.executable, "-m", "ratite.daemon", "--qmp", self.address, *options]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr, env=env)
 
     def client(self, oob: bool = False) -> Client:
         """A new session."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from ratite.clients.bench import coremark, main
+from ratite.clients.bench.mix import Run, Timer
 from ratite.clients.bench.report import Row, table
 
 
@@ -33,3 +38,109 @@ def test_a_missing_peer_is_named_and_skipped(tmp_path: Path) -> None:
     assert "exec to first reply" in run.stdout
     rows = json.loads(samples.read_text())["rows"]
     assert len(rows) == 5 and all(row["ours"] and not row["theirs"] for row in rows)
+
+
+def test_coremark_is_left_out_by_name_where_it_was_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(coremark, "BUILT", tmp_path)
+    assert main.main(["coremark", "--no-peer"]) == 0
+    text = capsys.readouterr().out
+    for board in coremark.BOARDS:
+        assert f"coremark on {board} is left out: not built" in text
+
+
+def test_a_folder_without_coremark_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"no .*coremark"):
+        coremark.build(tmp_path, tmp_path / "out")
+
+
+REPORT = """@@START
+iterate ends
+2K performance run parameters for coremark.
+[0]crcfinal      : 0x5275
+Correct operation validated. See README.md for run and reporting rules.
+@@DONE 0
+"""
+
+
+def marked(text: str) -> Run:
+    timer = Timer()
+    for line in text.splitlines(keepends=True):
+        timer.take(line.encode())
+    return timer.run()
+
+
+def test_coremark_is_taken_at_its_own_word() -> None:
+    run = coremark.checked(marked(REPORT), "it", False)
+    assert run.checksum == "0x5275"
+    assert 0 < run.seconds < marked(REPORT).seconds + 1
+    brief = REPORT.replace("Correct operation validated", "ERROR! Must execute for at least 10 secs")
+    assert coremark.checked(marked(brief), "it", True).checksum == "0x5275"
+    wrong = REPORT.replace("[0]crc", "[0]ERROR! list crc 0x0000 - should be 0xe714\n[0]crc")
+    for text, short in (brief, False), (wrong, True), (REPORT.replace("2K perf", "6k perf"), True):
+        with pytest.raises(RuntimeError, match="it is not valid"):
+            coremark.checked(marked(text), "it", short)
+
+
+# Not CoreMark: what stands in for its five files uses all that a port has to give, and reports in the same form.
+STAND_IN = """#include "coremark.h"
+int main(void)
+{
+    core_portable port;
+    int count = 0;
+    char *none[1];
+    portable_init(&port, &count, none);
+    ee_u32 crc = (ee_u32)(portme_sys1() + portme_sys2() + portme_sys3() + portme_sys5());
+    start_time();
+    for (ee_s32 i = 0; i < portme_sys4(); i++)
+        crc = (crc * 33 + (ee_u32)i) & 0xffff;
+    stop_time();
+    ee_printf("2K performance run parameters for coremark.\\n");
+    ee_printf("%d %d %lu %u|%s|%c|%04x|%3d\\n", -7, 8, 4000000000ul, 5u, "text", 'c', 0x2au, 6);
+    ee_printf("ticks %d, seconds %u\\n", get_time() > 0, (ee_u32)time_in_secs(get_time()));
+    ee_printf("[0]crcfinal      : 0x%04x\\n", crc);
+    portable_fini(&port);
+    return (int)default_num_contexts - 1;
+}
+"""
+STAND_IN_HEADER = """#define SEED_ARG 0
+#define SEED_FUNC 1
+#define SEED_VOLATILE 2
+#define MEM_STATIC 0
+#define MEM_MALLOC 1
+#define MEM_STACK 2
+#include "core_portme.h"
+typedef ee_u32 secs_ret;
+void start_time(void);
+void stop_time(void);
+CORE_TICKS get_time(void);
+secs_ret time_in_secs(CORE_TICKS ticks);
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Path:
+    for name in "list_join", "main", "matrix", "state", "util":
+        (tmp_path / f"core_{name}.c").write_text(STAND_IN if name == "main" else "")
+    (tmp_path / "coremark.h").write_text(STAND_IN_HEADER)
+    return tmp_path
+
+
+@pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="no cc or no make")
+def test_the_port_on_the_host(stand_in: Path) -> None:
+    coremark.build(stand_in, stand_in / "out")
+    run = coremark.native(1000, stand_in / "out")
+    assert run is not None
+    assert "-7 8 4000000000 5|text|c|002a|  6" in run.text
+    assert "ticks 1, seconds 0" in run.text
+    assert coremark.checked(run, "the host", True).parts.keys() >= {"iterate"}
+
+
+@pytest.mark.skipif(shutil.which("riscv64-unknown-elf-gcc") is None, reason="no riscv64-unknown-elf-gcc")
+def test_the_bench_runs_what_was_built(stand_in: Path) -> None:
+    coremark.build(stand_in, stand_in / "out")
+    rows = coremark.measure(["rv64"], 1, "interp", True, lambda text: None, lambda program: None, stand_in / "out")
+    names = [row.name for row in rows]
+    assert names[:2] == ["coremark on rv64, cold", "coremark on rv64, warm"]
+    assert all(row.ours and row.goal is None for row in rows)

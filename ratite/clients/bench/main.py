@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ratite.clients.bench import access, kernels, mix, monitor
+from ratite.clients.bench import access, coremark, kernels, mix, monitor
 from ratite.clients.bench.report import Row, as_json, host, table
 from ratite.clients.bench.subjects import peer, qemu, ratite
 from ratite.clients.qmp import CommandError, QmpClientError
 
-PARTS = ("monitor", "access", "mix", "kernels", "scaling")
+PARTS = ("monitor", "access", "mix", "kernels", "coremark", "scaling")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m ratite.bench", description="Measure ratite, beside QEMU where it is installed.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} (default: all)")
-    parser.add_argument("--boards", default="rv64,s3adsp1800", help="boards of the mix: rv64, rv32, s3adsp1800, ml605")
+    parser.add_argument("--boards", help="rv64, rv32, s3adsp1800, ml605 (default: rv64,s3adsp1800, for coremark ml605 too)")
+    parser.add_argument("--source", type=Path, help="CoreMark's folder: its guests are built from it first")
     parser.add_argument("--runs", type=int, default=3, help="runs of the mix, each (default 3)")
     parser.add_argument("--starts", type=int, default=30, help="starts of each daemon (default 30)")
     parser.add_argument("--accel", default="", help="accelerator (default: the best usable)")
-    parser.add_argument("--short", action="store_true", help="a short mix, without goals: for trying")
+    parser.add_argument("--short", action="store_true", help="short guests, without goals: for trying")
     parser.add_argument("--no-peer", action="store_true", help="measure ratite alone")
     parser.add_argument("--json", type=Path, help="write all samples here")
     options = parser.parse_args(argv)
@@ -30,6 +31,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if unknown:
         parser.error(f"PART must be {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
     options.parts = options.parts or list(PARTS)
+    options.marked = options.boards.split(",") if options.boards else list(coremark.BOARDS)
+    options.boards = (options.boards or "rv64,s3adsp1800").split(",")
     return options
 
 
@@ -50,19 +53,32 @@ def _measure(options: argparse.Namespace) -> list[Row]:
     if "access" in options.parts:
         rows += access.measure(options.runs, options.accel, _say)
     if "mix" in options.parts:
-        rows += mix.measure(options.boards.split(","), guest, options.runs, options.accel, _say, which)
+        rows += mix.measure(options.boards, guest, options.runs, options.accel, _say, which)
     if "kernels" in options.parts:
         group = "kernels-short" if options.short else "kernels"
-        rows += kernels.measure(options.boards.split(","), group, options.runs, options.accel, _say, which)
+        rows += kernels.measure(options.boards, group, options.runs, options.accel, _say, which)
+    if "coremark" in options.parts:
+        rows += _coremark(options, which)
     if "scaling" in options.parts:
         rows += mix.scaling(guest, options.runs, options.accel, _say)
     return rows
 
 
+def _coremark(options: argparse.Namespace, which: Callable[[str], str | None]) -> list[Row]:
+    """CoreMark's rows; what there is no guest for is named."""
+    if options.source:
+        print(coremark.build(options.source, coremark.BUILT), end="")
+    there = coremark.built(options.marked, coremark.BUILT)
+    for board in options.marked:
+        if board not in there:
+            print(f"bench: coremark on {board} is left out: not built (make peers COREMARK=its folder, or --source)")
+    return coremark.measure(there, options.runs, options.accel, options.short, _say, which, coremark.BUILT)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 1 when a measurement fails or a goal isn't met."""
     options = _arguments(argv)
-    programs = {program for board, program, _ in mix.QEMU_MACHINES if board in options.boards.split(",")}
+    programs = {program for board, program, _ in mix.QEMU_MACHINES if board in options.boards}
     for program in sorted(programs | {"qemu-system-riscv64"}):
         if not options.no_peer and peer(program) is None:
             print(f"bench: {program} is not installed, its numbers are left out (Debian: qemu-system-misc; make peers)")

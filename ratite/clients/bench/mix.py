@@ -31,16 +31,33 @@ QEMU_MACHINES = (
     ("ml605", "qemu-system-microblazeel", ("-M", "petalogix-ml605")),
 )
 
-LIMIT = 120.0
+LIMIT = 300.0
+
+
+class Guest(NamedTuple):
+    """A program, `folder`/`name`.BOARD.elf: what its console is told first, and whether its board needs the timer."""
+
+    name: str
+    folder: Path = GUESTS
+    typed: bytes = b""
+    timer: bool = False
+
+    def elf(self, board: str) -> Path:
+        """The file for a board."""
+        return self.folder / f"{self.name}.{board}.elf"
 
 
 class Run(NamedTuple):
-    """One run of a guest: seconds, its checksum, instructions (0 where nobody counts), seconds of each line it wrote."""
+    """One run of a guest: seconds, its checksum, instructions (0 where nobody counts), seconds of each line, what it wrote,
+    how many of the instructions were in compiled regions, CPU seconds of the emulator's busiest thread."""
 
     seconds: float
     checksum: str
     instructions: int
     parts: Mapping[str, float] = MappingProxyType({})
+    text: str = ""
+    compiled: int = 0
+    busy: float = 0.0
 
 
 class Timer:
@@ -77,25 +94,37 @@ class Timer:
         parts, last = {}, self.began
         for name, now in self._parts.items():
             parts[name], last = now - last, now
-        return Run(self.ended - self.began, checksum, instructions, MappingProxyType(parts))
+        return Run(self.ended - self.began, checksum, instructions, MappingProxyType(parts), self.text.decode(errors="replace"))
 
 
-def under_qemu(program: str, options: tuple[str, ...], elf: Path) -> Run:
-    """One run under QEMU."""
+def busiest(pid: int) -> float:
+    """CPU seconds of the thread of a process that has used most; 0 where there is no /proc."""
+    ticks = [0]
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        fields = stat.read_text().rpartition(")")[2].split()
+        ticks.append(int(fields[11]) + int(fields[12]))  # utime and stime, proc(5)
+    return max(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def under_qemu(program: str, options: tuple[str, ...], elf: Path, typed: bytes = b"") -> Run:
+    """One run under QEMU, whose console is told `typed` first."""
     command = [program, *options, "-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel", str(elf)]
     timer = Timer()
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
-            assert process.stdout is not None
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(typed)
+            process.stdin.flush()
             while not timer.done:
                 timer.take(os.read(process.stdout.fileno(), 4096))
+            busy = busiest(process.pid)
         finally:
             process.kill()
-    return timer.run()
+    return timer.run()._replace(busy=busy)
 
 
-def under_ratite(boards: list[str], guest: str, accel: str) -> list[Run]:
-    """One run of a machine that has every board of `boards` with `guest` on it, all at once."""
+def under_ratite(boards: list[str], guest: Guest, accel: str, env: Mapping[str, str] | None = None) -> list[Run]:
+    """One run of a machine that has every board of `boards` with `guest` on it, all at once; `env` for the daemon."""
     with tempfile.TemporaryDirectory(prefix="ratite-bench-") as name, (Path(name) / "log").open("wb") as log:
         folder = Path(name)
         listeners = []
@@ -105,29 +134,38 @@ def under_ratite(boards: list[str], guest: str, accel: str) -> list[Run]:
             listener.listen(1)
             listener.settimeout(LIMIT)
             listeners.append(listener)
-        with DaemonProcess(folder / "qmp", "--no-shutdown", "--paused", stderr=log) as daemon, \
+        with DaemonProcess(folder / "qmp", "--no-shutdown", "--paused", stderr=log, env=env) as daemon, \
                 Client.connect(daemon.address, timeout=LIMIT) as qmp:  # fmt: skip
             qmp.execute("machine-create")
             for number, board in enumerate(boards):
                 address = {"type": "unix", "data": {"path": str(folder / f"console{number}")}}
                 backend = {"type": "socket", "data": {"addr": address, "server": False}}
                 qmp.execute("chardev-add", {"id": f"console{number}", "backend": backend})
-                elf = GUESTS / f"{guest}.{board}.elf"
-                for command, arguments in machines.one_cpu(board, elf, f"console{number}", prefix=f"m{number}-", accel=accel):
+                prefix = f"m{number}-"
+                commands = [*machines.one_cpu(board, guest.elf(board), f"console{number}", prefix=prefix, accel=accel)]
+                if guest.timer:
+                    commands += machines.with_timer(board, prefix=prefix)
+                for command, arguments in commands:
                     # One finisher would end the machine under the others.
                     if len(boards) == 1 or "finisher" not in str(arguments):
                         qmp.execute(command, arguments)
             qmp.execute("x-exit-preconfig")
-            timers = _consoles(listeners, lambda: qmp.execute("cont"))
+            timers = _consoles(listeners, lambda: qmp.execute("cont"), guest.typed)
+            busy = busiest(daemon.process.pid)
             qmp.execute("stop")
             counts = [
                 qmp.execute("qom-get", {"path": f"/machine/peripheral/m{number}-cpu", "property": "instructions"})
                 for number in range(len(boards))
             ]
-    return [timer.run(count) for timer, count in zip(timers, counts, strict=True)]
+            reports = [cpu for cluster in qmp.execute("query-jit") for cpu in cluster["cpus"]]
+    compiled = {cpu["qom-path"]: cpu["compiled-instructions"] for cpu in reports}
+    return [
+        timer.run(count)._replace(compiled=compiled.get(f"/machine/peripheral/m{number}-cpu", 0), busy=busy)
+        for number, (timer, count) in enumerate(zip(timers, counts, strict=True))
+    ]
 
 
-def _consoles(listeners: list[socket.socket], start: Callable[[], object]) -> list[Timer]:
+def _consoles(listeners: list[socket.socket], start: Callable[[], object], typed: bytes) -> list[Timer]:
     import selectors
 
     timers = []
@@ -135,13 +173,14 @@ def _consoles(listeners: list[socket.socket], start: Callable[[], object]) -> li
         for listener in listeners:
             sock, _ = listener.accept()
             listener.close()
+            sock.sendall(typed)
             timers.append(Timer())
             selector.register(sock, selectors.EVENT_READ, timers[-1])
         start()
         deadline = time.monotonic() + LIMIT
         while not all(timer.done for timer in timers):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the mix did not end within {LIMIT:g} s: {[timer.text[-80:] for timer in timers]}")
+                raise TimeoutError(f"the guest did not end within {LIMIT:g} s: {[timer.text[-80:] for timer in timers]}")
             for key, _ in selector.select(1.0):
                 chunk = key.fileobj.recv(4096)  # type: ignore[union-attr]
                 key.data.take(chunk)
@@ -157,9 +196,9 @@ def in_turns(board: str, guest: str, count: int, accel: str, path: str | None, o
     theirs: list[Run] = []
     for number in range(count):
         say(f"{guest}.{board}: run {number + 1} of {count}")
-        ours += under_ratite([board], guest, accel)
+        ours += under_ratite([board], Guest(guest), accel)
         if path:
-            theirs.append(under_qemu(path, options, GUESTS / f"{guest}.{board}.elf"))
+            theirs.append(under_qemu(path, options, Guest(guest).elf(board)))
     return ours, theirs
 
 
@@ -187,8 +226,8 @@ def scaling(guest: str, count: int, accel: str, say: Callable[[str], None]) -> l
     gains = []
     for number in range(count):
         say(f"two CPUs: run {number + 1} of {count}")
-        (alone,) = under_ratite(["rv64"], guest, accel)
-        both = under_ratite(["rv64", "rv64"], guest, accel)
+        (alone,) = under_ratite(["rv64"], Guest(guest), accel)
+        both = under_ratite(["rv64", "rv64"], Guest(guest), accel)
         together = sum(run.instructions / run.seconds for run in both)
         gains.append(together / (alone.instructions / alone.seconds))
     return [Row("two vCPUs against one", "x", gains, [], "", True, 1.8 if guest == "mix" else None)]
