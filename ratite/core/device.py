@@ -263,7 +263,15 @@ class MmioDevice(Device):
                 endianness="big" if order == "big" else "little",
                 access=window.access,
                 impl=window.impl,
+                reader=partial(self.mmio_reader, name) if self._looks_ahead("mmio_reader", "mmio_read") else None,
+                writer=partial(self.mmio_writer, name) if self._looks_ahead("mmio_writer", "mmio_write") else None,
             )
+
+    @classmethod
+    def _looks_ahead(cls, maker: str, hook: str) -> bool:
+        """Whether `maker` knows of what the class's own `hook` does: it was written by the same class or a later one."""
+        made, hooked = (next(c for c in cls.__mro__ if name in c.__dict__) for name in (maker, hook))
+        return issubclass(made, hooked)
 
     def unwire(self) -> None:
         """Drop lines and regions."""
@@ -291,6 +299,18 @@ class MmioDevice(Device):
         table = self.REGISTERS.get(region)
         if table is None or not table.write(self, offset, size, value):
             self.unmodelled(region, offset, True)
+
+    def mmio_reader(self, region: str, offset: int, size: int, access: Any = None) -> Callable[[], int] | None:
+        """A function that answers as `mmio_read` does with these arguments, now and later, with all that never changes looked
+        up; None: `mmio_read` itself.  Called under the machine lock as that is.  Asked only of a class whose `mmio_read`
+        it knows: one that overrides `mmio_read` alone is called there."""
+        table = self.REGISTERS.get(region)
+        return table.reader(self, offset, size) if table is not None else None
+
+    def mmio_writer(self, region: str, offset: int, size: int, access: Any = None) -> Callable[[int], None] | None:
+        """The same for `mmio_write`; the function takes the value."""
+        table = self.REGISTERS.get(region)
+        return table.writer(self, offset, size) if table is not None else None
 
     def unmodelled(self, region: str, offset: int, write: bool) -> int:
         """Count an access to a register that isn't modelled, log it once a site, answer the documented value."""

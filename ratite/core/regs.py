@@ -31,6 +31,7 @@ one dict look-up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -172,11 +173,11 @@ _Entry = tuple[_Decl, int]  # the register and its index (-1: no array)
 class RegisterTable:
     """The registers of one window, ready for look-up: (bank, offset) → register."""
 
-    __slots__ = ("_cover_reads", "_cover_writes", "_reads", "_regs", "_writes")
+    __slots__ = ("_banks", "_cover_reads", "_cover_writes", "_reads", "_regs", "_writes")
 
     def __init__(self, regs: list[_Decl]) -> None:
         self._regs = tuple(regs)
-        banks = sorted({reg.bank for reg in regs if reg.bank is not None} | {0})
+        self._banks = banks = sorted({reg.bank for reg in regs if reg.bank is not None} | {0})
         self._reads: dict[tuple[int, int, int], _Entry] = {}
         self._writes: dict[tuple[int, int, int], _Entry] = {}
         # (bank, byte) → the register that covers it and the byte's distance from its start
@@ -233,6 +234,45 @@ class RegisterTable:
         lanes = ((1 << 8 * size) - 1 << shift) & reg.mask
         _write(device, *entry, value << shift & lanes, lanes)
         return True
+
+    def reader(self, device: MmioDevice, offset: int, size: int) -> Callable[[], int] | None:
+        """What `read` answers, as a function with everything looked up; None where that depends on the bank, or where the
+        access isn't of a whole register."""
+        entry = self._in_all_banks(self._reads, offset, size)
+        if entry is None:
+            return None
+        reg, index = entry
+        if index < 0:
+            values: dict[str, int] = device.__dict__
+            value: Callable[[], int] = partial(values.get, reg.attr, reg.reset_value)  # type: ignore[assignment]  # never None
+            if not reg.read_hook:
+                return value
+            hook, mask = getattr(device, reg.read_hook), reg.mask
+            return lambda: hook(value()) & mask
+        return partial(_read, device, reg, index)
+
+    def writer(self, device: MmioDevice, offset: int, size: int) -> Callable[[int], None] | None:
+        """What `write` does, in the same way."""
+        entry = self._in_all_banks(self._writes, offset, size)
+        if entry is None:
+            return None
+        reg, index = entry
+        if index >= 0 or not reg.write_hook:
+            return lambda value: _write(device, reg, index, value, reg.mask)
+        values, attr, reset = device.__dict__, reg.attr, reg.reset_value
+        take, keep, clear = reg.writable, ~reg.writable, reg.w1c
+        hook = getattr(device, reg.write_hook)
+
+        def write(value: int) -> None:
+            old: int = values.get(attr, reset)
+            values[attr] = (old & keep | value & take) & ~(value & clear)
+            hook(value, old)
+
+        return write
+
+    def _in_all_banks(self, exact: Mapping[tuple[int, int, int], _Entry], offset: int, size: int) -> _Entry | None:
+        entries = {exact.get((bank, offset, size)) for bank in self._banks}
+        return entries.pop() if len(entries) == 1 else None
 
     def reset(self, device: MmioDevice) -> None:
         """Every register of the window to its reset value; no hook is called."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 
 from ratite.core.device import MmioDevice, Window
+from ratite.core.memory import Access
 from ratite.core.regs import Reg, RegArray
 
 
@@ -113,3 +115,49 @@ def test_a_hook_can_be_overridden() -> None:
     chip = Sub("s")
     chip.mmio_write("regs", 0, 4, 0)
     assert chip.log == [("sub", 0)]
+
+
+def test_what_is_looked_up_beforehand_does_the_same() -> None:
+    rng = random.Random(7)
+    plain, ahead = Chip("c"), Chip("c")
+    places = [(0, 4), (0, 2), (4, 4), (8, 4), (0x10, 8), (0x18, 8), (0x18, 4), (0x80, 4)]
+    loads = {place: ahead.mmio_reader("regs", *place) for place in places}
+    stores = {place: ahead.mmio_writer("regs", *place) for place in places}
+    assert [p for p in places if loads[p] is None] == [(0, 2), (8, 4), (0x18, 4), (0x80, 4)] == [
+        p for p in places if stores[p] is None]
+    for _ in range(300):
+        place = rng.choice([p for p in places if loads[p] is not None])
+        load, store = loads[place], stores[place]
+        assert load is not None and store is not None
+        plain.reg_bank = ahead.reg_bank = rng.randrange(2)
+        value = rng.getrandbits(8 * place[1])
+        plain.mmio_write("regs", *place, value)
+        store(value)
+        if rng.random() < 0.1:
+            plain.reset()
+            ahead.reset()
+        assert plain.mmio_read("regs", *place) == load()
+        assert plain.log == ahead.log and plain.save_state() == ahead.save_state()
+
+
+def test_a_class_that_overrides_an_access_is_asked_for_it() -> None:
+    class Other(Chip):
+        """Reads in its own way."""
+
+        def mmio_read(self, region: str, offset: int, size: int, access: object = None) -> int:
+            return 0x77
+
+    class Knows(Other):
+        """Says so."""
+
+        def mmio_reader(self, region: str, offset: int, size: int, access: object = None) -> object:
+            return lambda: 0x78
+
+    for cls, value in (Chip, 0x305), (Other, 0x77), (Knows, 0x78):
+        chip = cls("c")
+        chip.make_lines()
+        chip.wire()
+        read, write = (make(0, 4, Access()) for make in (chip.regions["regs"].reader, chip.regions["regs"].writer))
+        assert read() == value
+        write(0)
+        assert chip.A == 0x300

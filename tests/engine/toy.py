@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from ratite.core.accel.base import RamRange
 from ratite.core.isa.emitter import Emitter
@@ -164,6 +165,12 @@ class ToyPort:
 
     def ram_ranges(self) -> Sequence[RamRange]:
         return [RamRange(self.start, self.ram.size, self.ram.address, self.ram, 0, False)]  # type: ignore[arg-type]
+
+    def load_site(self, addr: int, size: int) -> Callable[[], int] | None:
+        return partial(self.mmio_load, addr, size) if addr & ~7 == 0xF0000 else None
+
+    def store_site(self, addr: int, size: int) -> Callable[[int], None] | None:
+        return partial(self.mmio_store, addr, size) if addr & ~7 == 0xF0000 else None
 
     def mmio_load(self, addr: int, size: int) -> int:
         if addr & ~7 != 0xF0000:

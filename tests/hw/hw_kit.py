@@ -7,6 +7,7 @@ from typing import Any
 
 from ratite.core.clock import VirtualClock
 from ratite.core.memory import Access, Space
+from ratite.core.memory.sites import LoadSite, StoreSite, load_site, store_site
 from ratite.core.objects.obj import Obj
 
 MS = 1_000_000
@@ -64,9 +65,12 @@ class Line:
 
 
 class Bench:
-    """One device, wired and realized, its windows mapped 64 KiB apart in order; `rd`/`wr` go through the bus."""
+    """One device, wired and realized, its windows mapped 64 KiB apart in order; `rd`/`wr` go through the bus, with `sites` as
+    a CPU's accesses do that are made again and again."""
 
-    def __init__(self, cls: type[Obj], machine: BenchMachine | None = None, big: bool = False, **props: Any) -> None:
+    def __init__(
+        self, cls: type[Obj], machine: BenchMachine | None = None, big: bool = False, sites: bool = False, **props: Any
+    ) -> None:
         self.machine = machine or BenchMachine()
         self.dev: Any = cls("dev")
         self.dev.machine = self.machine
@@ -83,12 +87,24 @@ class Bench:
         for end in self.dev.all_inputs():
             end.enable()
         self.access = Access(big=big)
+        self.sites = sites
+        self.load_sites: dict[tuple[int, int], LoadSite | None] = {}
+        self.store_sites: dict[tuple[int, int], StoreSite | None] = {}
 
     def rd(self, addr: int, size: int = 4) -> int:
-        return self.space.load(addr, size, self.access)
+        if self.sites and (addr, size) not in self.load_sites:
+            self.load_sites[addr, size] = load_site(self.space, addr, size, self.access, self.machine.lock)
+        site = self.load_sites.get((addr, size))
+        return self.space.load(addr, size, self.access) if site is None else site()
 
     def wr(self, addr: int, value: int, size: int = 4) -> None:
-        self.space.store(addr, size, value, self.access)
+        if self.sites and (addr, size) not in self.store_sites:
+            self.store_sites[addr, size] = store_site(self.space, addr, size, self.access, self.machine.lock)
+        site = self.store_sites.get((addr, size))
+        if site is None:
+            self.space.store(addr, size, value, self.access)
+        else:
+            site(value)
 
     def irq(self, name: str = "irq") -> int:
         level: int = self.dev.out(name).level

@@ -1,4 +1,5 @@
-"""What holds for every device: no access raises, state keeps its declared types, and a copy of the state is a copy."""
+"""What holds for every device: no access raises, state keeps its declared types, a copy of the state is a copy, and what a
+device says of accesses that are made again and again is what it does at each."""
 
 from __future__ import annotations
 
@@ -124,7 +125,7 @@ def test_nothing_raises_and_state_is_all(path: str, props: dict[str, Any], befor
     twin_machine = BenchMachine()
     twin_machine.clock.set(bench.machine.clock.now())
     twin_machine.clock.start()
-    twin = Bench(cls, twin_machine, big=big, **props)
+    twin = Bench(cls, twin_machine, big=big, sites=True, **props)
     saved = bench.dev.save_state()
     twin.dev.load_state(saved)
     assert twin.dev.save_state() == saved

@@ -47,6 +47,12 @@ class OraclePort:
         return [RamRange(s.start, s.size, self.ram.address + s.offset, self.ram, s.offset, s.readonly)  # type: ignore[arg-type]
                 for s in self._spans]
 
+    def load_site(self, addr: int, size: int) -> None:
+        """There is no quicker way."""
+
+    def store_site(self, addr: int, size: int) -> None:
+        """There is no quicker way."""
+
     def mmio_load(self, addr: int, size: int) -> int:
         raise BusError("unmapped", addr)
 

@@ -8,7 +8,7 @@ tested with a memory and nothing else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ class CpuPort(Protocol):
 
     def mmio_store(self, addr: int, size: int, value: int) -> None:
         """One bus write; raises BusError. Takes the machine's lock."""
+
+    def load_site(self, addr: int, size: int) -> Callable[[], int] | None:
+        """A function that does ``mmio_load(addr, size)`` now and at any later time, quicker; None where there is none."""
+
+    def store_site(self, addr: int, size: int) -> Callable[[int], None] | None:
+        """The same for ``mmio_store``; the function takes the value, of 64 bits with anything in those beyond ``size``."""
 
     def clock_ns(self) -> int:
         """Nanoseconds of the machine's virtual clock."""

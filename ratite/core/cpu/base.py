@@ -159,6 +159,26 @@ class Cpu(Device):
 
         return load, store
 
+    @on_vcpu
+    def load_site(self, addr: int, size: int) -> Callable[[], int] | None:
+        """See CpuPort."""
+        from ratite.core.memory.sites import load_site
+
+        lock, access = self.machine.lock, self.access
+        assert access is not None, "realize() made it"
+        with lock:
+            return load_site(self.cluster.space, addr, size, access, lock)
+
+    @on_vcpu
+    def store_site(self, addr: int, size: int) -> Callable[[int], None] | None:
+        """See CpuPort."""
+        from ratite.core.memory.sites import store_site
+
+        lock, access = self.machine.lock, self.access
+        assert access is not None, "realize() made it"
+        with lock:
+            return store_site(self.cluster.space, addr, size, access, lock)
+
     def clock_ns(self) -> int:
         """The machine's virtual time."""
         return self.machine.clock.now()

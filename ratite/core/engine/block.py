@@ -30,8 +30,6 @@ TRAP_MARK = -144  # LIMIT - budget at the last trap entry: how far the CPU had c
 TRAP_PC = -152  # where it went
 MEMMAP = -160  # address of the memory map table
 MEMMAP_COUNT = -168
-ON_LOAD = -176  # u64 (block, physical addr, size)
-ON_STORE = -184  # void (block, physical addr, size, value)
 ON_CODE_MISS = -192  # u64 (block, physical addr): address of the page's records, 0: nothing to fetch
 ON_CODE_WRITE = -200  # void (block, physical addr, size): a store hit a page that holds decoded code
 STORES_BESIDE = -208  # stores into lines without code of pages with code
@@ -57,6 +55,8 @@ REGION_INSNS = -544  # instructions executed in regions
 MXCSR = -552  # the guest's rounding mode as the host's, no flags
 MXCSR_HOST = -560  # the host's own
 MXCSR_NOW = -568  # as it was read last
+ON_LOAD = -608  # four words, for 1, 2, 4 and 8 bytes: u64 (physical addr)
+ON_STORE = -640  # four words: void (physical addr, value)
 
 BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
 

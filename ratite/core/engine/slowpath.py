@@ -83,8 +83,24 @@ def _load_bus(isa: Isa, shape: B.Shape) -> Path:
         e.ret((first << shift) | second if isa.big_endian else first | (second << shift))
 
     e.if_((p & (n - 1)).ne(0), halves)
-    e.ret(e.host(B.ON_LOAD, p, n))
+    e.by_size(n, _SIZES, lambda size: e.ret(_device_load(e, p, size)))
     return e
+
+
+def _device_load(e: Path, p: V, size: int) -> V:
+    """The callback of that size; see ``core.engine.bus``."""
+    e.fp_outside()
+    function = e.let(f"load ptr, ptr {e.at('%cpu', B.ON_LOAD + 8 * _SIZES.index(size))}")
+    value = e.let(f"call i64 {function}(i64 {p.ref})")
+    e.fp_inside()
+    return e.v(value, 64)
+
+
+def _device_store(e: Path, p: V, size: int, value: V) -> None:
+    e.fp_outside()
+    function = e.let(f"load ptr, ptr {e.at('%cpu', B.ON_STORE + 8 * _SIZES.index(size))}")
+    e.put(f"call void {function}(i64 {p.ref}, i64 {value.ref})")
+    e.fp_inside()
 
 
 def _both_pages(e: Path, a: V, access: int, value: int | None) -> tuple[V, V, V]:
@@ -215,7 +231,7 @@ def _store_bus(isa: Isa, shape: B.Shape) -> Path:
         e.ret()
 
     e.if_((p & (n - 1)).ne(0), halves)
-    e.tell(B.ON_STORE, p, n, value)
+    e.by_size(n, _SIZES, lambda size: _device_store(e, p, size, value))
     e.ret()
     return e
 

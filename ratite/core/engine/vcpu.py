@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from ratite.core.accel.base import CpuPort, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.engine import block as B
+from ratite.core.engine.bus import BusCallbacks
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage, CodePages
-from ratite.core.isa.emitter import LOAD_FAULT, STORE_FAULT
 from ratite.core.isa.state import StateField
 from ratite.core.memory.code import LINE_BITS, PAGE_BITS
 from ratite.core.memory.reserve import LINE_BITS as RESERVED_BITS
@@ -30,8 +30,6 @@ from ratite.core.memory.reserve import LINE_BITS as RESERVED_BITS
 if TYPE_CHECKING:
     from ratite.core.engine.region.manager import RegionManager
 
-_LoadHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
-_StoreHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 _MissHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
 _WriteHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _ClockHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
@@ -53,7 +51,7 @@ class NativeVcpu(Vcpu):
         super().__init__()
         self.native = native
         self._port = port
-        self._bus_error = bus_error
+        self._bus = BusCallbacks(port, bus_error, self._bus_fault, self._broken)
         self.layout = native.isa.layout
         self._map = mmap.mmap(-1, native.shape.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
@@ -98,7 +96,6 @@ class NativeVcpu(Vcpu):
     # -- set-up
     def _hooks(self) -> None:
         for at, kind, hook in (
-            (B.ON_LOAD, _LoadHook, self._on_load), (B.ON_STORE, _StoreHook, self._on_store),
             (B.ON_CODE_MISS, _MissHook, self._on_code_miss), (B.ON_CODE_WRITE, _WriteHook, self._on_code_write),
             (B.ON_CLOCK, _ClockHook, self._on_clock), (B.ON_NOTIFY, _WriteHook, self._on_notify),
             (B.ON_HOT, _WriteHook, self._on_hot),
@@ -107,8 +104,11 @@ class NativeVcpu(Vcpu):
             self._keep.append(function)
             address = ctypes.cast(function, ctypes.c_void_p).value or 0
             ctypes.c_uint64.from_address(self._pointer + at).value = address
+        for at, address in self._bus.words():
+            ctypes.c_uint64.from_address(self._pointer + at).value = address
 
     def remap(self) -> None:
+        self._bus.forget()
         self._flush_code()
         self._unwatch()
         self._ranges = list(self._port.ram_ranges())
@@ -383,24 +383,9 @@ class NativeVcpu(Vcpu):
         return None
 
     # -- callbacks from generated code; none may raise
-    def _on_load(self, _: int, addr: int, size: int) -> int:
-        try:
-            return self._port.mmio_load(addr, size)
-        except self._bus_error:
-            self._words[B.EXC].value = LOAD_FAULT
-            self._words[B.EXC_ADDR].value = addr
-        except BaseException as error:
-            self._broken(error)
-        return 0
-
-    def _on_store(self, _: int, addr: int, size: int, value: int) -> None:
-        try:
-            self._port.mmio_store(addr, size, value)
-        except self._bus_error:
-            self._words[B.EXC].value = STORE_FAULT
-            self._words[B.EXC_ADDR].value = addr
-        except BaseException as error:
-            self._broken(error)
+    def _bus_fault(self, kind: int, addr: int) -> None:
+        self._words[B.EXC].value = kind
+        self._words[B.EXC_ADDR].value = addr
 
     def _broken(self, error: BaseException) -> None:
         """A fault of ours, not the guest's: the thread gets it from ``run``."""

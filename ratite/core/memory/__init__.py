@@ -4,6 +4,7 @@
     flat.py     a tree rendered flat    space.py   accesses through a view    limits.py  what the host can give
     code.py     marks of decoded code   host.py    memory of the host
     mtree.py    maps as data            objects.py the types of the tree      access.py  attributes, bus errors
+    sites.py    accesses made again and again
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ site and reads 0.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from ratite.core.memory.access import MISALIGNED, SIZE, Access, BusError, SiteCounter
@@ -19,9 +20,11 @@ from ratite.core.memory.regions import LeafRegion
 
 ReadHook = Callable[[int, int, Access], int]
 WriteHook = Callable[[int, int, int, Access], None]
+ReaderHook = Callable[[int, int, Access], Callable[[], int] | None]
+WriterHook = Callable[[int, int, Access], Callable[[int], None] | None]
 Endianness = Literal["little", "big"]
 
-_MASK = (0, 0xFF, 0xFFFF, 0, 0xFFFFFFFF, 0, 0, 0, 0xFFFFFFFFFFFFFFFF)
+MASK = (0, 0xFF, 0xFFFF, 0, 0xFFFFFFFF, 0, 0, 0, 0xFFFFFFFFFFFFFFFF)
 _SIZES = (1, 2, 4, 8)
 
 
@@ -34,10 +37,13 @@ class MmioRegion(LeafRegion):
     """Registers of `owner`: `read(offset, size, access) -> int`, `write(offset, size, value, access)`.
 
     The hooks see values in the region's own byte order, masked to their size, at offsets that are multiples of it.
+
+    A guest asks for the same few registers all the time: `reader(offset, size, access)` and `writer(...)`, where given, answer
+    with a function that does what `read` and `write` do with these arguments, now and later, or with None.
     """
 
     KIND = "mmio"
-    __slots__ = ("_direct", "_read", "_write", "access", "big", "faults", "impl", "owner")
+    __slots__ = ("_direct", "_read", "_reader", "_write", "_writer", "access", "big", "faults", "impl", "owner")
 
     def __init__(
         self,
@@ -49,6 +55,8 @@ class MmioRegion(LeafRegion):
         endianness: Endianness = "little",
         access: tuple[int, int] = (1, 8),
         impl: tuple[int, int] = (1, 8),
+        reader: ReaderHook | None = None,
+        writer: WriterHook | None = None,
     ) -> None:
         super().__init__(name, size)
         for low, high in (access, impl):
@@ -61,6 +69,8 @@ class MmioRegion(LeafRegion):
         self.faults = SiteCounter()
         self._read = read
         self._write = write
+        self._reader = reader
+        self._writer = writer
         low, high = max(access[0], impl[0]), min(access[1], impl[1])
         # by size: the alignment mask of the sizes that go straight to the hook, None for the others
         self._direct = tuple(n - 1 if n in _SIZES and low <= n <= high else None for n in range(9))
@@ -75,18 +85,18 @@ class MmioRegion(LeafRegion):
         if low is None or offset & low:
             return self._load_adapted(offset, size, access)
         try:
-            value = self._read(offset, size, access) & _MASK[size]
+            value = self._read(offset, size, access) & MASK[size]
         except BusError:
             raise
         except Exception as error:
-            return self._fault("load", offset, size, error)
+            return self.fault("load", offset, size, error)
         if access.big is not self.big and low:
             return int.from_bytes(value.to_bytes(size, "little"), "big")
         return value
 
     def store(self, offset: int, size: int, value: int, access: Access) -> None:
         low = self._direct[size]
-        value &= _MASK[size]
+        value &= MASK[size]
         if access.big is not self.big and size != 1:
             value = int.from_bytes(value.to_bytes(size, "little"), "big")
         if low is None or offset & low:
@@ -97,7 +107,38 @@ class MmioRegion(LeafRegion):
         except BusError:
             raise
         except Exception as error:
-            self._fault("store", offset, size, error)
+            self.fault("store", offset, size, error)
+
+    # -- for accesses that are made again and again (sites.py)
+
+    def reader(self, offset: int, size: int, access: Access) -> Callable[[], int] | None:
+        """What answers such a read, not masked, in the region's byte order, faults and all; None where the region adapts."""
+        low = self._direct[size]
+        if low is None or offset & low:
+            return None
+        made = None
+        if self._reader is not None:
+            try:
+                made = self._reader(offset, size, access)
+            except Exception as error:
+                self.fault("look at a load", offset, size, error)
+        return made or partial(self._read, offset, size, access)
+
+    def writer(self, offset: int, size: int, access: Access) -> Callable[[int], None] | None:
+        """What takes such a write, of a masked value in the region's byte order; None where the region adapts."""
+        low = self._direct[size]
+        if low is None or offset & low:
+            return None
+        made = None
+        if self._writer is not None:
+            try:
+                made = self._writer(offset, size, access)
+            except Exception as error:
+                self.fault("look at a store", offset, size, error)
+        if made is not None:
+            return made
+        write = self._write
+        return lambda value: write(offset, size, value, access)
 
     def _check(self, offset: int, size: int) -> None:
         if not self.access[0] <= size <= self.access[1]:
@@ -112,18 +153,18 @@ class MmioRegion(LeafRegion):
             if size > high:
                 value = self._gather(offset, size, high, access)
             else:
-                word = self._read(offset & -low, low, access) & _MASK[low]
-                value = word >> self._lane_shift(offset, size, low) & _MASK[size]
+                word = self._read(offset & -low, low, access) & MASK[low]
+                value = word >> self._lane_shift(offset, size, low) & MASK[size]
         except BusError:
             raise
         except Exception as error:
-            return self._fault("load", offset, size, error)
+            return self.fault("load", offset, size, error)
         return bswap(value, size) if access.big is not self.big else value
 
     def _gather(self, offset: int, size: int, step: int, access: Access) -> int:
         value = 0
         for at in range(0, size, step):
-            part = self._read(offset + at, step, access) & _MASK[step]
+            part = self._read(offset + at, step, access) & MASK[step]
             shift = size - step - at if self.big else at
             value |= part << 8 * shift
         return value
@@ -135,19 +176,20 @@ class MmioRegion(LeafRegion):
             if size > high:
                 for at in range(0, size, high):
                     shift = size - high - at if self.big else at
-                    self._write(offset + at, high, value >> 8 * shift & _MASK[high], access)
+                    self._write(offset + at, high, value >> 8 * shift & MASK[high], access)
             else:
                 self._write(offset & -low, low, value << self._lane_shift(offset, size, low), access)
         except BusError:
             raise
         except Exception as error:
-            self._fault("store", offset, size, error)
+            self.fault("store", offset, size, error)
 
     def _lane_shift(self, offset: int, size: int, word: int) -> int:
         at = offset & (word - 1)
         return 8 * (word - size - at if self.big else at)
 
-    def _fault(self, what: str, offset: int, size: int, error: Exception) -> int:
+    def fault(self, what: str, offset: int, size: int, error: Exception) -> int:
+        """Counts what a hook raised and logs it once a site; what the guest reads then."""
         text = f"{type(error).__name__}: {error}"
         self.faults.hit(
             "device failed at a guest access", region=self.name, access=what, offset=offset, size=size, error=text

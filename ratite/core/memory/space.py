@@ -99,7 +99,7 @@ class Space:
                 try:
                     return r.load(addr - r.delta, size, access)
                 except BusError as error:
-                    raise self._told(error.kind, addr, access, "load") from None
+                    raise self.told(error.kind, addr, access, "load") from None
         data = b"".join([ram.read(o, n) for ram, o, n, _ in self._ram_pieces(addr, size, access, "load")])
         return int.from_bytes(data, "big" if access.big else "little")
 
@@ -116,7 +116,7 @@ class Space:
                 try:
                     r.store(addr - r.delta, size, value, access)
                 except BusError as error:
-                    raise self._told(error.kind, addr, access, "store") from None
+                    raise self.told(error.kind, addr, access, "store") from None
                 return
         pieces = self._ram_pieces(addr, size, access, "store")
         data = (value & (1 << 8 * size) - 1).to_bytes(size, "big" if access.big else "little")
@@ -129,9 +129,9 @@ class Space:
         while at < end:
             r = self.view.find(at)
             if r is None:
-                raise self._told(UNMAPPED, at, access, what)
+                raise self.told(UNMAPPED, at, access, what)
             if not isinstance(r.region, RamRegion):
-                raise self._told(MISALIGNED, addr, access, what)
+                raise self.told(MISALIGNED, addr, access, what)
             stop = min(end, r.end)
             pieces.append((r.region, at - r.delta, stop - at, r.readonly))
             at = stop
@@ -194,12 +194,13 @@ class Space:
     def _range_at(self, addr: int, access: Access, what: str) -> FlatRange:
         r = self.view.find(addr)
         if r is None:
-            raise self._told(UNMAPPED, addr, access, what)
+            raise self.told(UNMAPPED, addr, access, what)
         return r
 
     # -- what went wrong
 
-    def _told(self, kind: str, addr: int, access: Access, what: str) -> BusError:
+    def told(self, kind: str, addr: int, access: Access, what: str) -> BusError:
+        """The error of an access, counted and logged once a site."""
         if not access.debug:
             self.bus_errors.hit(
                 "bus error", space=self.root.name, kind=kind, addr=addr, access=what, initiator=_name(access)

@@ -18,7 +18,7 @@ PE and FE are never caused by the line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from ratite.core.device import Window
@@ -143,6 +143,19 @@ class Ns16550(SerialDevice):
             self._thr_written(value, 0)
         elif not self._table.write(self, offset, 1, value):
             self.unmodelled(region, offset, True)
+
+    def mmio_reader(self, region: str, offset: int, size: int, access: Any = None) -> Callable[[], int] | None:
+        if self._stride > 1:
+            if not self._selects(offset, size):
+                return None
+            offset >>= self.regshift
+        return self._reads.get(offset) or self._table.reader(self, offset, 1)
+
+    def mmio_writer(self, region: str, offset: int, size: int, access: Any = None) -> Callable[[int], None] | None:
+        if self._stride > 1 and not self._selects(offset, size):
+            return None
+        write = self._table.writer(self, offset >> self.regshift, 1)
+        return write if write is None or size == 1 else lambda value: write(value & 0xFF)
 
     def _selects(self, offset: int, size: int) -> bool:
         """Whether an access holds the register's byte, the least significant one of its slot."""

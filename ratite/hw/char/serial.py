@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +33,10 @@ class SerialDevice(MmioDevice):
     def mmio_read(self, region: str, offset: int, size: int, access: Any = None) -> int:
         hot = self._hot.get(offset)
         return hot(0) if hot is not None and size == 4 else super().mmio_read(region, offset, size, access)
+
+    def mmio_reader(self, region: str, offset: int, size: int, access: Any = None) -> Callable[[], int] | None:
+        hot = self._hot.get(offset)
+        return partial(hot, 0) if hot is not None and size == 4 else super().mmio_reader(region, offset, size, access)
 
     def realize(self) -> None:
         super().realize()

@@ -15,7 +15,8 @@ the freeze input, the 64-bit cascade.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from ratite.core.device import MmioDevice, Window
@@ -84,6 +85,11 @@ class XlnxTimer(MmioDevice):
         if size == 4 and offset in _COUNTERS:
             return self._count(offset >> 4)
         return super().mmio_read(region, offset, size, access)
+
+    def mmio_reader(self, region: str, offset: int, size: int, access: Any = None) -> Callable[[], int] | None:
+        if size == 4 and offset in _COUNTERS:
+            return partial(self._count, offset >> 4)
+        return super().mmio_reader(region, offset, size, access)
 
     # -- counting
 

@@ -35,6 +35,12 @@ class Port:
     def ram_ranges(self) -> Sequence[RamRange]:
         return [RamRange(BASE, SIZE, self.ram.address, self.ram, 0, False)]  # type: ignore[arg-type]
 
+    def load_site(self, addr: int, size: int) -> None:
+        """There is no quicker way."""
+
+    def store_site(self, addr: int, size: int) -> None:
+        """There is no quicker way."""
+
     def mmio_load(self, addr: int, size: int) -> int:
         raise BusError("unmapped", addr)
 

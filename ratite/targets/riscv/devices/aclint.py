@@ -19,7 +19,7 @@ mtimer's frequency.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from ratite.core.device import MmioDevice, Window
@@ -137,6 +137,12 @@ class AclintMtimer(MmioDevice):
         else:
             return self.unmodelled(region, offset, False)
         return value if size == 8 else value >> 8 * (at & 4) & 0xFFFFFFFF
+
+    def mmio_reader(self, region: str, offset: int, size: int, access: Any = None) -> Callable[[], int] | None:
+        if offset != self.time_base or size != 8:
+            return None
+        now, frequency = self.clock.now, self.timebase_frequency
+        return lambda: now() * frequency // SECOND + self.time_delta & ONES
 
     def mmio_write(self, region: str, offset: int, size: int, value: int, access: Any = None) -> None:
         at = offset - self.time_base
