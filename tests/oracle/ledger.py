@@ -15,14 +15,16 @@ from pathlib import Path
 
 
 class Chunk:
-    """What one seed did: instructions and traps compared, and the differences found, as text."""
+    """What one seed did: instructions and traps compared, and the differences found, as text. ``compiled``: instructions
+    that compiled regions executed, those around what is compared among them."""
 
-    __slots__ = ("count", "differences", "traps")
+    __slots__ = ("compiled", "count", "differences", "traps")
 
-    def __init__(self, count: int, traps: int, differences: list[str]) -> None:
+    def __init__(self, count: int, traps: int, differences: list[str], compiled: int = 0) -> None:
         self.count = count
         self.traps = traps
         self.differences = differences
+        self.compiled = compiled
 
 
 def commit() -> str:
@@ -55,7 +57,7 @@ class Ledger:
     def add(self, seed: int, chunk: Chunk, seconds: float, at: str) -> None:
         row: dict[str, object] = {
             **self._key, "seed": seed, "count": chunk.count, "traps": chunk.traps,
-            "differences": len(chunk.differences), "seconds": round(seconds, 2), "commit": at}
+            "differences": len(chunk.differences), "compiled": chunk.compiled, "seconds": round(seconds, 2), "commit": at}
         if chunk.differences:
             row["first"] = chunk.differences[0]
         self.rows.append(row)
@@ -106,9 +108,10 @@ def totals(path: str) -> str:
     groups: dict[tuple[str, str, str], list[dict[str, int]]] = {}
     for row in rows:
         groups.setdefault((row["oracle"], row["config"], row["commit"]), []).append(row)
-    lines = ["| oracle | ISA | instructions | traps | differences | seeds | commit |", "|---|---|---|---|---|---|---|"]
+    head = "| oracle | ISA | instructions | traps | differences | in regions | seeds | commit |"
+    lines = [head, "|---" * 8 + "|"]
     for (oracle, config, at), many in sorted(groups.items()):
-        sums = " | ".join(f"{sum(r[k] for r in many):,}" for k in ("count", "traps", "differences"))
+        sums = " | ".join(f"{sum(r.get(k, 0) for r in many):,}" for k in ("count", "traps", "differences", "compiled"))
         lines.append(f"| {oracle} | {config} | {sums} | {spans({r['seed'] for r in many})} | {at} |")
     return "\n".join(lines)
 

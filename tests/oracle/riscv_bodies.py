@@ -1,15 +1,17 @@
-"""Random straight RISC-V code that ends: only forward jumps, only aligned or mapped addresses, no trap.
+"""Random RISC-V code that ends: forward jumps and short loops, only aligned or mapped addresses, no trap.
 
 A body is made of items from a pool. Three registers (sp, one of x8…x15, one more) hold addresses in the middle of a data
 area and are never written. An item is one instruction, or a few that belong together: an atomic operation behind the
-computation of its address, a jump over other items, a return from an imagined trap.
+computation of its address, a jump over other items, a loop of a few rounds, a call, a return from an imagined trap.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Container
 
 from ratite.core.isa.isa import Insn, Isa
+from tests.oracle.riscv_floats import Floats, is_float
 from tests.oracle.streams import random_word
 
 LOADS = frozenset(("lb", "lh", "lw", "ld", "lbu", "lhu", "lwu"))
@@ -21,16 +23,19 @@ MEPC, MSTATUS = 0x341, 0x300
 
 
 class Bodies:
-    """Items and bodies for ``isa`` from ``rng``. ``bases``: the registers that hold addresses."""
+    """Items and bodies for ``isa`` from ``rng``. ``bases``: the registers that hold addresses; ``floats``: the share of items
+    of floating point."""
 
-    def __init__(self, isa: Isa, rng: random.Random, size: int) -> None:
+    status: int | None = MSTATUS  # the CSR with FS
+
+    def __init__(self, isa: Isa, rng: random.Random, size: int, floats: float = 0.0) -> None:
         self.isa = isa
         self.rng = rng
         self.bases = (2, rng.randrange(8, 16), rng.choice([k for k in range(3, 32) if k not in range(8, 16)]))
         self.free = [k for k in range(1, 32) if k not in self.bases]
         kinds: dict[str, list[Insn]] = {}
         for insn in isa.insns:
-            if not insn.like.startswith("csr"):
+            if not insn.like.startswith("csr") and not is_float(insn):
                 kinds.setdefault(insn.like, []).append(insn)
         self.amos = [n for like, many in kinds.items() if like.startswith("amo") for n in many]
         self.reserve = [n for like, many in kinds.items() if like.startswith("lr.") for n in many]
@@ -38,6 +43,8 @@ class Bodies:
         self.branches = [kinds[like] for like in kinds if like in BRANCHES]
         self.simple = [many for like, many in kinds.items()
                        if like not in APART and not like.startswith(("amo", "lr.", "sc."))]
+        self.floats = floats
+        self.fp = Floats(self, self.status) if floats else None
         self.pool = [self.item() for _ in range(size)]
 
     def body(self, count: int) -> bytes:
@@ -46,11 +53,17 @@ class Bodies:
 
     def item(self) -> bytes:
         rng = self.rng
+        if self.fp is not None and rng.random() < self.floats:
+            return self.fp.item()
         kind = rng.random()
-        if kind < 0.60:
+        if kind < 0.56:
             return self.plain()
-        if kind < 0.78:
+        if kind < 0.74:
             return self.access()
+        if kind < 0.76:
+            return self.loop()
+        if kind < 0.78:
+            return self.call()
         if kind < 0.88:
             return self.jump()
         if kind < 0.92 and self.amos:
@@ -80,8 +93,14 @@ class Bodies:
             insn = rng.choice(rng.choice(groups))
             word = random_word(rng, insn)
             found = self.isa.decode(word, insn.length)
-            if found is not None and found[0].like == insn.like and found[1].get("rd") not in self.bases:
+            if found is not None and found[0].like == insn.like and not self.writes(found, self.bases):
                 return found[0], word, found[1]
+
+    @staticmethod
+    def writes(found: tuple[Insn, dict[str, int]], registers: Container[int]) -> bool:
+        """Whether it writes one of these x registers."""
+        insn, fields = found
+        return fields.get("rd") in registers and not insn.operands.get("rd", "").startswith("f")
 
     def plain(self) -> bytes:
         insn, word, _ = self.valid(self.simple)
@@ -89,7 +108,10 @@ class Bodies:
 
     def access(self) -> bytes:
         """A load or store from a base."""
-        insn, word, _ = self.valid(self.memory)
+        return self.based(*self.valid(self.memory))
+
+    def based(self, insn: Insn, word: int, _: object) -> bytes:
+        """That access, its address a base."""
         pieces = insn.pattern.pieces
         for field, base in (("rs1", self.rng.choice(self.bases)), ("rs1'", self.bases[1] - 8)):
             if field in pieces:
@@ -133,16 +155,55 @@ class Bodies:
         return self.a(name, rd=rd, csr=number, rs1=self.any_register())
 
     def ret(self) -> bytes:
-        """mret to behind what follows it. MPP is set first, since a judge with user mode would go there."""
+        """mret to behind what follows it, and on by a jump at which compiled code can begin again. MPP is set first, since a
+        judge with user mode would go there."""
         rng = self.rng
         at, over = rng.choice(self.free), self.filler()
         tail = self.a("csrrw", rd=0, csr=MEPC, rs1=at) + self.a("lui", rd=at, upper=0x2000) + \
             self.a("addi", rd=at, rs1=at, imm=-0x800) + self.a("csrrs", rd=0, csr=MSTATUS, rs1=at) + self.a("mret")
         distance = 8 + len(tail) + len(over)
-        return self.a("auipc", rd=at, upper=0) + self.a("addi", rd=at, rs1=at, imm=distance) + tail + over
+        return self.a("auipc", rd=at, upper=0) + self.a("addi", rd=at, rs1=at, imm=distance) + tail + over + self.hop(at)
+
+    def hop(self, at: int) -> bytes:
+        """A computed jump to what follows."""
+        return self.a("auipc", rd=at, upper=0) + self.a("jalr", rd=0, rs1=at, imm=8)
 
     def filler(self) -> bytes:
         return b"".join(self.plain() if self.rng.random() < 0.8 else self.access() for _ in range(self.rng.randrange(1, 5)))
+
+    def sparing(self, register: int) -> bytes:
+        """A filler that does not write ``register``."""
+        while True:
+            code = self.filler()
+            at, spared = 0, True
+            while at < len(code) and spared:
+                word, length = self.isa.word_at(code[at:])
+                found = self.isa.decode(word, length)
+                assert found is not None
+                spared = not self.writes(found, (register,))
+                at += length
+            if spared:
+                return code
+
+    def loop(self) -> bytes:
+        """A few rounds."""
+        at = self.rng.choice(self.free)
+        inner = self.sparing(at) + self.a("addi", rd=at, rs1=at, imm=-1)
+        name = "c.bnez" if 8 <= at < 16 and "c.bnez" in self.isa.by_name and self.rng.random() < 0.5 else "bne"
+        fields = {"rs1'": at} if name == "c.bnez" else {"rs1": at, "rs2": 0}
+        return self.a("addi", rd=at, rs1=0, imm=self.rng.randrange(1, 6)) + inner + \
+            self.a(name, **fields, imm=-len(inner))
+
+    def call(self) -> bytes:
+        """A function, called once or twice from before it."""
+        if 1 in self.bases:
+            return self.jump()
+        inner = self.sparing(1) + self.a("jalr", rd=0, rs1=1, imm=0)
+        over = self.filler()
+        if self.rng.random() < 0.5:
+            return self.a("jal", rd=1, imm=4 + len(over) + 4) + over + self.a("jal", rd=0, imm=4 + len(inner)) + inner
+        first = self.a("jal", rd=1, imm=4 + len(over) + 4 + 4)
+        return first + over + self.a("jal", rd=1, imm=8) + self.a("jal", rd=0, imm=4 + len(inner)) + inner
 
     def jump(self) -> bytes:
         """A branch or jump over a few instructions."""

@@ -1,6 +1,6 @@
-"""Soak: tier 0 against unicorn on random RISC-V code under translation, in S and U mode.
+"""Soak: native code against unicorn on random RISC-V code under translation, in S and U mode.
 
-    python -m tests.oracle.riscv_unicorn_mmu --count 100000000 --seed 1 --xlen 64 --ledger soak.jsonl
+    python -m tests.oracle.riscv_unicorn_mmu --count 100000000 --seed 1 --xlen 64 --ledger soak.jsonl [--tier 2]
 
 Streams are those of riscv_unicorn, run at virtual addresses: code, table of states and data are mapped at random places in
 Sv32, Sv39, Sv48 or Sv57, data several times, its pages in any order, some of it by large pages, A and D set or not. What is
@@ -14,27 +14,27 @@ Unicorn checks no reserved bit of an entry, so none is set here; it has no PMP. 
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
-from functools import partial
+from argparse import Namespace
 
 import unicorn
 from unicorn import riscv_const, unicorn_const
 
 from ratite.core.accel.base import Exit
 from ratite.core.engine.native import NativeLibrary
-from ratite.core.engine.vcpu import NativeVcpu
-from ratite.core.memory import BusError
-from tests.engine.toy import ToyRam
-from tests.oracle.ledger import Chunk, Ledger, soak
-from tests.oracle.pair import CODE_LIMIT, OraclePort, Span
+from ratite.core.isa.isa import Isa
+from tests.oracle.driver import Job, command
+from tests.oracle.ledger import Chunk
 from tests.oracle.riscv_bodies import Bodies
-from tests.oracle.riscv_unicorn import BUILDER, DATA, POOL, ROW, ROWS, STATES, table
+from tests.oracle.riscv_rows import DATA as DATA_SIZE
+from tests.oracle.riscv_rows import Program, States, describe, room
+from tests.oracle.riscv_unicorn import FLOATS, FS_INITIAL, POOL, POOL_LIFE, STATES
+from tests.oracle.unicorn_pair import START, UnicornPair, smallest
 
-START, SIZE = 0x10000, 0x28000
-STOP, SCRATCH, TABLES, PAGES = 0x8000, 0x9000, 0xA000, 30  # offsets: where traps go, the page at VA 0, page tables
-POOL_LIFE, TABLE_LIFE = 400, 20  # bodies made from a pool, programs run on one set of tables
+DATA, STOP, SCRATCH, TABLES, PAGES = 0x4000, 0x8000, 0x9000, 0xA000, 64  # offsets: data behind code, where traps go, the
+ROWS = TABLES + (PAGES << 12)  # page at VA 0, page tables, states
+TABLE_LIFE = 20  # programs run on one set of tables
 PROBES = 60  # between two sets of tables
 V, R, W, X, U, G, A, D = (1 << k for k in range(8))
 SUM, MXR, MPRV = 1 << 18, 1 << 19, 1 << 17
@@ -45,9 +45,10 @@ SEPC, SSTATUS, SCAUSE, STVAL = 0x141, 0x100, 0x142, 0x143
 class ModeBodies(Bodies):
     """Bodies for S or U: registers and returns are supervisor's, or there are none."""
 
-    def __init__(self, isa: object, rng: random.Random, size: int, supervisor: bool) -> None:
+    def __init__(self, isa: Isa, rng: random.Random, size: int, floats: float, supervisor: bool) -> None:
         self.supervisor = supervisor
-        super().__init__(isa, rng, size)  # type: ignore[arg-type]
+        self.status = SSTATUS if supervisor else None
+        super().__init__(isa, rng, size, floats)
 
     def simple_only(self, name: str) -> bool:
         return name not in ("sret", "sfence.vma")
@@ -74,39 +75,14 @@ class ModeBodies(Bodies):
         return self.a(name, rd=rd, csr=number, rs1=self.any_register())
 
     def ret(self) -> bytes:
-        """sret to behind what follows it, in S."""
+        """As Bodies', by sret, in S."""
         if not self.supervisor:
             return self.plain()
         at, over = self.rng.choice(self.free), self.filler()
         tail = self.a("csrrw", rd=0, csr=SEPC, rs1=at) + self.a("addi", rd=at, rs1=0, imm=0x100) + \
             self.a("csrrs", rd=0, csr=SSTATUS, rs1=at) + self.a("sret")
         distance = 8 + len(tail) + len(over)
-        return self.a("auipc", rd=at, upper=0) + self.a("addi", rd=at, rs1=at, imm=distance) + tail + over
-
-
-class ModeProgram:
-    """The code around a body; the pointer to the row is at virtual 0."""
-
-    def __init__(self, bodies: ModeBodies) -> None:
-        a, word = bodies.a, bodies.isa.word
-        load, store, n = ("ld", "sd", 8) if word == 64 else ("lw", "sw", 4)
-        self.n = n
-        self.head = a(load, rd=31, rs1=0, imm=0) + b"".join(a(load, rd=k, rs1=31, imm=n * k) for k in range(1, 32))
-        out = a(store, rs1=0, rs2=31, imm=n) + a(load, rd=31, rs1=0, imm=0)
-        out += b"".join(a(store, rs1=31, rs2=k, imm=0x200 + n * k) for k in range(1, 31))
-        out += a(load, rd=1, rs1=0, imm=n) + a(store, rs1=31, rs2=1, imm=0x200 + n * 31)
-        for k, csr in enumerate((SEPC, SCAUSE, STVAL) if bodies.supervisor else ()):
-            out += a("csrrs", rd=1, csr=csr, rs1=0) + a(store, rs1=31, rs2=1, imm=0x200 + n * (32 + k))
-        out += a("addi", rd=31, rs1=31, imm=ROW) + a(store, rs1=0, rs2=31, imm=0)
-        out += a(load, rd=1, rs1=31, imm=0) + a("beq", rs1=1, rs2=0, imm=8)
-        self.tail, self.back, self.stop = out, partial(a, "jal", rd=0), a("ecall")
-        self.overhead = len(self.head) // 4 + len(out) // 4 + 1  # instructions per state besides the body
-
-    def around(self, body: bytes) -> tuple[bytes, int]:
-        """(program, offset of its end)."""
-        code = self.head + body + self.tail
-        code += self.back(imm=-len(code))
-        return code + self.stop, len(code)
+        return self.a("auipc", rd=at, upper=0) + self.a("addi", rd=at, rs1=at, imm=distance) + tail + over + self.hop(at)
 
 
 class Tables:
@@ -168,9 +144,9 @@ class Tables:
 
 
 class Layout:
-    """Where a program's parts are mapped."""
+    """Where a program's parts are mapped. ``rows``: bytes of the table of states."""
 
-    def __init__(self, rng: random.Random, xlen: int, supervisor: bool) -> None:
+    def __init__(self, rng: random.Random, xlen: int, supervisor: bool, rows: int) -> None:
         self.tables = t = Tables(rng, xlen)
         user = 0 if supervisor else U
 
@@ -189,7 +165,7 @@ class Layout:
 
         t.map(0, START + SCRATCH, V | R | W | user)
         self.code = place(0, 4, V | X | user | rng.choice((0, R)))
-        self.rows = place(ROWS, 2, V | R | W | user | rng.choice((0, X, G)))
+        self.rows = place(ROWS, rows >> 12, V | R | W | user | rng.choice((0, X, G)))
         self.data: list[int] = []
         for _ in range(rng.randrange(3, 8)):
             both = user if not supervisor else rng.choice((0, 0, U))
@@ -232,35 +208,29 @@ class Probe:
                     f"status {self.status:#x}"
 
 
-class Judged:
-    """Tier 0 and unicorn, each with a RAM of its own."""
+class Judged(UnicornPair):
+    """Programs and probes under translation."""
 
-    def __init__(self, xlen: int, library: NativeLibrary) -> None:
-        config: dict[str, object] = {"word-size": xlen, **dict.fromkeys(("s", "u", "sv32", "sv39", "sv48", "sv57"), True)}
-        native = library.get(BUILDER, config)
-        self.isa, self.xlen = native.isa, xlen
-        self.ram, self.judge_ram = ToyRam(SIZE), ToyRam(SIZE)
-        self.cpu = NativeVcpu(native, OraclePort(BUILDER, config, self.ram, [Span(START, SIZE, 0)]), BusError, CODE_LIMIT)
-        self.uc = unicorn.Uc(
-            unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV64 if xlen == 64 else unicorn.UC_MODE_RISCV32)
-        self.uc.mem_map_ptr(START, SIZE, unicorn.UC_PROT_ALL, self.judge_ram.address)
+    def __init__(self, xlen: int, library: NativeLibrary, tier: int = 0) -> None:
+        parts = ("f", "d", "s", "u", "sv32", "sv39", "sv48", "sv57")
+        self.states = STATES[tier]
+        super().__init__({"word-size": xlen, **dict.fromkeys(parts, True)}, library, ROWS + room(self.states), tier)
         self.cause, self.kept = -1, b""
         self.uc.hook_add(unicorn_const.UC_HOOK_INTR, self._trapped)
         self.fresh = self.uc.context_save()
+        self.both({STOP: self.isa.assemble("wfi")})
 
     def _trapped(self, uc: unicorn.Uc, number: int, _: object) -> None:
         self.cause = number
-        self.kept = self.judge_ram.map[TABLES:]  # unicorn looks for code once more, wherever, before it stops
+        self.kept = self.judge_ram.map[TABLES:ROWS]  # unicorn looks for code once more, wherever, before it stops
         uc.emu_stop()
 
     def begin(self, image: dict[int, bytes], satp: int, priv: int, status: int, pc: int, registers: dict[int, int]) -> None:
         """The same memory and state for both; whoever traps goes to STOP."""
-        image = {**image, STOP: self.isa.assemble("wfi")}
-        for ram in (self.ram, self.judge_ram):
-            for at, data in image.items():
-                ram.map[at:at + len(data)] = data
+        self.both(image)
         for at, data in image.items():
-            self.cpu.invalidate(self.ram, at, len(data))  # type: ignore[arg-type]
+            if at < STOP:  # nobody fetches behind it
+                self.cpu.invalidate(self.ram, at, len(data))
         self.cpu.reset(pc)
         for name, value in (("satp", satp), ("priv", priv), ("mstatus", self.cpu.get("mstatus") | status),
                             ("mtvec", START + STOP)):
@@ -277,39 +247,35 @@ class Judged:
             uc.reg_write(riscv_const.UC_RISCV_REG_X0 + k, value)
         self.cause, self.kept = -1, b""
 
-    def theirs(self, pc: int, until: int, count: int = 0) -> str:
-        """Unicorn runs; what it complained of."""
-        try:
-            self.uc.emu_start(pc, until, count=count)
-            if self.kept:
-                self.judge_ram.map[TABLES:] = self.kept
-        except unicorn.UcError as error:
-            return f"unicorn: {error} at {self.uc.reg_read(riscv_const.UC_RISCV_REG_PC):#x}"
-        return ""
+    def judge(self, pc: int, until: int, count: int = 0) -> str:
+        problem = super().judge(pc, until, count)
+        if self.kept and not problem:
+            self.judge_ram.map[TABLES:ROWS] = self.kept
+        return problem
 
-    def run(self, layout: Layout, program: bytes, end: int, rest: bytes, supervisor: bool) -> str:
-        """What went wrong, "" for nothing. ``rest``: memory from ROWS to STOP."""
-        n = self.xlen // 8
-        image = {0: program, ROWS: rest, SCRATCH: layout.rows.to_bytes(n, "little").ljust(16, b"\0"),
-                 TABLES: bytes(layout.tables.bytes)}
-        self.begin(image, layout.tables.satp, int(supervisor), SUM, layout.code, {})
-        mask = (1 << self.xlen) - 1
-        finish = layout.code + end & mask
-        problem = self.theirs(layout.code, finish)
+    def run(self, layout: Layout, program: bytes, end: int, data: bytes, rows: bytes, supervisor: bool) -> str:
+        """What went wrong, "" for nothing."""
+        scratch = layout.rows.to_bytes(self.xlen // 8, "little").ljust(16, b"\0")
+        image = {0: program, DATA: data, SCRATCH: scratch, TABLES: bytes(layout.tables.bytes), ROWS: rows}
+        self.begin(image, layout.tables.satp, int(supervisor), SUM | FS_INITIAL, layout.code, {})
+        finish = layout.code + end & (1 << self.xlen) - 1
+        problem = self.judge(layout.code, finish)
         if self.cause >= 0:
             problem = f"unicorn: cause {self.cause} at {self.uc.reg_read(riscv_const.UC_RISCV_REG_PC):#x}"
-        _, ended = self.cpu.advance(1_000_000)
+        _, ended = self.cpu.advance(100_000_000)
         if ended.kind != Exit.HALT or self.cpu.get("mcause") != 8 + supervisor or self.cpu.get("mepc") != finish:
-            problem += f"; tier 0: {ended!r} at {self.cpu.get('pc'):#x}, mcause {self.cpu.get('mcause'):#x}, " \
-                       f"mepc {self.cpu.get('mepc'):#x}, mtval {self.cpu.get('mtval'):#x}"
+            problem += f"; {ended!r}, {self.native_state()}"
         return problem or self.memory_differs()
 
     def memory_differs(self) -> str:
-        ours, theirs = self.ram.map[:], self.judge_ram.map[:]
-        if ours == theirs:
+        at = self.first_difference()
+        if at is None:
             return ""
-        at = next(k for k in range(SIZE) if ours[k] != theirs[k]) & -8
-        where = "table" if at >= TABLES else "state" if at < DATA else "data"
+        ours, theirs = self.ram.map, self.judge_ram.map
+        if at >= ROWS:
+            return describe(self.isa, self.states, ours[ROWS:], theirs[ROWS:])
+        at &= -8
+        where = "table" if at >= TABLES else "data"
         return f"{where} at {at:#x}: {ours[at:at + 8].hex()} / {theirs[at:at + 8].hex()}"
 
     def probe(self, rng: random.Random) -> str:
@@ -319,9 +285,9 @@ class Judged:
         insn = (a("jalr", rd=0, rs1=10, imm=0) if name == "jalr" else
                 a(name, rd=11, rs1=10) if name == "lr.w" else a(name, rd=11, rs1=10, rs2=12) if name == "amoadd.w" else
                 a(name, rs1=10, rs2=12, imm=0) if name[0] == "s" else a(name, rd=11, rs1=10, imm=0))
-        image = {0: insn, TABLES: bytes(p.tables.bytes), DATA: b"\x13\0\0\0" * 0x800}
+        image = {0: insn, TABLES: bytes(p.tables.bytes), DATA: b"\x13\0\0\0" * (DATA_SIZE // 4)}
         self.begin(image, p.tables.satp, p.priv, p.status, p.pc, {10: p.addr, 12: 0x1234_5678})
-        problem = self.theirs(p.pc, 1, 2 if name == "jalr" else 1)
+        problem = self.judge(p.pc, 1, 2 if name == "jalr" else 1)
         ours = -1
         for _ in range(2 if name == "jalr" else 1):
             self.cpu.step()
@@ -342,24 +308,23 @@ class Judged:
             problem = problem or self.memory_differs()
         return problem and f"probe {p.text}: {problem}"
 
-    def close(self) -> None:
-        self.cpu.close()
-
 
 def run_chunk(judged: Judged, seed: int, count: int) -> Chunk:
     """Compares ``count`` instructions of bodies or a little more; probes count as one."""
     rng = random.Random(seed)
+    judged.tier.reseed(seed)
     done = made = 0
     differences: list[str] = []
-    for ram in (judged.ram, judged.judge_ram):
-        ram.map[:] = bytes(SIZE)
+    compiled = judged.cpu.compiled_instructions
+    judged.both({0: bytes(STOP), SCRATCH: bytes(judged.size - SCRATCH)})
     while done < count and not differences:
         if made % POOL_LIFE == 0:
             supervisor = rng.random() < 0.6
-            bodies = ModeBodies(judged.isa, rng, POOL, supervisor)
-            program = ModeProgram(bodies)
+            bodies = ModeBodies(judged.isa, rng, POOL, FLOATS * (seed + made // POOL_LIFE & 1), supervisor)
+            program = Program(bodies, 0, (SEPC, SCAUSE, STVAL) if supervisor else ())
+            states = States(rng, bodies, judged.states)
         if made % TABLE_LIFE == 0:
-            layout = Layout(rng, judged.xlen, supervisor)
+            layout = Layout(rng, judged.xlen, supervisor, room(judged.states))
             for _ in range(PROBES):
                 done += 1
                 problem = judged.probe(rng)
@@ -367,64 +332,36 @@ def run_chunk(judged: Judged, seed: int, count: int) -> Chunk:
                     return Chunk(done, 0, [problem])
         made += 1
         items = rng.choices(bodies.pool, k=rng.randrange(70, 600))
-        case = Case(judged, layout, program, states(rng, bodies, program.n, layout), supervisor)
+        case = Case(judged, layout, program, rng.randbytes(DATA_SIZE), states.table(layout.data), supervisor)
         before = judged.cpu.instructions
         problem = case.run(items)
-        done += judged.cpu.instructions - before - program.overhead * STATES
+        done += judged.cpu.instructions - before - program.overhead * judged.states
         if problem:
             differences.append(f"body {made}, mode {layout.tables.mode}, {'S' if supervisor else 'U'}: {problem}\n"
-                               f"{case.smallest(items)}")
-    return Chunk(done, 0, differences)
+                               f"{smallest(items, case.run, judged)}")
+    return Chunk(done, 0, differences, judged.cpu.compiled_instructions - compiled)
 
 
 class Case:
     """A body's surroundings."""
 
-    def __init__(self, judged: Judged, layout: Layout, program: ModeProgram, rest: bytes, supervisor: bool) -> None:
-        self.judged, self.layout, self.program, self.rest, self.supervisor = judged, layout, program, rest, supervisor
+    def __init__(
+        self, judged: Judged, layout: Layout, program: Program, data: bytes, rows: bytes, supervisor: bool,
+    ) -> None:
+        self.judged, self.layout, self.program = judged, layout, program
+        self.data, self.rows, self.supervisor = data, rows, supervisor
 
     def run(self, items: list[bytes]) -> str:
         """What went wrong with these."""
         code, end = self.program.around(b"".join(items))
-        return self.judged.run(self.layout, code, end, self.rest, self.supervisor)
-
-    def smallest(self, items: list[bytes]) -> str:
-        """Bisects: as few of the items as still tell a difference, as text."""
-        if not self.run(items):
-            return "the same program tells none when it runs again: something before it matters"
-        step = len(items)
-        while step := step // 2:
-            at = 0
-            while at < len(items):
-                fewer = items[:at] + items[at + step:]
-                items, at = (fewer, at) if self.run(fewer) else (items, at + step)
-        rows = [row[2] for item in items[:20] for row in self.judged.isa.disassemble(0, item)]
-        return f"{self.run(items)}: " + "; ".join(rows)
+        return self.judged.run(self.layout, code, end, self.data, self.rows, self.supervisor)
 
 
-def states(rng: random.Random, bodies: ModeBodies, n: int, layout: Layout) -> bytes:
-    """As riscv_unicorn's, with virtual addresses in the bases."""
-    rest = bytearray(table(rng, bodies, n)[:STOP - ROWS])
-    for state in range(STATES):
-        for base in bodies.bases:
-            at = state * ROW + n * base
-            value = rng.choice(layout.data) + 0x800 + 8 * rng.randrange(0x10) + rng.choice((0, 0, 0x400))
-            rest[at:at + n] = (value & (1 << 8 * n) - 1).to_bytes(n, "little")
-    return bytes(rest)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--xlen", type=int, choices=(32, 64), default=64)
-    parser.add_argument("--chunk", type=int, default=5_000_000)
-    parser.add_argument("--ledger")
-    args = parser.parse_args()
-    judged = Judged(args.xlen, NativeLibrary())
-    ledger = Ledger(args.ledger, "riscv-unicorn-mmu", judged.isa.name)
-    return 1 if soak(ledger, args.seed, args.count, partial(run_chunk, judged), args.chunk) else 0
+def job(args: Namespace) -> Job:
+    judged = Judged(args.xlen, NativeLibrary(), args.tier)
+    return Job(judged.tier.named("riscv-unicorn-mmu"), judged.isa.name, lambda seed, count: run_chunk(judged, seed, count),
+               judged)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, job, xlen=True, tier=True, count=1_000_000, chunk=20_000_000))
