@@ -1,4 +1,4 @@
-"""Program images: ELF files (by pyelftools) and raw binaries, in three steps so that nothing is written by halves.
+"""Program images: ELF files and raw binaries, in three steps so that nothing is written by halves.
 
     read_elf, read_raw   the file's head: is it an image for this CPU, and where do its pieces go
     Image.fetch          every piece lies in RAM of the view; only then are its bytes read
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _CLASS_BITS = MappingProxyType({1: 32, 2: 64})
 _SEGMENTS_MAX = 1024
-_PT_LOAD = "PT_LOAD"
+_PT_LOAD = 1
+_PN_XNUM = 0xFFFF
 _ET_DYN = 3
 _FILE_MAX = 16 << 20
 _EXECUTABLE = frozenset({2, 3})
@@ -158,7 +159,7 @@ def read_elf(path: str, machine: int, bits: int, big_endian: bool) -> Image:
         _check_head(path, head, machine, bits, big_endian)
         file.seek(0)
         try:
-            entry, headers = _program_headers(file)
+            entry, headers = _program_headers(file, bits, big_endian)
         except Exception as exc:
             raise bad_image(path, f"not a valid ELF file, maybe truncated ({type(exc).__name__}: {exc})") from exc
     segments = []
@@ -198,22 +199,40 @@ def _check_head(path: str, head: bytes, machine: int, bits: int, big_endian: boo
         raise bad_image(path, f"it is for ELF machine {file_machine}, the CPU is machine {machine}")
 
 
-def _program_headers(file: IO[bytes]) -> tuple[int, list[tuple[int, tuple[int, int, int, int, int]]]]:
-    """(entry, [(number, (paddr, memsz, offset, filesz, vaddr)) of every PT_LOAD])."""
-    from elftools.elf.elffile import ELFFile
+def _program_headers(
+    file: IO[bytes], bits: int, big_endian: bool
+) -> tuple[int, list[tuple[int, tuple[int, int, int, int, int]]]]:
+    """(entry, [(number, (paddr, memsz, offset, filesz, vaddr)) of every PT_LOAD]).
 
-    elf = ELFFile(file)
-    count = elf.num_segments()
+    By ourselves and not by pyelftools, whose import takes longer than all else that a short boot does with its images.
+    """
+    order, wide = ">" if big_endian else "<", bits == 64
+    head = struct.Struct(order + ("24x QQQ 4x HHHH" if wide else "24x III 4x HHHH"))
+    entry, table, sections, _, width, count, section_width = _unpack(file, head, 0)
+    if count == _PN_XNUM:  # the number is in the first section's sh_info
+        info = struct.Struct(order + ("44x I" if wide else "28x I"))
+        if not sections or section_width < info.size:
+            raise ValueError("the number of program headers is in a section that is not there")
+        (count,) = _unpack(file, info, sections)
     if count > _SEGMENTS_MAX:
         raise ValueError(f"{count} program headers, at most {_SEGMENTS_MAX} are taken")
+    row = struct.Struct(order + ("I 4x QQQQQ" if wide else "IIIIII"))
+    if count and width < row.size:
+        raise ValueError(f"program headers of {width} bytes, they have at least {row.size}")
     loads = []
     for number in range(count):
-        # The table may not lie in the file; only its PT_LOADs matter, so other types are not looked into.
-        header = elf._get_segment_header(number)
-        if header["p_type"] == _PT_LOAD:
-            fields = ("p_paddr", "p_memsz", "p_offset", "p_filesz", "p_vaddr")
-            loads.append((number, tuple(header[name] for name in fields)))
-    return elf.header["e_entry"], loads
+        kind, offset, vaddr, paddr, filesz, memsz = _unpack(file, row, table + number * width)
+        if kind == _PT_LOAD:
+            loads.append((number, (paddr, memsz, offset, filesz, vaddr)))
+    return entry, loads
+
+
+def _unpack(file: IO[bytes], layout: struct.Struct, at: int) -> tuple[int, ...]:
+    file.seek(at)
+    data = file.read(layout.size)
+    if len(data) < layout.size:
+        raise ValueError(f"the file ends within the {layout.size} bytes at {at:#x}")
+    return layout.unpack(data)
 
 
 @contextmanager

@@ -114,7 +114,7 @@ class Dispatcher:
             entry = self._entries[request.name]
             self._check_phase(session.view, command, entry)
             if session.view.needs_extension(command):
-                self._extend(connection, request)
+                self._extend(connection, request, command)
                 return
             arguments = session.view.check(command, request.arguments)
             context = Context(self._daemon, session)
@@ -130,7 +130,7 @@ class Dispatcher:
         else:
             session.reply(request, {} if value is None else value)
 
-    def _extend(self, connection: Connection, request: Request) -> None:
+    def _extend(self, connection: Connection, request: Request, command: Command) -> None:
         """Make the view's tables off the loop, then try again."""
         view = connection.session.view
 
@@ -142,7 +142,7 @@ class Dispatcher:
                 self.execute(connection, request)
             connection.pump()
 
-        self._daemon.bridge.aside(view.extension(), done)
+        self._daemon.bridge.aside(view.extension(command), done)
 
     def _check_phase(self, view: View, command: Command, entry: Entry) -> None:
         if command.allow_preconfig or (entry.early and view.personality == RATITE):

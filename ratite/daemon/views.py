@@ -65,14 +65,25 @@ class View:
 
     def needs_extension(self, command: Command) -> bool:
         """Whether the command must wait for `tables`, which take many milliseconds to make."""
-        return self._extended is None and (command.arg_type in _EXTENDED or command.name == "query-qmp-schema")
+        if command.name == "query-qmp-schema":
+            return self._extended is None or not self._extended.introspected
+        return self._extended is None and command.arg_type in _EXTENDED
 
-    def extension(self) -> Callable[[], Tables]:
-        """What makes `tables`: takes what it needs from the registry now, and may then be called on any thread."""
-        if self.personality != RATITE:
-            return lambda: _introspected(self._tables)
+    def extension(self, command: Command | None = None) -> Callable[[], Tables]:
+        """What makes `tables`, as far as `command` needs them: takes what it needs from the registry now, and may then be
+        called on any thread."""
+        made = self._extended or (self._tables if self.personality != RATITE else None)
+        introspect = command is not None and command.name == "query-qmp-schema"
+        if made is not None:
+            tables = made
+            return lambda: _introspected(tables) if introspect else tables
         branches = {union: self._types(kinds) for union, (_tag, kinds) in _EXTENDED.items()}
-        return lambda: _introspected(Tables(_extended_schema(self._tables.schema), self.facts, branches))
+
+        def make() -> Tables:
+            extended = Tables(_extended_schema(self._tables.schema), self.facts, branches)
+            return _introspected(extended) if introspect else extended
+
+        return make
 
     def extend(self, tables: Tables) -> None:
         """Take what `extension` has made."""

@@ -173,6 +173,11 @@ class Tables:
             self._introspect = introspect(self.schema, self.facts)
         return self._introspect
 
+    @property
+    def introspected(self) -> bool:
+        """Whether `introspect_bytes` has been made, so that it costs nothing any more."""
+        return self._introspect_bytes is not None
+
     def introspect_bytes(self) -> bytes:
         """The same as JSON text without a line end, ready to stand in a reply."""
         if self._introspect_bytes is None:

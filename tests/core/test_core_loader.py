@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from core_kit import Bench, elf
@@ -57,6 +57,23 @@ def test_each_byte_order_and_class_has_its_own_images(bench: Bench, tmp_path: Pa
         path = elf(tmp_path / f"{bits}{big}", [(0x10, b"abcd", 4)], bits=bits, big=big, entry=0x10)
         image = loader.read_elf(path, 0x1234, bits, big)
         assert image.entry == 0x10 and image.segments[0].paddr == 0x10
+
+
+@pytest.mark.parametrize(("bits", "big"), [(32, True), (64, False)])
+def test_more_program_headers_than_the_elf_header_can_count(tmp_path: Path, bits: int, big: bool) -> None:
+    """System V ABI: e_phnum is PN_XNUM then, and the number is in the first section's sh_info."""
+    path = Path(elf(tmp_path / "many", [(0x10, b"abcd", 4)], bits=bits, big=big, entry=0x10))
+    order: Literal["big", "little"] = "big" if big else "little"
+    data = bytearray(path.read_bytes())
+    number, sections, info = (44, 32, 28) if bits == 32 else (56, 40, 44)
+    data[number : number + 2] = b"\xff\xff"
+    path.write_bytes(data)
+    with pytest.raises(GenericError, match="in a section that is not there"):
+        loader.read_elf(str(path), 0x1234, bits, big)
+    data[sections : sections + bits // 8] = len(data).to_bytes(bits // 8, order)
+    data[number + 2 : number + 4] = (64).to_bytes(2, order)
+    path.write_bytes(bytes(data) + bytes(info) + (1).to_bytes(4, order) + bytes(60 - info))
+    assert loader.read_elf(str(path), 0x1234, bits, big).segments[0].paddr == 0x10
 
 
 def bad_images(folder: Path) -> dict[str, tuple[str, str]]:

@@ -117,7 +117,7 @@ class Judged:
             native = NativeLibrary().get(BUILDER, config)
         else:
             isa = build(config)
-            native = NativeIsa(isa, LoadedObject(compile_text(Tier0(isa, fma).text())), BUILDER, config)
+            native = NativeIsa(isa, LoadedObject(compile_text(Tier0(isa, fma).text())), BUILDER, config, f"fma {fma}")
         self.isa = native.isa
         self.xlen = xlen
         self.rows = rows

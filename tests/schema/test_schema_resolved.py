@@ -122,3 +122,16 @@ def test_ratites_own_commands_are_absent_under_the_qemu_personality() -> None:
             "query-machine-phase", "query-view", "query-jit",
             "view-select", "query-targets", "query-device-types", "query-modules", "query-accelerators",
             "device-add", "device-del", "qom-list-get"} == own  # fmt: skip
+
+
+def test_only_who_asks_for_the_schema_waits_for_it() -> None:
+    """Checking object-add's arguments takes the registry's types, not the answer to query-qmp-schema."""
+    view = Views(load_schema(), lambda kinds: {}).get()
+    add, schema = view.commands["object-add"], view.commands["query-qmp-schema"]
+    assert view.needs_extension(add) and view.needs_extension(schema)
+    view.extend(view.extension(add)())
+    assert not view.needs_extension(add)
+    assert not view.tables.introspected and view.needs_extension(schema)
+    made = view.extension(schema)()
+    view.extend(made)
+    assert made is view.tables and made.introspected and not view.needs_extension(schema)

@@ -8,6 +8,7 @@ A fatal error of LLVM aborts its process, so no process that holds machines has 
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 _TIMEOUT = 120.0  # seconds; tier 0 of an ISA takes one or two
 
@@ -34,8 +35,10 @@ def compile_text(text: str, level: int = 2) -> bytes:
     return done.stdout
 
 
+@cache
 def describe_host() -> str:
     """What compiled code depends on in this host: its processor's name and features, and the LLVM binding's version."""
+    from contextlib import suppress
     from importlib import metadata
     from pathlib import Path
 
@@ -45,13 +48,13 @@ def describe_host() -> str:
         version = "none"
     wanted = ("vendor_id", "cpu family", "model", "stepping", "flags")
     rows: dict[str, str] = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+    with suppress(OSError), Path("/proc/cpuinfo").open() as file:
+        for line in file:
             key, _, value = line.partition(":")
             if key.strip() in wanted:
                 rows.setdefault(key.strip(), value.strip())
-    except OSError:
-        pass
+            if not line.strip():  # the end of the first processor
+                break
     return f"llvmlite {version}; " + "; ".join(f"{k} {rows.get(k, '?')}" for k in wanted)
 
 

@@ -21,10 +21,11 @@ class NativeIsa:
     """``run``, ``step`` (block) and ``wake`` (block -> bool) of one ISA; ``page_template``: the records of a page nobody
     has decoded, as bytes; ``scratch_templates``: the edges behind a single decoded instruction, per
     context; ``table``: address of tier 0's functions, named by ``names``, for regions; ``builder``, ``config``: how the ISA is
-    made."""
+    made; ``key``: what the code depends on, as a digest."""
 
-    def __init__(self, isa: Isa, loaded: LoadedObject, builder: str, config: Mapping[str, object]) -> None:
+    def __init__(self, isa: Isa, loaded: LoadedObject, builder: str, config: Mapping[str, object], key: str) -> None:
         self.isa = isa
+        self.key = key
         self.builder = builder
         self.config = dict(config)
         self.shape = Shape(isa)
@@ -74,11 +75,11 @@ class NativeLibrary:
         data = self._cache.load(key)
         if data is not None:
             try:
-                return NativeIsa(isa, LoadedObject(data), builder, config)
+                return NativeIsa(isa, LoadedObject(data), builder, config, key)
             except BadObject:
                 pass  # made by somebody else's compiler: make it anew
         from ratite.core.engine.tier0 import Tier0
 
         data = compile_text(Tier0(isa).text())
         self._cache.store(key, data)
-        return NativeIsa(isa, LoadedObject(data), builder, config)
+        return NativeIsa(isa, LoadedObject(data), builder, config, key)

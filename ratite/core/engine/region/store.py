@@ -12,8 +12,7 @@ import ast
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ratite.core.engine.cache import ObjectCache, key_of, source_digest
-from ratite.core.engine.compiler import describe_host
+from ratite.core.engine.cache import ObjectCache, key_of
 from ratite.core.engine.native import NativeIsa
 
 _START = 16  # bytes of code that candidates for an entry have in common
@@ -23,11 +22,7 @@ _PAGES = 64
 
 def base_key(native: NativeIsa) -> bytes:
     """What every region of ``native`` depends on: the sources of emitter and semantics, the configuration, the host."""
-    module = native.builder.partition(":")[0]
-    return key_of(
-        b"region", native.builder.encode(), repr(sorted(native.config.items())).encode(), describe_host().encode(),
-        " ".join(native.names).encode(), source_digest("ratite.core.isa", "ratite.core.engine", module.rpartition(".")[0]),
-    ).encode()
+    return key_of(b"region", native.key.encode(), " ".join(native.names).encode()).encode()
 
 
 class RegionStore:
