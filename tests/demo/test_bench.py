@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ratite.clients.bench import coremark, main
-from ratite.clients.bench.mix import Run, Timer
+from ratite.clients.bench.mix import Run, Timer, run_program
 from ratite.clients.bench.report import Row, table
 
 
@@ -53,6 +53,20 @@ def test_coremark_is_left_out_by_name_where_it_was_not_built(
 def test_a_folder_without_coremark_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"no .*coremark"):
         coremark.build(tmp_path, tmp_path / "out")
+
+
+def test_cpu_time_of_a_program_that_ended_at_its_last_line() -> None:
+    burn = (
+        "import threading, time\n"
+        "def work():\n"
+        "    while time.thread_time() < 0.2: pass\n"
+        "print('@@START', flush=True)\n"
+        "thread = threading.Thread(target=work); thread.start(); thread.join()\n"
+        "print('@@DONE 7', flush=True)\n"
+    )
+    run = run_program([sys.executable, "-I", "-c", burn])
+    assert run.checksum == "7"
+    assert run.busy >= 0.2
 
 
 REPORT = """@@START

@@ -17,7 +17,7 @@ from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ratite.clients.bench.mix import GUESTS, QEMU_MACHINES, Guest, Run, Timer, under_qemu, under_ratite
+from ratite.clients.bench.mix import GUESTS, QEMU_MACHINES, Guest, Run, run_program, under_qemu, under_ratite
 from ratite.clients.bench.report import Row
 from ratite.clients.bench.subjects import version
 
@@ -86,14 +86,7 @@ def native(iterations: int, folder: Path) -> Run | None:
     program = folder / "coremark.host"
     if not program.exists():
         return None
-    timer = Timer()
-    with subprocess.Popen([str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(_line(iterations))
-        process.stdin.flush()
-        while not timer.done:
-            timer.take(process.stdout.read1(4096))  # type: ignore[attr-defined]
-    return timer.run()
+    return run_program([str(program)], _line(iterations))
 
 
 class Board:
@@ -174,8 +167,9 @@ def _rows(board: str, got: Measured, peer: str, short: bool) -> list[Row]:
     rows = [
         Row(f"coremark on {board}, cold", "it/s", speeds([got.cold]), speeds(got.theirs[:1]), peer, True),
         Row(f"coremark on {board}, warm", "it/s", speeds(got.warm), speeds(got.theirs[1:]), peer, True),
-        Row("… CPU time of the busiest thread, cold", "s", busy([got.cold]), busy(got.theirs[:1]), peer, False),
-        Row("… CPU time of the busiest thread, warm", "s", busy(got.warm), busy(got.theirs[1:]), peer, False),
+        Row("… CPU time, cold", "s", busy([got.cold]), busy(got.theirs[:1]), peer, False),
+        Row("… CPU time, warm", "s", busy(got.warm), busy(got.theirs[1:]), peer, False),
+        Row("… iterations of each run", "", [got.iterations], [], "", True),
         Row("… instructions in compiled regions, cold", "%", [share], [], "", True),
     ]
     if got.theirs:
@@ -183,6 +177,7 @@ def _rows(board: str, got: Measured, peer: str, short: bool) -> list[Row]:
     if got.host:
         best = median(speeds(got.warm))
         rows.append(Row("… warm, share of the host's own speed", "x host", [best / speeds([got.host])[0]], [], "", True))
+        rows.append(Row("… the same by CPU time", "x host", [got.host.busy / median(busy(got.warm))], [], "", True))
     return rows
 
 

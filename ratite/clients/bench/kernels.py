@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from ratite.clients.bench.mix import GUESTS, QEMU_MACHINES, Run, Timer, in_turns
+from ratite.clients.bench.mix import GUESTS, QEMU_MACHINES, Run, in_turns, run_program
 from ratite.clients.bench.report import Row
 from ratite.clients.bench.subjects import version
 
@@ -31,12 +31,7 @@ def native(narrow: bool) -> Run | None:
         program = Path(name) / "kernels"
         flags = ["-O2", "-DHOST", *(["-DNARROW"] if narrow else []), f"-I{RUNTIME}"]
         subprocess.run([compiler, *flags, str(SOURCE), "-o", str(program)], check=True)
-        timer = Timer()
-        with subprocess.Popen([str(program)], stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            while not timer.done:
-                timer.take(process.stdout.read1(4096))  # type: ignore[attr-defined]
-    return timer.run()
+        return run_program([str(program)])
 
 
 def _best(runs: list[Run], name: str) -> float:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -49,7 +49,7 @@ class Guest(NamedTuple):
 
 class Run(NamedTuple):
     """One run of a guest: seconds, its checksum, instructions (0 where nobody counts), seconds of each line, what it wrote,
-    how many of the instructions were in compiled regions, CPU seconds of the emulator's busiest thread."""
+    how many of the instructions were in compiled regions, CPU seconds (of ratite's busiest thread; of another's process)."""
 
     seconds: float
     checksum: str
@@ -106,10 +106,11 @@ def busiest(pid: int) -> float:
     return max(ticks) / os.sysconf("SC_CLK_TCK")
 
 
-def under_qemu(program: str, options: tuple[str, ...], elf: Path, typed: bytes = b"") -> Run:
-    """One run under QEMU, whose console is told `typed` first."""
-    command = [program, *options, "-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel", str(elf)]
+def run_program(command: Sequence[str], typed: bytes = b"") -> Run:
+    """One run of a program whose standard streams are the console, told `typed` first; ended at its last line. Its CPU time is
+    that of the process: threads may be gone by then."""
     timer = Timer()
+    before = os.times()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             assert process.stdin is not None and process.stdout is not None
@@ -117,10 +118,17 @@ def under_qemu(program: str, options: tuple[str, ...], elf: Path, typed: bytes =
             process.stdin.flush()
             while not timer.done:
                 timer.take(os.read(process.stdout.fileno(), 4096))
-            busy = busiest(process.pid)
         finally:
             process.kill()
+    after = os.times()
+    busy = after.children_user + after.children_system - before.children_user - before.children_system
     return timer.run()._replace(busy=busy)
+
+
+def under_qemu(program: str, options: tuple[str, ...], elf: Path, typed: bytes = b"") -> Run:
+    """One run under QEMU, whose console is told `typed` first."""
+    command = [program, *options, "-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel", str(elf)]
+    return run_program(command, typed)
 
 
 def under_ratite(boards: list[str], guest: Guest, accel: str, env: Mapping[str, str] | None = None) -> list[Run]:
