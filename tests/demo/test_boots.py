@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ratite.clients.boots import guests, main
+from ratite.clients.boots.caches import CodeCache
 from ratite.clients.boots.initramfs import MARKER, initramfs
 
 
@@ -68,6 +69,31 @@ def test_microblaze_linux_reaches_its_shell(folder: Path, guest: str, capsys: py
     status = main.main(["--folder", str(folder), "--guest", guest])
     out = capsys.readouterr().out
     assert status == 0 and f"{guest}: 1 of 1 boots reached the shell" in out, out
+
+
+def test_boots_with_caches_of_their_own(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The first run compiles tier 0 and says so while it does; the next one finds it."""
+    status = main.main(["--folder", str(folder), "--guest", "ml605", "--cache", "first", "cold"])
+    out, err = capfd.readouterr()
+    assert status == 0, out
+    assert "ml605 first: 1 of 1 boots reached the shell" in out and "ml605 cold: 1 of 1 boots reached the shell" in out
+    assert "ml605 cold: 1 boots to fill its cache, not counted" in out
+    starts, ends = (err.count(f'event="native code is {text}') for text in ("compiled, once for this host", "ready"))
+    assert starts == ends == 2, err  # the first one, and the one that fills the folder
+
+
+def test_what_a_cache_keeps_for_a_boot(tmp_path: Path) -> None:
+    for state, left in ("first", set()), ("cold", {"object"}), ("warm", {"object", "regions-1"}):
+        cache = CodeCache(state, tmp_path)
+        cache.prepare()
+        assert cache.environment is not None
+        home = Path(cache.environment["XDG_CACHE_HOME"])
+        assert home.stat().st_mode & 0o777 == 0o700
+        (home / "ratite" / "regions-1").mkdir(parents=True)
+        (home / "ratite" / "object").touch()
+        cache.prepare()
+        assert {path.name for path in home.glob("ratite/*")} == left
+    assert CodeCache("user", tmp_path).environment is None
 
 
 def test_a_guest_that_says_nothing_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

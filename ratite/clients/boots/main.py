@@ -4,7 +4,7 @@
 
 A boot counts when the guest's init has printed its marker and the shell on the console has answered: its number of CPUs, and
 a sum.  The time is from the start of the client's work (the daemon's exec) to the marker.  One line a boot; the exit status
-is 0 only if every boot reached its shell.
+is 0 only if every boot reached its shell.  `--cache cold warm` boots with caches of its own, as caches.py says.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ratite.clients.boots.caches import STATES, CodeCache
 from ratite.clients.boots.guests import boot_of
 from ratite.clients.boots.initramfs import MARKER
 from ratite.clients.boots.machines import GUESTS, MIB, RAM, linux
@@ -83,13 +84,17 @@ class Console:
         self._sock.close()
 
 
-def boot_ratite(guest: str, boot: dict[str, str], harts: int, timeout: float) -> Result:
+def boot_ratite(guest: str, boot: dict[str, str], harts: int, timeout: float, cache: CodeCache) -> Result:
     """One boot in a daemon of its own.  BootError."""
+    cache.prepare()
     with tempfile.TemporaryDirectory(prefix="ratite-boots-") as folder:
         place = Path(folder) / "console"
         started = time.monotonic()
         # The first machine ever has to compile its engine: that is part of the time, and may take long.
-        with DaemonProcess(Path(folder) / "qmp") as daemon, Client.connect(daemon.address, timeout) as qmp:
+        with (
+            DaemonProcess(Path(folder) / "qmp", env=cache.environment) as daemon,
+            Client.connect(daemon.address, timeout) as qmp,
+        ):
             address = {"type": "unix", "data": {"path": str(place)}}
             qmp.execute("machine-create")
             qmp.execute(
@@ -189,17 +194,27 @@ def compare(guest: str, harts: int, given: argparse.Namespace) -> bool:
     """All boots of one guest; whether every one of ours reached its shell.  FileNotFoundError when files are missing."""
     boot = boot_of(guest, given.folder)
     boot["append"] = f"{boot['append']} {given.append}".strip()
-    subjects = [(guest, partial(boot_ratite, guest, boot, harts, given.timeout))]
-    if given.peer:
-        _qemu(guest, harts)
-        subjects.append((f"{guest} QEMU", partial(boot_qemu, guest, boot, harts, given.timeout)))
-    results = run(subjects, given.count)
-    all_reached = len(results[0]) == int(given.count)
-    print(f"{guest}: {len(results[0])} of {given.count} boots reached the shell", flush=True)
-    if all(results) and given.peer:
-        mine, other = (statistics.median(result.marker for result in reached) for reached in results)
-        print(f"{guest}: median {mine:.2f} s, QEMU {other:.2f} s: {mine / other:.2f} x", flush=True)
-    return all_reached
+    with tempfile.TemporaryDirectory(prefix="ratite-boots-") as place:
+        caches = [CodeCache(state, Path(place)) for state in given.cache]
+        names = [guest if cache.state == "user" else f"{guest} {cache.state}" for cache in caches]
+        subjects = [
+            (name, partial(boot_ratite, guest, boot, harts, given.timeout, cache))
+            for name, cache in zip(names, caches, strict=True)
+        ]
+        if given.peer:
+            _qemu(guest, harts)
+            subjects.append((f"{guest} QEMU", partial(boot_qemu, guest, boot, harts, given.timeout)))
+        for subject, cache in zip(subjects, caches, strict=False):
+            if cache.filling:
+                print(f"{subject[0]}: {cache.filling} boots to fill its cache, not counted", flush=True)
+                run([subject], cache.filling)
+        results = run(subjects, given.count)
+    for name, reached in zip(names, results, strict=False):
+        print(f"{name}: {len(reached)} of {given.count} boots reached the shell", flush=True)
+        if reached and results[-1] and given.peer:
+            mine, other = (statistics.median(result.marker for result in rows) for rows in (reached, results[-1]))
+            print(f"{name}: median {mine:.2f} s, QEMU {other:.2f} s: {mine / other:.2f} x", flush=True)
+    return all(len(reached) == given.count for reached in results[: len(names)])
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -211,8 +226,14 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where the guests' files are (default: {FOLDER})")
     parser.add_argument("--append", default="", help="added to the kernel's command line")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one boot (default: 300)")
+    parser.add_argument(
+        "--cache", nargs="+", choices=STATES, default=["user"], metavar="|".join(STATES),
+        help="the code cache that boots start from, one after the other in turns (default: user)",
+    )  # fmt: skip
     parser.add_argument("--peer", action="store_true", help="boot the same on QEMU in turn, and compare")
     given = parser.parse_args(args)
+    if sys.dont_write_bytecode:
+        print("PYTHONDONTWRITEBYTECODE is set: each start of the daemon compiles its modules anew", flush=True)
     try:
         guests = GUESTS if given.guest == "all" else (given.guest,)
         good = [compare(guest, given.harts if guest == "riscv64" else 1, given) for guest in guests]

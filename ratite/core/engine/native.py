@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import time
 from collections.abc import Mapping
 from importlib import import_module
 
+from ratite.core import log
 from ratite.core.engine.block import PAGE_HEADER, RECORD, Shape
 from ratite.core.engine.cache import ObjectCache, key_of, source_digest
 from ratite.core.engine.compiler import compile_text, describe_host
@@ -80,6 +82,10 @@ class NativeLibrary:
                 pass  # made by somebody else's compiler: make it anew
         from ratite.core.engine.tier0 import Tier0
 
+        # Minutes may pass on a slow host, and nothing else would tell why the machine doesn't come.
+        log.warn("native code is compiled, once for this host: this takes some seconds", isa=isa.name)
+        started = time.monotonic()
         data = compile_text(Tier0(isa).text())
         self._cache.store(key, data)
+        log.warn("native code is ready", isa=isa.name, seconds=round(time.monotonic() - started, 1), bytes=len(data))
         return NativeIsa(isa, LoadedObject(data), builder, config, key)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ratite.daemon.commands.qom import object_properties
 from ratite.daemon.hmp.line import HmpError
+from ratite.daemon.settings import read_settings
 
 if TYPE_CHECKING:
     from ratite.daemon.hmp.line import Line
@@ -39,33 +40,12 @@ def quit_daemon(line: Line) -> str:
 
 def device_add(line: Line) -> str:
     """device_add DRIVER,id=ID[,PROP=VALUE]..."""
-    driver, *settings = line.words(1)[0].split(",")
-    declared = {prop["name"]: prop["type"] for prop in _properties(line, driver)}
-    properties: dict[str, Any] = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        properties[name] = _typed(declared.get(name, "str"), value)
+    driver, properties = read_settings(line.words(1)[0], line.ctx.daemon.registry)
     name = properties.pop("id", None)
     if name is None:
         raise HmpError("Error: Parameter 'id' is missing")
     line.ctx.machine.device_add(driver, name, properties)
     return ""
-
-
-def _properties(line: Line, driver: str) -> Any:
-    row = line.ctx.daemon.registry.find(driver)
-    return () if row is None else row.properties
-
-
-def _typed(kind: str, text: str) -> object:
-    if kind == "bool" and text in ("on", "off", "true", "false", "yes", "no", ""):
-        return text in ("on", "true", "yes", "")
-    if "int" in kind or kind == "size":
-        try:
-            return int(text, 0)
-        except ValueError:
-            return text
-    return text
 
 
 def device_del(line: Line) -> str:

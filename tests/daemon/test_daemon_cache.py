@@ -1,0 +1,58 @@
+"""`ratite cache`: its refusals, and compiling ahead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ratite.core.engine.cache import ObjectCache
+from ratite.daemon.cache import cache
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectCache:
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return ObjectCache(system="")
+
+
+def test_warming_compiles_once(place: ObjectCache, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cache(["warm", "rv32i-riscv-cpu"], place) == 0
+    (made,) = place.files()
+    assert re.search(r"rv32i-riscv-cpu for riscv32: ready after \d+\.\d s", capsys.readouterr().out)
+    assert cache(["warm", "rv32i-riscv-cpu"], place) == 0
+    assert [row[2] for row in place.files()] == [made[2]], "it was there"
+
+
+def test_other_properties_are_another_interpreter(place: ObjectCache) -> None:
+    assert cache(["warm", "rv32i-riscv-cpu", "rv32i-riscv-cpu,zicond=on"], place) == 0
+    assert len(place.files()) == 2
+
+
+@pytest.mark.parametrize(("model", "why"), [
+    ("no-such-cpu", "no-such-cpu is no CPU type"),
+    ("ns16550", "ns16550 is no CPU type"),
+    ("cpu", "cpu is no CPU type"),
+    ("rv32i-riscv-cpu,speed=9", "rv32i-riscv-cpu,speed=9 for riscv32: Property 'rv32i-riscv-cpu.speed' not found"),
+])  # fmt: skip
+def test_what_is_no_cpu_is_named(place: ObjectCache, model: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cache(["warm", model], place) == 1
+    assert why in capsys.readouterr().err and not place.files()
+
+
+@pytest.mark.parametrize("given", [["trim"], ["trim", "-3"], ["trim", "x"], ["trim", "1", "2"], ["stat", "now"], ["grow"]])
+def test_wrong_words_are_refused(place: ObjectCache, given: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cache(given, place)
+    assert ended.value.code == 2
+
+
+def test_clear_and_trim(place: ObjectCache, capsys: pytest.CaptureFixture[str]) -> None:
+    for key in "a" * 64, "b" * 64:
+        place.store(key, bytes(1 << 20))
+    assert cache(["trim", "1"], place) == 0 and len(place.files()) == 0  # with its head each is a little more than 1 MiB
+    place.store("c" * 64, b"object")
+    assert cache(["clear"], place) == 0 and not place.files()
+    assert "1 files removed" in capsys.readouterr().out
