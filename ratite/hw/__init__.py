@@ -10,6 +10,7 @@ TYPES = (
     "ratite.hw.irq.split_irq:SplitIrq",
     "ratite.hw.misc.sifive_test:SifiveTest",
     "ratite.hw.misc.unimplemented:Unimplemented",
+    "ratite.hw.misc.xlnx_axis_fifo:XlnxAxisDataFifo",
     "ratite.hw.misc.xlnx_mailbox:XlnxMailbox",
     "ratite.hw.pci.bus:PcieBus",
     "ratite.hw.pci.host:GpexPcihost",

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from ratite.core.isa import fpint, softfloat
-from ratite.core.isa.evaluator import Evaluator, folder
+from ratite.core.isa.evaluator import Evaluator
+from ratite.core.isa.folder import folder
 from ratite.core.isa.fp import FORMATS, FP_OPS, NV, NX, OF, RDN, RMM, RNE, RTZ, RUP, UF, FpContext
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.state import StateField

@@ -71,7 +71,8 @@ class Pair:
         else:
             done, ended = self.right.advance(count)
             exits = [self.left.step(done), ended]
-            if ended.kind == Exit.PANIC:  # finding nothing to fetch takes no step
+            # neither finding nothing to fetch nor beginning to wait takes a step
+            if ended.kind == Exit.PANIC or (ended.kind == Exit.HALT and exits[0].kind == Exit.BUDGET):
                 exits[0] = self.left.step()
         assert exits[0].kind == exits[1].kind, (exits, self.where())
         self.compare()

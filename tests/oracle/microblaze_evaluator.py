@@ -12,11 +12,12 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 
-from ratite.core.accel.base import RamRange
+from ratite.core.accel.base import Exit, RamRange
 from ratite.core.engine import block as B
 from ratite.core.engine.native import NativeIsa, NativeLibrary
 from ratite.core.isa.isa import Isa
 from ratite.targets.microblaze.isa import build
+from ratite.targets.microblaze.stream import LINE_GET, LINE_PUT
 from tests.engine.lockstep import Pair
 from tests.engine.toy import ToyPort, ToyRam
 from tests.oracle.microblaze_gen import Ledger, Maker, number
@@ -36,6 +37,8 @@ CONFIGS: tuple[Mapping[str, object], ...] = (
     {**EXCEPTIONS, "use-mmu": 3, "mmu-zones": 3, "mmu-tlb-access": 2, "base-vectors": 0x400, "exclusive-access": False},
     {"use-mmu": 2},
     {"use-mmu": 1, "unaligned-exceptions": True},
+    {**EXCEPTIONS, "fsl-links": 16, "use-extended-fsl-instr": True, "fsl-exception": True},
+    {"fsl-links": 3, "use-mmu": 3, "mmu-privileged-instr": 1},
     {"use-div": False, "use-hw-mul": 1, "use-msr-instr": False, "use-pcmp-instr": False, "use-reorder-instr": False, "pvr": 0},
 )
 SHARD = 20_000
@@ -135,20 +138,31 @@ def _episode(pair: MicroblazePair, rng: random.Random) -> None:
         state |= _translations(rng, state["pid", 0])
     state["rset", 0], state["rclear", 0] = rng.choice(((2, 0), (0, 8), (0x100, 0x200)))
     pair.start(_CODE, state)
-    pair.lines(rng.choice((0, 0, 0, 1, 2, 4, 8, rng.getrandbits(4))))
+    _lines(pair, rng, rng.choice((0, 0, 0, 1, 2, 4, 8, rng.getrandbits(4))))
     if rng.random() < 0.25:  # from the normal context, where both look at the lines first
         pair.step(rng.randrange(2, 800))
     else:
-        ctx = rng.choice((0, 0, 1, 2, 3))
+        ctx = rng.choice((0, *range(len(pair.isa.contexts))))
         for cpu in pair.both:
             cpu.set("ctx", ctx)
         for n in range(192):
-            pair.step()
+            if pair.step() == Exit.HALT:
+                assert pair.left.has_work() == pair.right.has_work(), pair.where()
             if n % 16 == 15 and rng.random() < 0.3:
-                pair.lines(rng.getrandbits(4))
+                _lines(pair, rng, rng.getrandbits(4))
     pair.compare_memory()
     for port in pair.ports:
         port.log.clear()
+
+
+def _lines(pair: MicroblazePair, rng: random.Random, lines: int) -> None:
+    """Input lines, and what stream links say where there are any: mostly that they are ready."""
+    links = 0
+    if "stall" in pair.isa.layout:
+        links = sum((rng.random() < 0.9) << bit for bit in range(LINE_GET, LINE_PUT + 16))
+    for cpu in pair.both:
+        cpu.set("irq_lines", links)
+    pair.lines(lines)
 
 
 def _handlers(isa: Isa) -> bytes:

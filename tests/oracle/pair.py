@@ -62,6 +62,9 @@ class OraclePort:
     def on_notify(self, number: int, value: int) -> None:
         """Nothing comes of it."""
 
+    def on_ask(self, number: int, value: int) -> int:
+        return 0
+
 
 class Pair:
     """``left`` evaluates, ``right`` runs native code; ``tier`` 1 or 2: compiled as soon as jumped to."""

@@ -87,6 +87,9 @@ class CpuPort(Protocol):
     def on_notify(self, number: int, value: int) -> None:
         """The guest set one of the CPU's compare registers (``Emitter.notify``). Takes the machine's lock."""
 
+    def on_ask(self, number: int, value: int) -> int:
+        """The guest asks for something that only the CPU object has (``Emitter.ask``); 64 bits. Takes the machine's lock."""
+
 
 class Vcpu(ABC):
     """One virtual CPU. ``run`` belongs to the vCPU's thread; ``kick`` and ``set_line`` may be called on any thread; the

@@ -97,6 +97,10 @@ class PortMemory:
         """To the CPU object."""
         self._port.on_notify(number, value)
 
+    def ask(self, number: int, value: int) -> int:
+        """The CPU object's answer."""
+        return self._port.on_ask(number, value)
+
     def fetch(self, addr: int, size: int) -> bytes:
         """Instructions come from whole pages of RAM only, as in the native tiers."""
         page = addr & -(1 << _PAGE_BITS)

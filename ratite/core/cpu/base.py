@@ -190,6 +190,10 @@ class Cpu(Device):
     def on_notify(self, number: int, value: int) -> None:
         """A compare register of the CPU was set; a target whose ISA notifies overrides this."""
 
+    def on_ask(self, number: int, value: int) -> int:
+        """The guest asks the CPU object; a target whose ISA asks overrides this."""
+        return 0
+
     # -- life cycle
 
     def wire(self) -> None:

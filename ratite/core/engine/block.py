@@ -55,6 +55,7 @@ REGION_INSNS = -544  # instructions executed in regions
 MXCSR = -552  # the guest's rounding mode as the host's, no flags
 MXCSR_HOST = -560  # the host's own
 MXCSR_NOW = -568  # as it was read last
+ON_ASK = -576  # u64 (block, number, value)
 ON_LOAD = -608  # four words, for 1, 2, 4 and 8 bytes: u64 (physical addr)
 ON_STORE = -640  # four words: void (physical addr, value)
 

@@ -449,6 +449,10 @@ class IrEmitter(Emitter):
     def notify(self, number: int, value: V) -> None:
         self.put(f"call {SLOW} void @{self.isa.name}_notify(ptr %cpu, i64 {number}, i64 {value.zext(64).ref})")
 
+    def ask(self, number: int, value: V) -> V:
+        return self.v(self.let(
+            f"call {SLOW} i64 @{self.isa.name}_ask(ptr %cpu, i64 {number}, i64 {value.zext(64).ref})"), 64)
+
     # -- inner control flow
     def if_(self, c: V, then: Callable[[], object], other: Callable[[], object] | None = None) -> None:
         if isinstance(c.ref, int):

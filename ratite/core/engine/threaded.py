@@ -126,6 +126,9 @@ class DirectEmitter(IrEmitter):
             self.write(B.ARGS + 8 * k, value.zext(64))
         self.tail(f"@{self.isa.name}_r_{name}_{self.number}", "null", str(self.pc64().ref), "%bud")
 
+    def wait(self, ctx: str) -> None:
+        self.exit(B.HALTED, self.pc64(), self.left(0), self.isa.contexts.index(ctx))
+
     def argument(self, k: int) -> V:
         return self.read(B.ARGS + 8 * k).trunc(self.word)
 

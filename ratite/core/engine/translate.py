@@ -311,9 +311,15 @@ def _notify(isa: Isa, shape: B.Shape) -> Path:
     return e
 
 
+def _ask(isa: Isa, shape: B.Shape) -> Path:
+    e = Path(isa, shape, "ask", "number", "value", how="cold")
+    e.ret(e.host(B.ON_ASK, e.parameter("number"), e.parameter("value")))
+    return e
+
+
 def translation_paths(isa: Isa) -> list[Maker]:
     """What ``isa`` needs of this."""
-    made: list[Maker] = [_find, _has_code, _fill, _records, _clock, _notify]
+    made: list[Maker] = [_find, _has_code, _fill, _records, _clock, _notify, _ask]
     if isa.mmu_modes:
         made += [_translate, _modes, _flush_all, _flush_page, *(partial(_function, name) for name in isa.functions)]
     return made

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _MissHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
 _WriteHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+_AskHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _ClockHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 
 _BUDGET = 1 << 60
@@ -98,6 +99,7 @@ class NativeVcpu(Vcpu):
         for at, kind, hook in (
             (B.ON_CODE_MISS, _MissHook, self._on_code_miss), (B.ON_CODE_WRITE, _WriteHook, self._on_code_write),
             (B.ON_CLOCK, _ClockHook, self._on_clock), (B.ON_NOTIFY, _WriteHook, self._on_notify),
+            (B.ON_ASK, _AskHook, self._on_ask),
             (B.ON_HOT, _WriteHook, self._on_hot),
         ):
             function = kind(hook)
@@ -443,6 +445,13 @@ class NativeVcpu(Vcpu):
             self._port.on_notify(number, value)
         except BaseException as error:
             self._broken(error)
+
+    def _on_ask(self, _: int, number: int, value: int) -> int:
+        try:
+            return self._port.on_ask(number, value)
+        except BaseException as error:
+            self._broken(error)
+            return 0
 
     def _on_code_write(self, _: int, addr: int, size: int) -> None:
         try:

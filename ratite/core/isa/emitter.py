@@ -221,6 +221,10 @@ class Emitter(ABC):
     def notify(self, number: int, value: V) -> None:
         """Tells the CPU object (``CpuPort.on_notify``) ``value``, zero-extended to 64 bits: a compare register was set."""
 
+    @abstractmethod
+    def ask(self, number: int, value: V) -> V:
+        """What the CPU object answers (``CpuPort.on_ask``), 64 bits; ``value`` is zero-extended to 64 bits."""
+
     # -- control
     @abstractmethod
     def if_(self, c: V, then: Callable[[], object], other: Callable[[], object] | None = None) -> None: ...
@@ -266,6 +270,11 @@ class Emitter(ABC):
     @abstractmethod
     def halt(self) -> None:
         """Terminator: the CPU sleeps behind this instruction until its wake predicate holds."""
+
+    @abstractmethod
+    def wait(self, ctx: str) -> None:
+        """Terminator: the CPU sleeps at this instruction, which has not been executed, until its wake predicate holds, and
+        then begins it anew in context ``ctx``: in the normal one interrupts are looked at before, in others not."""
 
     @abstractmethod
     def flush_code(self) -> None:

@@ -35,7 +35,7 @@ class MemoryFault(Exception):
 class EvalMemory(Protocol):
     """The evaluator's memory. Addresses are physical; byte order is the CPU's. ``load``, ``store`` and ``fetch`` raise
     MemoryFault. ``reserve`` reserves RAM and gives a token, ``reserved`` tells whether nothing was stored there since, once.
-    ``clock``: nanoseconds of the machine's time; ``notify``: see ``CpuPort.on_notify``."""
+    ``clock``: nanoseconds of the machine's time; ``notify`` and ``ask``: see ``CpuPort``."""
 
     def load(self, addr: int, size: int) -> int: ...
     def store(self, addr: int, size: int, value: int) -> None: ...
@@ -45,6 +45,7 @@ class EvalMemory(Protocol):
     def reserved(self, addr: int, token: int) -> bool: ...
     def clock(self) -> int: ...
     def notify(self, number: int, value: int) -> None: ...
+    def ask(self, number: int, value: int) -> int: ...
 
 
 class _Failed(Exception):
@@ -501,6 +502,9 @@ class Evaluator(Emitter):
     def notify(self, number: int, value: V) -> None:
         self.memory.notify(number, int(value.ref))
 
+    def ask(self, number: int, value: V) -> V:
+        return V(self, self.memory.ask(number, int(value.ref)) & (1 << 64) - 1, 64)
+
     def fence(self) -> None:
         """One access at a time is in order already."""
 
@@ -551,6 +555,11 @@ class Evaluator(Emitter):
         self._halted = True
         self._end()
 
+    def wait(self, ctx: str) -> None:
+        self._next, self._next_ctx = self.pc_value, ctx
+        self._retired = False
+        self.halt()
+
     def flush_code(self) -> None:
         self._end()
 
@@ -561,36 +570,3 @@ class Evaluator(Emitter):
     def routine(self, name: str, *args: V | int) -> None:
         self.isa.routines[name](self, *(self.const(a) if isinstance(a, int) else a for a in args))
         raise AssertionError(f"the routine {name!r} must end in a terminator")
-
-
-
-
-class _NoMemory:
-    def load(self, addr: int, size: int) -> int:
-        raise MemoryFault
-
-    def store(self, addr: int, size: int, value: int) -> None:
-        raise MemoryFault
-
-    def fetch(self, addr: int, size: int) -> bytes:
-        raise MemoryFault
-
-    def is_ram(self, addr: int, size: int, for_write: bool) -> bool:
-        return False
-
-    def reserve(self, addr: int) -> int:
-        return 0
-
-    def reserved(self, addr: int, token: int) -> bool:
-        return False
-
-    def clock(self) -> int:
-        return 0
-
-    def notify(self, number: int, value: int) -> None:
-        """Nobody listens."""
-
-
-def folder(isa: Isa) -> Evaluator:
-    """An evaluator that serves to compute on known values only (decoding)."""
-    return Evaluator(isa, _NoMemory())

@@ -96,15 +96,15 @@ class Isa:
     # -- declaring
     def insn(
         self, name: str, pattern: str, asm: str = "", *, where: Predicate | None = None,
-        contexts: Sequence[str] | None = None, relative: str = "",
+        contexts: Sequence[str] | None = None, relative: str = "", moves: Mapping[str, int] = MappingProxyType({}),
     ) -> Callable[[Semantics], Semantics]:
         """Declares an instruction; decorates its semantics ``f(e, i)``. ``where``: a further condition on operands for the
         encoding to be this instruction. ``contexts``: where it is legal (all unless told). ``relative``: the operand that
-        is a distance from pc, if any."""
+        is a distance from pc, if any. ``moves``: operands that are constant in this encoding, not in an alias'."""
 
         def declare(semantics: Semantics) -> Semantics:
             self._add(Insn(
-                name, Pattern(pattern, self.fields), asm, semantics, moves={}, where=where,
+                name, Pattern(pattern, self.fields), asm, semantics, moves=moves, where=where,
                 contexts=tuple(contexts) if contexts is not None else self.contexts, relative=relative, like=name,
                 fields=self.fields))
             return semantics
@@ -204,7 +204,7 @@ class Isa:
         return found
 
     def _decode(self, word: int, length: int, ctx: str) -> tuple[Insn, dict[str, int]] | None:
-        from ratite.core.isa.evaluator import folder  # late: the evaluator is built on this module
+        from ratite.core.isa.folder import folder  # late: the evaluator is built on this module
 
         bucket = self._buckets.get((ctx, length))
         if bucket is None:

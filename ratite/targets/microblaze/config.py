@@ -31,6 +31,9 @@ DEFAULTS: Mapping[str, bool | int | str] = MappingProxyType({
     "mmu-tlb-access": 3,
     "mmu-privileged-instr": 0,
     "pvr": 2,
+    "fsl-links": 0,
+    "use-extended-fsl-instr": False,
+    "fsl-exception": False,
 })
 
 
@@ -39,8 +42,10 @@ class Config:
 
     __slots__ = (
         "base_vectors", "big", "div_zero_exception", "dopb_bus_exception", "exclusive_access", "fpu_exception",
-        "ill_opcode_exception", "iopb_bus_exception", "mmu_privileged_instr", "mmu_tlb_access", "mmu_zones",
-        "opcode_0x0_illegal", "pvr", "unaligned_exceptions", "use_barrel", "use_div", "use_fpu", "use_hw_mul",
+        "fsl_exception", "fsl_links", "ill_opcode_exception", "iopb_bus_exception",
+        "mmu_privileged_instr", "mmu_tlb_access", "mmu_zones",
+        "opcode_0x0_illegal", "pvr", "unaligned_exceptions", "use_barrel", "use_div",
+        "use_extended_fsl_instr", "use_fpu", "use_hw_mul",
         "use_mmu", "use_msr_instr", "use_pcmp_instr", "use_reorder_instr", "use_stack_protection", "version")
 
     base_vectors: int
@@ -49,6 +54,8 @@ class Config:
     dopb_bus_exception: bool
     exclusive_access: bool
     fpu_exception: bool
+    fsl_exception: bool
+    fsl_links: int
     ill_opcode_exception: bool
     iopb_bus_exception: bool
     mmu_privileged_instr: int
@@ -59,6 +66,7 @@ class Config:
     unaligned_exceptions: bool
     use_barrel: bool
     use_div: bool
+    use_extended_fsl_instr: bool
     use_fpu: int
     use_hw_mul: int
     use_mmu: int

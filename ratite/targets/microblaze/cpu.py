@@ -9,18 +9,31 @@ from typing import TYPE_CHECKING
 
 from ratite.core.cpu.base import Cpu
 from ratite.core.objects.props import config
+from ratite.core.owner import on_vcpu
+from ratite.core.stream import MASTER, SLAVE, STREAM_END, StreamEnd
 from ratite.targets.microblaze.config import DEFAULTS
 from ratite.targets.microblaze.fdt import describe
+from ratite.targets.microblaze.stream import (
+    ANSWER_LAST,
+    ANSWER_VALID,
+    ASK_GET,
+    CONTROL_SHIFT,
+    LINE_GET,
+    LINE_PUT,
+    LINK_SHIFT,
+    TEST_SHIFT,
+)
 
 if TYPE_CHECKING:
     from ratite.core.boot import Boot
     from ratite.core.fdt import DeviceTree
 
 
-class MicroblazeCpu(Cpu):
-    """A MicroBlaze, of its cluster's byte order: integer set, exceptions, interrupts, MMU, FPU; no streams."""
+class MicroblazeCpu(StreamEnd, Cpu):
+    """A MicroBlaze, of its cluster's byte order: integer set, exceptions, interrupts, MMU, FPU, streams."""
 
     TYPE = "microblaze-cpu"
+    IMPLEMENTS = (STREAM_END,)
     TARGETS = ("microblaze", "microblazeel")
     ISA = "ratite.targets.microblaze.isa:build"
     ELF_MACHINE = 189
@@ -50,6 +63,10 @@ class MicroblazeCpu(Cpu):
                             maximum=3)
     mmu_privileged_instr = config("uint8", DEFAULTS["mmu-privileged-instr"], "bit 0: stream instructions in user mode",
                                   maximum=3)
+    fsl_links = config("uint8", DEFAULTS["fsl-links"], "AXI4-Stream links, each with a master and a slave port", maximum=16)
+    use_extended_fsl_instr = config("bool", DEFAULTS["use-extended-fsl-instr"],
+                                    "stream instructions that test, are atomic, raise, or have the link in a register")
+    fsl_exception = config("bool", DEFAULTS["fsl-exception"], "a wrong control bit raises an exception where eget asks for it")
     pvr = config("uint8", DEFAULTS["pvr"], "processor version registers: none, basic or full", maximum=2)
 
     # -- booting (Linux, arch/microblaze: registers at the kernel's entry) and the device tree
@@ -67,6 +84,44 @@ class MicroblazeCpu(Cpu):
     def fdt_node(self, tree: DeviceTree) -> None:
         """The CPU."""
         describe(self, tree)
+
+    # -- streams
+
+    def realize(self) -> None:
+        """As any CPU; what the links say now is put on the vCPU's lines."""
+        super().realize()
+        for role, port in self._links:
+            self.stream_changed(role, port)
+
+    def stream_ports(self) -> int:
+        """C_FSL_LINKS."""
+        return int(self.fsl_links)
+
+    def stream_changed(self, role: str, port: int) -> None:
+        """TVALID and TREADY are lines of the vCPU, which wake it."""
+        if self.vcpu is not None and self.thread is not None:
+            first = LINE_PUT if role == MASTER else LINE_GET
+            self.vcpu.set_line(first + port, self.stream_level(role, port))
+            self.thread.wake()
+
+    @on_vcpu
+    def on_ask(self, number: int, value: int) -> int:
+        """A stream instruction; see ``stream.ASK_GET`` and ``ASK_PUT``."""
+        port, test = value >> LINK_SHIFT & 15, value >> TEST_SHIFT & 1
+        with self.machine.lock:
+            link = self._links.get((SLAVE if number == ASK_GET else MASTER, port))
+            if number == ASK_GET:
+                head = link.head() if link is not None else None
+                if link is None or head is None:
+                    return 0
+                if not test:
+                    link.pop()
+                return head[0] | head[1] << ANSWER_LAST | 1 << ANSWER_VALID
+            if link is None or not link.ready():
+                return 0
+            if not test:
+                link.push(value & 0xFFFFFFFF, bool(value >> CONTROL_SHIFT & 1))
+            return 1
 
     def isa_config(self) -> Mapping[str, object]:
         """The whole configuration and the byte order."""

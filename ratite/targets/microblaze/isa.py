@@ -1,6 +1,6 @@
 """MicroBlaze, 32 bits, both byte orders. Xilinx UG984, MicroBlaze Processor Reference Guide (v10, v11).
 
-The whole integer set, floating point and the MMU; not here: streams, 64 bits, extended addresses.
+The whole integer set, floating point, the MMU and streams; not here: 64 bits, extended addresses.
 What the guide leaves open is settled in docs/oracles-microblaze.md.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.state import StateField
-from ratite.targets.microblaze import arith, branch, fpu, logic, memory, mmu, special, traps
+from ratite.targets.microblaze import arith, branch, fpu, logic, memory, mmu, special, stream, traps
 from ratite.targets.microblaze.config import Config
-from ratite.targets.microblaze.kit import DS, FIELDS, IMM, MSR_PVR, RDS, Kit
+from ratite.targets.microblaze.kit import DS, FIELDS, HELD, IMM, MSR_PVR, RDS, Kit
 
 
 def _state(c: Config) -> list[StateField]:
@@ -40,6 +40,7 @@ def _state(c: Config) -> list[StateField]:
         *stack,
         *hidden[2:],
         *mmu.state(c),
+        *stream.state(c),
     ]
 
 
@@ -48,9 +49,9 @@ def build(config: Mapping[str, object]) -> Isa:
     c = Config(config)
     isa = Isa(
         f"microblaze{'' if c.big else 'el'}", word=32, big_endian=c.big, fields=FIELDS, state=_state(c), parcel=4,
-        default_length=4, contexts=(IMM, DS, RDS), misaligned="fault", mmu_modes=mmu.modes(c),
-        smallest_page=mmu.smallest(c), fp=fpu.context(c))
+        default_length=4, contexts=(IMM, DS, RDS, *((HELD,) if c.fsl_links else ())),
+        misaligned="fault", mmu_modes=mmu.modes(c), smallest_page=mmu.smallest(c), fp=fpu.context(c))
     k = Kit(isa, c)
-    for group in (arith, logic, memory, branch, special, fpu, traps, mmu):
+    for group in (arith, logic, memory, branch, special, fpu, stream, traps, mmu):
         group.declare(k)
     return isa

@@ -1,12 +1,13 @@
 """What the groups of MicroBlaze instructions share: registers, immediates, and how an instruction ends in its context.
 
 Contexts: "" the normal one; "imm": behind an ``imm`` prefix; "ds": in the delay slot of a branch; "rds": in the delay
-slot of rtid, rtbd, rted or a user vector, behind which the machine status changes (UG984, "Delay Slots", "rtid").
+slot of rtid, rtbd, rted or a user vector, behind which the machine status changes (UG984, "Delay Slots", "rtid"); with
+stream links "held": no interrupt is taken before this instruction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from ratite.core.isa.emitter import Emitter
@@ -16,7 +17,7 @@ from ratite.core.isa.pattern import Field
 from ratite.core.isa.value import V
 from ratite.targets.microblaze.config import Config
 
-IMM, DS, RDS = "imm", "ds", "rds"
+IMM, DS, RDS, HELD = "imm", "ds", "rds", "held"
 SLOTS = (DS, RDS)
 
 #: machine status register, UG984 table "Machine Status Register"
@@ -26,7 +27,7 @@ MSR_UM, MSR_UMS, MSR_VM, MSR_VMS = 0x800, 0x1000, 0x2000, 0x4000
 MSR_WRITABLE = MSR_IE | MSR_C | MSR_BIP | MSR_FSL | MSR_ICE | MSR_DZO | MSR_DCE | MSR_EE | MSR_EIP
 
 #: exception causes, UG984 table "Exception Status Register"; ESR_DS: in a delay slot
-EC_UNALIGNED, EC_ILLEGAL, EC_IBUS, EC_DBUS, EC_DIVIDE, EC_STACK, EC_PRIVILEGED = 1, 2, 3, 4, 5, 7, 7
+EC_STREAM, EC_UNALIGNED, EC_ILLEGAL, EC_IBUS, EC_DBUS, EC_DIVIDE, EC_STACK, EC_PRIVILEGED = 0, 1, 2, 3, 4, 5, 7, 7
 EC_DATA_STORAGE, EC_FETCH_STORAGE, EC_DATA_MISS, EC_FETCH_MISS = 16, 17, 18, 19
 ESR_DS, ESR_W, ESR_S, ESR_DEC, ESR_RX, ESR_DIZ = 1 << 12, 1 << 11, 1 << 10, 1 << 11, 5, 1 << 11
 
@@ -54,6 +55,8 @@ FIELDS = MappingProxyType({
     "bits": Field("imm", 15, operand="imm"),
     "number": Field("imm", 14, operand="imm", show=_special),
     "width": Field("c", 5),
+    "link": Field("c", 4, show=lambda n: f"rfsl{n}"),
+    "flags": Field("d", 5),
     "kind": Field("imm", 5, operand="imm"),
 })
 
@@ -83,6 +86,7 @@ class Kit:
 
     def control(
         self, name: str, pattern: str, asm: str, *, relative: str = "", slots: bool = False,
+        moves: Mapping[str, int] = MappingProxyType({}),
     ) -> Callable[[Semantics], Semantics]:
         """An instruction that says itself how it ends. Without ``slots`` it must not stand in a delay slot (UG984, "Delay
         Slots") and does nothing there, as the judge's does."""
@@ -94,22 +98,22 @@ class Kit:
                 else:
                     semantics(e, i)
 
-            self._declare(name, pattern, asm, whole, relative=relative)
+            self._declare(name, pattern, asm, whole, relative=relative, moves=moves)
             return semantics
 
         return declare
 
     def _declare(
         self, name: str, pattern: str, asm: str, semantics: Semantics, *, where: Predicate | None = None,
-        relative: str = "",
+        relative: str = "", moves: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         def touched(e: Emitter, i: Operands) -> None:
             for operand in operands:  # read on every path, else what one path reads isn't there on another
                 getattr(i, operand)
             semantics(e, i)
 
-        self.isa.insn(name, pattern, asm, where=where, relative=relative)(touched)
-        operands = tuple(self.isa.by_name[name].operands)
+        self.isa.insn(name, pattern, asm, where=where, relative=relative, moves=moves)(touched)
+        operands = (*self.isa.by_name[name].operands, *moves)
 
     # -- ending
     def finish(self, e: Emitter, *, poll: bool = False) -> None:

@@ -1,7 +1,4 @@
-"""Machine status, special purpose registers, caches. UG984, chapter 5: mfs, mts, msrset, msrclr, wic, wdc; get, put.
-
-Without stream links (C_FSL_LINKS = 0) get and put are illegal opcodes: there is no declaration for them.
-"""
+"""Machine status, special purpose registers, caches. UG984, chapter 5: mfs, mts, msrset, msrclr, wic, wdc."""
 
 from __future__ import annotations
 

@@ -19,11 +19,13 @@ from ratite.targets.microblaze.kit import (
     SLOTS,
     Kit,
 )
+from ratite.targets.microblaze.stream import INTERRUPTIBLE, STALLED
 
 VECTOR_INTERRUPT, VECTOR_BREAK, VECTOR_EXCEPTION = 0x10, 0x18, 0x20
 
 #: bits of irq_lines
 LINE_IRQ, LINE_BREAK, LINE_NM_BREAK, LINE_WAKEUP = 0, 1, 2, 3
+LINES = 0xF
 
 
 def declare(k: Kit) -> None:
@@ -38,6 +40,8 @@ def declare(k: Kit) -> None:
 
 def _enter(k: Kit, e: Emitter, vector: int) -> None:
     e.set("reservation", 0)
+    if k.c.fsl_links:
+        e.set("stall", 0)
     e.clear_reservation()
     e.trap_jump(e.const(k.c.base_vectors + vector))
 
@@ -109,11 +113,10 @@ def _interrupt(k: Kit) -> None:
         e.if_(lines.ne(0), lambda: _look(e, lines))
 
     def _look(e: Emitter, lines: V) -> None:
-        msr = e.get("msr")
-        idle = (msr & (MSR_BIP | MSR_EIP)).eq(0)
-        e.if_(lines.bit(LINE_NM_BREAK) & ~e.get("nmbreak"), lambda: _take_break(e, True))
-        e.if_(lines.bit(LINE_BREAK) & idle, lambda: _take_break(e, False))
-        e.if_(lines.bit(LINE_IRQ) & idle & (msr & MSR_IE).ne(0), lambda: _take_interrupt(e))
+        nm_break, plain_break, irq = _deliverable(e, lines)
+        e.if_(nm_break, lambda: _take_break(e, True))
+        e.if_(plain_break, lambda: _take_break(e, False))
+        e.if_(irq, lambda: _take_interrupt(e))
 
     def _take_break(e: Emitter, masked: bool) -> None:
         if masked:
@@ -129,6 +132,23 @@ def _interrupt(k: Kit) -> None:
 
     @k.isa.routine("wake")
     def wake(e: Emitter) -> V:
-        """Any line wakes, enabled or not (UG984, "Sleep and Pause Functionality")."""
-        return e.get("irq_lines").ne(0)
+        """Any line wakes from sleep, enabled or not (UG984, "Sleep and Pause Functionality"); from a stream instruction the
+        link does, and an interrupt that is taken."""
+        lines = e.get("irq_lines")
+        any_line = (lines & LINES).ne(0)
+        if not k.c.fsl_links:
+            return any_line
+        stall = e.get("stall")
+        moved = (lines >> (stall & (INTERRUPTIBLE - 1)).zext(64)).bit(0)
+        nm_break, plain_break, irq = _deliverable(e, lines)
+        taken = (stall & INTERRUPTIBLE).ne(0) & (nm_break | plain_break | irq)
+        return e.select((stall & STALLED).ne(0), moved | taken, any_line)
+
+
+def _deliverable(e: Emitter, lines: V) -> tuple[V, V, V]:
+    """Whether a non-maskable break, a break, an interrupt would be taken now."""
+    msr = e.get("msr")
+    idle = (msr & (MSR_BIP | MSR_EIP)).eq(0)
+    return lines.bit(LINE_NM_BREAK) & ~e.get("nmbreak"), lines.bit(LINE_BREAK) & idle, \
+        lines.bit(LINE_IRQ) & idle & (msr & MSR_IE).ne(0)
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from ratite.targets.microblaze.isa import build
 from tests.oracle.microblaze_gen import Maker
 
-ISA = build({})
-LITTLE = build({"big": False})
+STREAMS: dict[str, object] = {"fsl-links": 16, "use-extended-fsl-instr": True}
+ISA = build(STREAMS)
+LITTLE = build({**STREAMS, "big": False})
 OBJDUMP = shutil.which("microblaze-xilinx-elf-objdump") or shutil.which(
     os.path.expanduser("~/microblaze/bin/microblaze-xilinx-elf-objdump"))
 #: binutils 2.40 doesn't know these or shows them otherwise

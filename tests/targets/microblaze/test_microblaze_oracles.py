@@ -16,7 +16,7 @@ def library() -> NativeLibrary:
     return NativeLibrary()
 
 
-@pytest.mark.parametrize(("endian", "config"), [("be", 0), ("le", 0), ("be", 3)])
+@pytest.mark.parametrize(("endian", "config"), [("be", 0), ("le", 0), ("be", 3), ("le", 7), ("be", 8)])
 def test_evaluator_and_tier0(library: NativeLibrary, endian: str, config: int) -> None:
     run = microblaze_evaluator.Run(library, endian, microblaze_evaluator.CONFIGS[config:config + 1])
     try:
