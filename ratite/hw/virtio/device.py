@@ -27,12 +27,14 @@ transport, derive from it and from the transport's device, as bus.py does; its p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ratite.core.device import Device
 from ratite.core.memory import SiteCounter
 from ratite.core.objects.props import Prop, config, debug, state
 from ratite.hw.virtio.dma import Dma, DmaError
+from ratite.hw.virtio.packed import PackedQueue
 from ratite.hw.virtio.queue import Queue, QueueError
 
 if TYPE_CHECKING:
@@ -41,9 +43,10 @@ if TYPE_CHECKING:
 
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET, FAILED = 1, 2, 4, 8, 0x40, 0x80
 
-F_INDIRECT_DESC, F_EVENT_IDX, F_VERSION_1 = 1 << 28, 1 << 29, 1 << 32
+F_INDIRECT_DESC, F_EVENT_IDX, F_VERSION_1, F_RING_PACKED = 1 << 28, 1 << 29, 1 << 32, 1 << 34
 
 FAULT_SITES = 64
+_SAVED = ("num", "desc", "driver", "device", "ready", "last_avail", "used_idx", "signalled")
 DESCRIPTORS = 4  # for each entry of a queue, that one kick may take
 
 
@@ -82,6 +85,8 @@ class VirtioDevice(Device):
 
     indirect_desc = config("bool", True, "offer VIRTIO_F_INDIRECT_DESC", name="indirect_desc")
     event_idx = config("bool", True, "offer VIRTIO_F_EVENT_IDX", name="event_idx")
+
+    packed = config("bool", False, "offer VIRTIO_F_RING_PACKED")
 
     device_status: int = state("uint8", 0, "the device status field")
     driver_features: int = state("uint64", 0, "features that the driver accepted")
@@ -145,6 +150,7 @@ class VirtioDevice(Device):
         features = self.FEATURES | self.offered() | F_VERSION_1
         features |= F_INDIRECT_DESC if self.indirect_desc else 0
         features |= F_EVENT_IDX if self.event_idx else 0
+        features |= F_RING_PACKED if self.packed else 0
         self.device_features = features
 
     def unwire(self) -> None:
@@ -176,14 +182,34 @@ class VirtioDevice(Device):
         self.driver_features = 0
         for queue in self.queues:
             queue.reset()
+        self._fit_queues()
         self.stopped()
+
+    def _fit_queues(self) -> None:
+        """Split or packed, as was negotiated; what was popped from a queue of the other kind isn't pushed any more."""
+        packed = bool(self.driver_features & F_RING_PACKED)
+        if all(queue.PACKED is packed for queue in self.queues):
+            return
+        kind = PackedQueue if packed else Queue
+        made = []
+        for old in self.queues:
+            queue = kind(old.index, old.num_max)
+            for field in ("num", "desc", "driver", "device"):
+                setattr(queue, field, getattr(old, field))
+            old.reset()
+            made.append(queue)
+        self.queues = tuple(made)
 
     def post_load(self) -> None:
         """Find the rings again."""
         super().post_load()
         self.running = self._may_run()
-        for queue in self.queues:
-            queue.restored(self.dma, *self._ring_features())
+        saved = [{name: getattr(queue, name) for name in _SAVED} for queue in self.queues]
+        self._fit_queues()
+        for queue, fields in zip(self.queues, saved, strict=True):
+            for name, value in fields.items():
+                setattr(queue, name, value)
+            self.guarded(partial(queue.restored, self.dma, *self._ring_features()))
 
     # -- the transport's side
 
@@ -202,6 +228,8 @@ class VirtioDevice(Device):
         fresh = value & ~(old | NEEDS_RESET)
         if fresh & FEATURES_OK and not self._features_fit():
             fresh &= ~FEATURES_OK
+        elif fresh & FEATURES_OK:
+            self._fit_queues()
         if fresh & DRIVER_OK and not (old | fresh) & FEATURES_OK:
             fresh &= ~DRIVER_OK
         self.device_status = old | fresh

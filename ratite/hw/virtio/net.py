@@ -181,13 +181,13 @@ class VirtioNet(VirtioDevice):
         while room < need and (merge or not chains) and len(chains) < queue.num:
             chain = queue.pop()
             if chain is None:
-                queue.unpop(len(chains))
+                queue.unpop(chains)
                 return False
             chains.append(chain)
             room += chain.in_size
         if room < need:
             # Longer than all the buffers that the driver can give.
-            queue.unpop(len(chains))
+            queue.unpop(chains)
             self.frames_dropped += 1
             return True
         data = memoryview(bytes(10) + len(chains).to_bytes(2, "little") + frame)

@@ -11,7 +11,7 @@ Ordering: the host is one where stores are seen in order and loads are done in o
 before the index that covers it.  A store must not be overtaken by the load of the other side's flag or event index:
 `fence` stands between.
 
-Left out: packed virtqueues.
+Packed virtqueues (packed.py) are these with other rings.
 """
 
 from __future__ import annotations
@@ -42,14 +42,16 @@ class QueueError(Exception):
 
 
 class Chain:
-    """A chain of descriptors: `out` is what the device may read, `inp` what it may write, in order."""
+    """A chain of descriptors: `out` is what the device may read, `inp` what it may write, in order.  `head` names it to the
+    driver, `count` is how many descriptors of the ring it takes."""
 
-    __slots__ = ("epoch", "head", "in_size", "inp", "out", "out_size", "queue")
+    __slots__ = ("count", "epoch", "head", "in_size", "inp", "out", "out_size", "queue")
 
-    def __init__(self, queue: Queue, head: int, out: list[Piece], inp: list[Piece]) -> None:
+    def __init__(self, queue: Queue, head: int, out: list[Piece], inp: list[Piece], count: int = 1) -> None:
         self.queue = queue
         self.epoch = queue.epoch
         self.head = head
+        self.count = count
         self.out = out
         self.inp = inp
         self.out_size = sum([size for _, size in out])
@@ -94,6 +96,32 @@ def _cut(pieces: list[Piece], start: int, size: int) -> list[Piece]:
     return found
 
 
+class ChainParts:
+    """A chain while it is read."""
+
+    __slots__ = ("inp", "out", "total")
+
+    def __init__(self) -> None:
+        self.out: list[Piece] = []
+        self.inp: list[Piece] = []
+        self.total = 0
+
+    def add(self, addr: int, size: int, write: bool) -> None:
+        """One more descriptor; QueueError."""
+        self.total += size
+        if write:
+            self.inp.append((addr, size))
+        elif self.inp:
+            raise QueueError("readable descriptor behind a writable one")
+        else:
+            self.out.append((addr, size))
+
+    def check(self) -> None:
+        """That is all; QueueError."""
+        if self.total > CHAIN_MAX:
+            raise QueueError("chain of more than 4 GiB")
+
+
 class Queue:
     """One virtqueue.  `num`, `desc`, `driver`, `device` are the driver's; all of it under the machine lock."""
 
@@ -101,6 +129,9 @@ class Queue:
         "_avail", "_desc", "_dma", "_fence", "_known", "_used", "_view", "desc", "device", "driver", "epoch", "event_idx",
         "index", "indirect", "last_avail", "num", "num_max", "ready", "signalled", "used_idx",
     )  # fmt: skip
+
+    PACKED = False
+    START = 0  # of positions in the rings
 
     def __init__(self, index: int, num_max: int) -> None:
         self.index = index
@@ -117,27 +148,35 @@ class Queue:
         self.num = self.num_max
         self.ready = 0
         self.desc = self.driver = self.device = 0
-        self.last_avail = self.used_idx = self.signalled = 0
+        self.last_avail = self.used_idx = self.signalled = self.START
         self.indirect = self.event_idx = False
         self._known = 0
         self._view: FlatView | None = None
 
     def enable(self, dma: Dma, indirect: bool, event_idx: bool) -> None:
         """The driver has set the queue up; QueueError, DmaError when it can't be so."""
+        self.check()
+        self._dma, self.indirect, self.event_idx = dma, indirect, event_idx
+        self.known()
+        self._attach()
+        self.ready = 1
+
+    def check(self) -> None:
+        """Size and addresses as the driver set them; QueueError."""
         if self.num & (self.num - 1) or not 0 < self.num <= self.num_max:
             raise QueueError(f"queue size {self.num} is not a power of two up to {self.num_max}")
         if self.desc & 15 or self.driver & 1 or self.device & 3:
             raise QueueError("a ring that isn't aligned")
-        self._dma, self.indirect, self.event_idx = dma, indirect, event_idx
+
+    def known(self) -> None:
+        """The positions were set; QueueError."""
         self._known = self.last_avail
-        self._attach()
-        self.ready = 1
 
     def restored(self, dma: Dma | None, indirect: bool, event_idx: bool) -> None:
         """The fields were put back from saved state; the rings are found at the next use."""
         self.epoch += 1
         self._dma, self.indirect, self.event_idx = dma, indirect, event_idx
-        self._known = self.last_avail
+        self.known()
         self._view = None
 
     def disable(self) -> None:
@@ -145,17 +184,22 @@ class Queue:
         self.epoch += 1
         self.ready = 0
         self._view = None
-        self.last_avail = self.used_idx = self.signalled = 0
+        self.last_avail = self.used_idx = self.signalled = self.START
 
     def _attach(self) -> None:
         """Finds the rings; again after the memory map changed."""
         dma = self._dma
         assert dma is not None
         self._view = None
+        self._find()
+        self._view = dma.space.view
+
+    def _find(self) -> None:
+        dma = self._dma
+        assert dma is not None
         self._desc: Window = dma.window(self.desc, 16 * self.num)
         self._avail: Window = dma.window(self.driver, 6 + 2 * self.num)
         self._used: Window = dma.window(self.device, 6 + 8 * self.num)
-        self._view = dma.space.view
 
     def _current(self) -> None:
         if self._dma is not None and self._view is not self._dma.space.view:
@@ -182,9 +226,9 @@ class Queue:
         self.last_avail = last + 1 & 0xFFFF
         return chain
 
-    def unpop(self, count: int) -> None:
-        """Leaves the last `count` chains that were popped, none of which was pushed, in the ring after all."""
-        self.last_avail = self.last_avail - count & 0xFFFF
+    def unpop(self, chains: list[Chain]) -> None:
+        """Leaves the chains that were popped last, none of which was pushed, in the ring after all."""
+        self.last_avail = self.last_avail - len(chains) & 0xFFFF
 
     def _look(self) -> bool:
         """Whether more is available than is known, the index checked."""
@@ -205,11 +249,10 @@ class Queue:
         return not self._look()
 
     def _walk(self, head: int) -> Chain:
-        out: list[Piece] = []
-        inp: list[Piece] = []
+        parts = ChainParts()
         count = left = self.num
         table: bytes | None = None
-        total, at = 0, head
+        at = head
         if head >= count:
             raise QueueError("available entry beyond the descriptor table")
         while True:
@@ -223,21 +266,14 @@ class Queue:
             if not left:
                 raise QueueError("chain of descriptors that never ends")
             left -= 1
-            total += size
-            if flags & WRITE:
-                inp.append((addr, size))
-            elif inp:
-                raise QueueError("readable descriptor behind a writable one")
-            else:
-                out.append((addr, size))
+            parts.add(addr, size, bool(flags & WRITE))
             if not flags & NEXT:
                 break
             if following >= count:
                 raise QueueError("next descriptor beyond the table")
             at = following
-        if total > CHAIN_MAX:
-            raise QueueError("chain of more than 4 GiB")
-        return Chain(self, head, out, inp)
+        parts.check()
+        return Chain(self, head, parts.out, parts.inp)
 
     def _table(self, addr: int, size: int, flags: int, outer: bytes | None) -> bytes:
         """The indirect table that a descriptor names."""

@@ -1,4 +1,5 @@
-"""Two real Linux guests in one machine, on virtio over MMIO: disks, consoles, random numbers, and a wire between them.
+"""Two real Linux guests in one machine, on virtio over MMIO: disks, consoles, random numbers, and a wire between them. Guest b
+has packed virtqueues.
 
 RATITE_DEBIAN is a folder as `python -m ratite.clients.boots.guests FOLDER` makes it.
 """
@@ -85,6 +86,8 @@ class Pair:
                 ("virtconsole", "hvc", {"bus": f"{name}ser.0", "chardev": f"{name}hvc"}),
             )
             for driver, id, more in devices:
+                if driver != "virtconsole":
+                    more = {**more, "packed": name == "b"}
                 qmp.execute("device_add", driver=driver, id=f"{name}{id}", **more)
         qmp.execute("x-exit-preconfig")
         for name, console in self.consoles.items():
@@ -106,6 +109,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_what_was_negotiated(pair: Pair) -> None:
+    for name in ("a", "b"):
+        features = pair.qmp.execute("qom-get", path=f"/machine/peripheral/{name}blk", property="driver-features")
+        assert bool(features & 1 << 34) == (name == "b")
 
 
 def test_disks(pair: Pair) -> None:
