@@ -11,7 +11,6 @@ other shell; the sums are compared with one computed here. Exit status 0 only if
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import re
 import selectors
@@ -23,13 +22,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ratite.clients.boots.guests import boot_of
-from ratite.clients.boots.initramfs import MARKER, archive
+from ratite.clients.boots.guests import ELFS, boot_of
+from ratite.clients.boots.initramfs import MARKER, with_program
 from ratite.clients.boots.machines import MIB, Command, linux
 from ratite.clients.boots.main import FOLDER
 from ratite.clients.qmp import Client, CommandError, DaemonProcess, QmpClientError
 
-ELFS = Path(__file__).resolve().parents[2] / "tests" / "guests" / "elf"
 WINDOW, MAILBOX = 0x60000000, 0x60200000
 PROMPT = r"^(?:~ )?# "
 LIMIT = 180.0
@@ -69,9 +67,9 @@ class Console:
             raise DemoError(f"{self.name}: the console was closed; last came {self.text[-200:]!r}")
         text = chunk.decode("latin-1").replace("\r", "")
         self.text += text
-        while self._show and "\n" in self.text[self._shown:]:
+        while self._show and "\n" in self.text[self._shown :]:
             end = self.text.index("\n", self._shown) + 1
-            print(f"{self.name:>10} | {self.text[self._shown:end]}", end="", flush=True)
+            print(f"{self.name:>10} | {self.text[self._shown : end]}", end="", flush=True)
             self._shown = end
 
     def send(self, line: str) -> None:
@@ -132,11 +130,6 @@ def machine(guests: Sequence[Guest], accel: str = "") -> Iterable[Command]:
         yield "map-region", {"space": f"{guest.prefix}view", "region": f"mailbox/if{number}", "offset": MAILBOX}
 
 
-def with_program(initramfs: bytes, program: bytes) -> bytes:
-    """The initramfs with /bin/window: an archive behind an archive, as Linux reads them."""
-    return initramfs + gzip.compress(archive([("bin/window", 0o100755, program, (0, 0))]), mtime=0)
-
-
 def numbers(count: int) -> str:
     """MD5 of what `seq 1 count` prints."""
     return hashlib.md5("".join(f"{n}\n" for n in range(1, count + 1)).encode(), usedforsecurity=False).hexdigest()
@@ -164,7 +157,7 @@ def guests_of(files: Path, folder: Path) -> list[Guest]:
     for name, prefix, program in ("riscv64", "rv-", "window.rv64-linux.elf"), ("s3adsp1800", "mb-", "window.mb-linux.elf"):
         boot = boot_of(name, files)
         image = folder / f"{prefix}initrd"
-        image.write_bytes(with_program(Path(boot["initrd"]).read_bytes(), (ELFS / program).read_bytes()))
+        image.write_bytes(with_program(Path(boot["initrd"]).read_bytes(), "window", (ELFS / program).read_bytes()))
         found.append(Guest(name, prefix, {**boot, "initrd": str(image)}))
     return found
 

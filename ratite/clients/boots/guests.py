@@ -3,7 +3,9 @@
     python -m ratite.clients.boots.guests FOLDER
 
     linux-riscv64-Image, opensbi-riscv64/fw_dynamic.bin, initramfs-riscv64.cpio.gz     Debian trixie, by apt
-    vmlinux-be, initramfs-be.cpio.gz, vmlinux-le, initramfs-le.cpio.gz                 tests/guests/linux-microblaze
+    vmlinux-be, initramfs-be-calm.cpio.gz, vmlinux-le, initramfs-le-calm.cpio.gz       tests/guests/linux-microblaze
+
+The MicroBlaze guests start with a program of ours, `calm`, against a fault of their kernel (docs/boot.md).
 
 Debian's packages come through a private apt root, by the host's own mirror and keyring: nothing of the host's package
 state is touched.  The initramfs is made here (initramfs.py) from Debian's static busybox and virtio modules.
@@ -22,10 +24,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ratite.clients.boots.initramfs import initramfs
+from ratite.clients.boots.initramfs import initramfs, with_program
 
 SUITE = "trixie"
-MICROBLAZE = Path(__file__).resolve().parents[3] / "tests" / "guests" / "linux-microblaze" / "images.tar.xz"
+_BUILT = Path(__file__).resolve().parents[3] / "tests" / "guests"
+MICROBLAZE, ELFS = _BUILT / "linux-microblaze" / "images.tar.xz", _BUILT / "elf"
 MODULES = (
     "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net", "drivers/virtio/virtio_mmio",
     "drivers/block/virtio_blk", "drivers/char/hw_random/virtio-rng",
@@ -57,8 +60,8 @@ FILES: Mapping[str, Files] = MappingProxyType(
         "riscv64": Files(
             "linux-riscv64-Image", "initramfs-riscv64.cpio.gz", "console=ttyS0 quiet", "opensbi-riscv64/fw_dynamic.bin"
         ),
-        "s3adsp1800": Files("vmlinux-be", "initramfs-be.cpio.gz", "console=ttyUL0 quiet"),
-        "ml605": Files("vmlinux-le", "initramfs-le.cpio.gz", "console=ttyS0,115200 quiet"),
+        "s3adsp1800": Files("vmlinux-be", "initramfs-be-calm.cpio.gz", "console=ttyUL0 quiet rdinit=/bin/calm"),
+        "ml605": Files("vmlinux-le", "initramfs-le-calm.cpio.gz", "console=ttyS0,115200 quiet rdinit=/bin/calm"),
     }
 )
 
@@ -153,6 +156,10 @@ def unpack_microblaze(folder: Path) -> None:
     """Both MicroBlaze guests."""
     with tarfile.open(MICROBLAZE) as archive:
         archive.extractall(folder, filter="data")
+    for order, board in ("be", "mb"), ("le", "mbel"):
+        calm = (ELFS / f"calm.{board}-linux.elf").read_bytes()
+        image = with_program((folder / f"initramfs-{order}.cpio.gz").read_bytes(), "calm", calm)
+        (folder / f"initramfs-{order}-calm.cpio.gz").write_bytes(image)
 
 
 def main(args: Sequence[str]) -> int:

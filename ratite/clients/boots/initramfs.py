@@ -63,6 +63,11 @@ def initramfs(busybox: bytes, extra: Sequence[tuple[str, bytes]] = ()) -> bytes:
     return gzip.compress(archive(members), 9, mtime=0)
 
 
+def with_program(initramfs: bytes, name: str, program: bytes) -> bytes:
+    """The initramfs with /bin/NAME: an archive behind an archive, as Linux reads them."""
+    return initramfs + gzip.compress(archive([(f"bin/{name}", _FILE | 0o755, program, (0, 0))]), mtime=0)
+
+
 def _padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 4)
 
