@@ -320,6 +320,15 @@ class Machine:
         """A guest resets the machine through a device.  Under the machine lock, any thread; never blocks."""
         self.state.request_reset(reason)
 
+    def request_io_stop(self) -> None:
+        """A disk's error stops the machine.  Under the machine lock, any thread; never blocks."""
+        self.state.request_io_stop()
+
+    @property
+    def on_resume(self) -> list[Callable[[], None]]:
+        """What is called when guests go on after a stop, before they do; under the machine lock."""
+        return self.state.on_resume
+
     def close(self) -> None:
         """End the machine and give everything back: any thread but the owner and vCPU threads; at most some seconds."""
         if not self._ended:

@@ -7,6 +7,7 @@
        │                                      v  │
        └──────────────────────────────────── paused
        │                                       (guest-panicked: a CPU can't fetch its trap handler; cont() tries again)
+       │                                       (io-error: a disk failed and is to stop the machine; cont() tries again)
        └── shutdown, internal-error: only reset() leads out
 
 What a guest did (panic, power-off, reset) reaches the owner through its queue, stamped with the `epoch` it happened in:
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ratite.core.cpu.base import Cpu
     from ratite.core.machine import Machine
 
-PRELAUNCH, RUNNING, PAUSED = "prelaunch", "running", "paused"
+PRELAUNCH, RUNNING, PAUSED, IO_ERROR = "prelaunch", "running", "paused", "io-error"
 PANICKED, SHUTDOWN, INTERNAL_ERROR = "guest-panicked", "shutdown", "internal-error"
 
 
@@ -71,6 +72,8 @@ class RunState:
         self.panic: Panic | None = None
         self._asked_shutdown = False
         self._asked_reset = False
+        # Called when guests go on after a stop, before they do.
+        self.on_resume: list[Callable[[], None]] = []
         # Counts resets.
         self.epoch = 0
 
@@ -91,6 +94,8 @@ class RunState:
         self._set(RUNNING)
         self._machine.emit("RESUME")
         self._clock.start()
+        for tell in tuple(self.on_resume):
+            tell()
         self._resume_all()
 
     def stop(self) -> None:
@@ -147,6 +152,17 @@ class RunState:
             for thread in self.threads.values():
                 thread.request_park()
             self._machine.owner.post(self._guest_reset, reason, self.epoch)
+
+    def request_io_stop(self) -> None:
+        """A disk's error stops the machine; never blocks.  Under the machine lock."""
+        if self.running:
+            for thread in self.threads.values():
+                thread.request_park()
+            self._machine.owner.post(self._io_stop, self.epoch)
+
+    def _io_stop(self, epoch: int) -> None:
+        if epoch == self.epoch:
+            self._stop_anyway(IO_ERROR)
 
     def _guest_shutdown(self, cause: str, exit_code: int, epoch: int) -> None:
         if epoch != self.epoch:

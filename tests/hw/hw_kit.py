@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ratite.core.clock import VirtualClock
@@ -21,6 +22,7 @@ class BenchMachine:
         self.clock.start()
         self.lock = threading.RLock()
         self.asked: list[tuple[object, ...]] = []
+        self.on_resume: list[Callable[[], None]] = []
 
     def request_shutdown(self, cause: str, exit_code: int) -> None:
         self.asked.append(("shutdown", cause, exit_code))

@@ -4,11 +4,13 @@
 
 Requests are checked here, done by the node off the vCPU's and the owner's thread, and end on the owner.  What is read
 goes to memory, and what is written comes from it, under the machine lock.  Data under way is bounded (BUDGET): past it the
-rings wait.  A host error and a short read are VIRTIO_BLK_S_IOERR and the event BLOCK_IO_ERROR.
+rings wait.  A host error and a short read are the event BLOCK_IO_ERROR and what `rerror` and `werror` say: VIRTIO_BLK_S_IOERR
+(report), success (ignore), or the machine stops and the request is done again when it goes on (stop; enospc: where the host's
+disk is full, else report; auto: report for reads, enospc for the rest).
 
 Without VIRTIO_BLK_F_FLUSH accepted, every write is on the disk before it is done (section 5.2.6.2).
 
-Left out: CONFIG_WCE, lifetime, secure erase, zones; the policies rerror and werror (there is `report`).
+Left out: CONFIG_WCE, lifetime, secure erase, zones.  Requests that wait for the machine to go on are no part of its state.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ import errno
 import os
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ratite.core.backends.block.node import User
 from ratite.core.backends.block.worker import Request
-from ratite.core.objects.props import config, debug, link
+from ratite.core.objects.props import config, debug, link, state
 from ratite.hw.virtio.bus import OnVirtioBus
 from ratite.hw.virtio.device import VirtioDevice
 from ratite.hw.virtio.queue import QueueError
@@ -51,6 +53,21 @@ _RANGE = struct.Struct("<QII")
 _CONFIG = struct.Struct("<QIIHBBIBBHIBBHIIIIIB3x")
 
 
+#: What follows an error of the host, by policy; BlockdevOnError.
+POLICIES = ("report", "ignore", "enospc", "stop", "auto")
+
+
+class Job(NamedTuple):
+    """What a request is to do, so that it can be done again."""
+
+    chain: Chain
+    op: str
+    offset: int
+    size: int
+    data: Sequence[bytes]
+    unmap: bool
+
+
 class VirtioBlk(VirtioDevice):
     """A disk, on whatever transport."""
 
@@ -69,6 +86,9 @@ class VirtioBlk(VirtioDevice):
     queue_size = config("uint16", 256, "entries of each queue; a power of two", minimum=2, maximum=1024)
     discard = config("bool", True, "offer VIRTIO_BLK_F_DISCARD")
     write_zeroes = config("bool", True, "offer VIRTIO_BLK_F_WRITE_ZEROES")
+    rerror = config("str", "auto", "what follows an error of reading", values=POLICIES)
+    werror = config("str", "auto", "what follows an error of writing", values=POLICIES)
+    io_status: str = state("str", "ok", "the error that stopped the machine", values=("ok", "failed", "nospace"))
     io_errors = debug("uint64", 0, "requests that the host failed")
 
     def __init__(self, id: str) -> None:
@@ -76,6 +96,8 @@ class VirtioBlk(VirtioDevice):
         self._bytes_under_way = 0
         # Queues that wait for the budget.
         self._held: set[int] = set()
+        # What failed and is done again when the machine goes on.
+        self._failed: list[Job] = []
 
     # -- life cycle
 
@@ -108,8 +130,12 @@ class VirtioBlk(VirtioDevice):
         if self.drive is not None:
             text = f"block device '{self.path}' (uses node '{self.drive.id}' as 'root' child)"
             self.drive.use(self, User(text, not self.drive.read_only))
+        self.machine.on_resume.append(self._go_on)
 
     def unrealize(self) -> None:
+        on_resume = self.machine.on_resume
+        if self._go_on in on_resume:
+            on_resume.remove(self._go_on)
         if self.drive is not None:
             self.drive.release(self)
         super().unrealize()
@@ -138,6 +164,12 @@ class VirtioBlk(VirtioDevice):
 
     def stopped(self) -> None:
         self._held.clear()
+        failed, self._failed = self._failed, []
+        self._bytes_under_way -= sum(under_way(job) for job in failed)
+
+    def reset(self) -> None:
+        super().reset()
+        self.io_status = "ok"
 
     # -- requests
 
@@ -217,28 +249,65 @@ class VirtioBlk(VirtioDevice):
         if self.drive is None:
             self._end(chain, IOERR)
             return
-        sync = op not in ("read", "flush") and not self.driver_features & F_FLUSH
-        request = Request(op, offset, size, self._done, data, sync, unmap, chain)
-        self._bytes_under_way += request.under_way
-        self.drive.submit(request)
+        job = Job(chain, op, offset, size, data, unmap)
+        self._bytes_under_way += under_way(job)
+        self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        assert self.drive is not None
+        sync = job.op not in ("read", "flush") and not self.driver_features & F_FLUSH
+        self.drive.submit(Request(job.op, job.offset, job.size, self._done, job.data, sync, job.unmap, job))
 
     def _done(self, request: Request) -> None:
         """The node has done it; on the owner thread."""
-        chain: Chain = request.tag  # type: ignore[assignment]  # what _submit gave
-        self._bytes_under_way -= request.under_way
-        if chain.epoch == chain.queue.epoch and self.running:
-            self.guarded(lambda: self._finish(chain, request))
+        job: Job = request.tag  # type: ignore[assignment]  # what _begin gave
+        live = job.chain.epoch == job.chain.queue.epoch and self.running
+        if live and request.error and self._stops(job, request):
+            return
+        self._bytes_under_way -= under_way(job)
+        if live:
+            self.guarded(lambda: self._finish(job, request))
         if self._held and self._bytes_under_way <= BUDGET:
             held, self._held = self._held, set()
             for index in sorted(held):
                 self.notify(index)
 
-    def _finish(self, chain: Chain, request: Request) -> None:
-        if request.error:
-            self._tell_error(request)
+    def _action(self, op: str, error: int) -> str:
+        """BlockErrorAction that the policy chooses."""
+        read = op == "read"
+        policy = self.rerror if read else self.werror
+        if policy == "auto":
+            policy = "report" if read else "enospc"
+        if policy == "enospc":
+            policy = "stop" if error == errno.ENOSPC else "report"
+        return str(policy)
+
+    def _stops(self, job: Job, request: Request) -> bool:
+        """Whether this error stops the machine; the request is kept then."""
+        if self._action(job.op, request.error) != "stop":
+            return False
+        self._failed.append(job)
+        self.io_status = "nospace" if request.error == errno.ENOSPC else "failed"
+        self._tell_error(job, request.error, "stop")
+        self.machine.request_io_stop()
+        return True
+
+    def _go_on(self) -> None:
+        """The machine goes on, and so does what failed."""
+        self.io_status = "ok"
+        failed, self._failed = self._failed, []
+        for job in failed:
+            self._begin(job)
+
+    def _finish(self, job: Job, request: Request) -> None:
+        chain = job.chain
+        action = self._action(job.op, request.error) if request.error else ""
+        if action:
+            self._tell_error(job, request.error, action)
+        if action == "report":
             self._end(chain, IOERR)
         else:
-            self._end(chain, OK, request.data[0] if request.op == "read" else b"")
+            self._end(chain, OK, request.data[0] if job.op == "read" and not action else b"")
         self.interrupt(chain.queue)
 
     def _end(self, chain: Chain, status: int, data: bytes | bytearray = b"") -> None:
@@ -254,15 +323,20 @@ class VirtioBlk(VirtioDevice):
             chain.write(self.dma, last, _STATUS[status])
         chain.queue.push(chain, last + 1 if len(data) == last else len(data))
 
-    def _tell_error(self, request: Request) -> None:
+    def _tell_error(self, job: Job, error: int, action: str) -> None:
         self.io_errors += 1
         assert self.drive is not None
         data: dict[str, Any] = {
-            "qom-path": self.path, "device": "", "node-name": self.drive.id, "action": "report",
-            "operation": "read" if request.op == "read" else "write", "reason": os.strerror(request.error),
-            "nospace": request.error == errno.ENOSPC,
+            "qom-path": self.path, "device": "", "node-name": self.drive.id, "action": action,
+            "operation": "read" if job.op == "read" else "write", "reason": os.strerror(error),
+            "nospace": error == errno.ENOSPC,
         }  # fmt: skip
         self.machine.emit("BLOCK_IO_ERROR", **data)
+
+
+def under_way(job: Job) -> int:
+    """Bytes that a request holds in memory."""
+    return job.size if job.op in ("read", "write") else 0
 
 
 class VirtioBlkDevice(OnVirtioBus, VirtioBlk):

@@ -8,7 +8,8 @@ import random
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -203,9 +204,9 @@ def test_an_image_that_shrinks(disk: Disk, image: Path) -> None:
     assert disk.do(IN, 100, size=512)[0] == 1
     assert disk.do(OUT, 100, b"x" * 512)[0] == 1, "no hole where data was"
     assert image.stat().st_size == 4096
-    told = [data for name, data in disk.events if name == "BLOCK_IO_ERROR"]
-    assert [each["operation"] for each in told] == ["read", "read", "write"]
-    assert told[0] == {
+    events = told(disk)
+    assert [each["operation"] for each in events] == ["read", "read", "write"]
+    assert events[0] == {
         "qom-path": "/machine/peripheral/dev", "device": "", "node-name": "n0", "operation": "read", "action": "report",
         "nospace": False, "reason": os.strerror(errno.EIO),
     }  # fmt: skip
@@ -223,15 +224,118 @@ def test_an_image_of_an_odd_length(tmp_path: Path) -> None:
 
 
 def test_host_errors_are_the_guests(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: Any) -> int:
-        raise OSError(errno.ENOSPC, "full")
+    def quota(*args: Any) -> int:
+        raise OSError(errno.EDQUOT, "quota")
 
-    monkeypatch.setattr(os, "pwritev", full)
+    monkeypatch.setattr(os, "pwritev", quota)
     assert disk.do(OUT, 0, b"x" * 512)[0] == 1
-    assert disk.events[-1][1]["nospace"] and disk.dev.io_errors == 1
+    assert not disk.events[-1][1]["nospace"] and disk.dev.io_errors == 1
     monkeypatch.setattr(os, "preadv", lambda *args: 1 // 0)
     assert disk.do(IN, 0, size=512)[0] == 1
     assert not disk.needs_reset()
+
+
+class Failing:
+    """The host's calls for reading or writing fail with ``error`` as long as it isn't 0."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, call: str, error: int) -> None:
+        self.error = error
+        real = getattr(os, call)
+
+        def maybe(*args: Any) -> int:
+            if self.error:
+                raise OSError(self.error, os.strerror(self.error))
+            count: int = real(*args)
+            return count
+
+        monkeypatch.setattr(os, call, maybe)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """The disk's thread gets there."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+
+
+def told(disk: Disk, name: str = "BLOCK_IO_ERROR") -> list[dict[str, Any]]:
+    return [data for found, data in disk.events if found == name]
+
+
+def stopped(disk: Disk, times: int) -> None:
+    """The machine has stopped so often."""
+    until(lambda: len(told(disk, "STOP")) == times and disk.machine.status == "io-error")
+
+
+@pytest.mark.parametrize(("policy", "error", "action"), [
+    ("report", errno.ENOSPC, "report"), ("ignore", errno.EIO, "ignore"), ("enospc", errno.EIO, "report"),
+    ("enospc", errno.ENOSPC, "stop"), ("stop", errno.EIO, "stop"), ("auto", errno.EIO, "report"), ("auto", errno.ENOSPC, None)])
+@pytest.mark.parametrize("op", ["read", "write"])
+def test_what_follows_an_error(
+    image: Path, monkeypatch: pytest.MonkeyPatch, op: str, policy: str, error: int, action: str | None,
+) -> None:
+    disk = Disk(image, **{"rerror" if op == "read" else "werror": policy}).ready()
+    disk.machine.cont()
+    action = action or ("report" if op == "read" else "stop")  # the default
+    failing = Failing(monkeypatch, "preadv" if op == "read" else "pwritev", error)
+    fresh = b"y" * 512
+    kind, out, size = (IN, b"", 512) if op == "read" else (OUT, fresh, 0)
+    head, data, status = disk.submit(kind, 0, out, size)
+    until(lambda: bool(told(disk)))
+    (event,) = told(disk)
+    assert (event["action"], event["operation"], event["nospace"]) == (action, op, error == errno.ENOSPC)
+    if action != "stop":
+        assert disk.wait()[0][0] == head
+        assert disk.read(status, 1)[0] == (1 if action == "report" else 0) and disk.machine.running
+        disk.machine.close()
+        return
+    stopped(disk, 1)
+    assert disk.queues[0].taken() == []
+    assert disk.dev.io_status == ("nospace" if error == errno.ENOSPC else "failed")
+    disk.machine.cont()
+    stopped(disk, 2)
+    assert [name for name, _ in disk.events[-5:]] == ["BLOCK_IO_ERROR", "STOP", "RESUME", "BLOCK_IO_ERROR", "STOP"], "again"
+    assert disk.queues[0].taken() == []
+    failing.error = 0
+    disk.machine.cont()
+    assert disk.wait()[0][0] == head and disk.read(status, 1) == b"\0" and disk.dev.io_status == "ok"
+    assert disk.machine.running and disk.dev.io_errors == 2
+    assert disk.read(data, 512) == PATTERN[:512] if op == "read" else image.read_bytes()[:512] == fresh
+    disk.machine.close()
+
+
+def test_what_waits_for_the_machine_goes_with_a_reset(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"driver": "raw", "offset": 512, "file": {"driver": "file", "filename": str(image)}}
+    disk = Disk(image, rerror="stop", options=options).ready()
+    disk.machine.cont()
+    failing = Failing(monkeypatch, "preadv", errno.EIO)
+    for _ in range(2):
+        disk.submit(IN, 1, size=512)
+    until(lambda: len(told(disk)) == 2)
+    stopped(disk, 1)
+    disk.machine.reset()
+    assert (disk.dev.io_status, disk.dev._bytes_under_way) == ("ok", 0)
+    failing.error = 0
+    disk.machine.cont()
+    disk.top = RAM
+    disk.up()
+    disk.floor = disk.top
+    assert disk.do(IN, 1, size=512) == (0, PATTERN[1024:1536])
+    disk.machine.close()
+
+
+def test_what_is_done_again_is_done_in_the_same_place(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes between the disk and the file move a request's offset."""
+    options = {"driver": "raw", "offset": 512, "file": {"driver": "file", "filename": str(image)}}
+    disk = Disk(image, rerror="stop", options=options).ready()
+    disk.machine.cont()
+    failing = Failing(monkeypatch, "preadv", errno.EIO)
+    _, data, _ = disk.submit(IN, 1, size=512)
+    stopped(disk, 1)
+    failing.error = 0
+    disk.machine.cont()
+    assert len(disk.wait()) == 1 and disk.read(data, 512) == PATTERN[1024:1536]
+    disk.machine.close()
 
 
 def test_a_reset_drops_what_is_under_way(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,10 @@ MIB = 1 << 20
 MODULES = "virtio_mmio virtio_blk failover net_failover virtio_net virtio-rng"
 
 
+#: Guest b's disk stops the machine where the host fails.
+STOPS: dict[str, dict[str, str]] = {"a": {}, "b": {"rerror": "stop", "werror": "stop"}}
+
+
 class Line:
     """The other end of a chardev."""
 
@@ -79,7 +83,7 @@ class Pair:
             qmp.execute("blockdev-add", {"driver": "file", "node-name": f"n{name}", "filename": str(self.images[name])})
             qmp.execute("netdev_add", type="stream", id=f"net{name}", addr=wire, server=name == "a")
             devices = (
-                ("virtio-blk-device", "blk", {"drive": f"n{name}", "bus": f"{name}virtio1.0"}),
+                ("virtio-blk-device", "blk", {"drive": f"n{name}", "bus": f"{name}virtio1.0", **STOPS[name]}),
                 ("virtio-net-device", "nic", {"netdev": f"net{name}", "bus": f"{name}virtio2.0"}),
                 ("virtio-rng-device", "rng", {"bus": f"{name}virtio3.0"}),
                 ("virtio-serial-device", "ser", {"bus": f"{name}virtio4.0"}),
@@ -137,6 +141,23 @@ def test_an_image_that_shrinks_under_linux(pair: Pair) -> None:
     os.truncate(image, 4 * MIB)
 
 
+def test_a_disk_that_stops_the_machine(pair: Pair) -> None:
+    """The guest doesn't notice: what failed is done again."""
+    console, image, qmp = pair.consoles["b"], pair.images["b"], pair.qmp
+    content = image.read_bytes()
+    os.truncate(image, MIB)
+    console.sock.sendall(b"echo 3 > /proc/sys/vm/drop_caches; sha256sum /dev/vda; echo @@$((40+4))@@\n")
+    event = qmp.wait_event("BLOCK_IO_ERROR", timeout=PATIENCE)
+    assert (event["data"]["qom-path"], event["data"]["action"]) == ("/machine/peripheral/bblk", "stop")
+    qmp.wait_event("STOP", timeout=PATIENCE)
+    assert qmp.execute("query-status") == {"running": False, "status": "io-error"}
+    assert {info["qdev"][-4:]: info["io-status"] for info in qmp.execute("query-block")} == {"ablk": "ok", "bblk": "failed"}
+    with image.open("r+b") as file:
+        file.write(content)
+    qmp.execute("cont")
+    assert hashlib.sha256(content).hexdigest() in console.until("@@44@@")
+
+
 def test_virtio_consoles_and_random_numbers(pair: Pair) -> None:
     for name, console in pair.consoles.items():
         console.sh(f"echo out of {name} > /dev/hvc0")
@@ -155,3 +176,10 @@ def test_the_wire_between_them(pair: Pair) -> None:
     a.sh("sleep 1; nc 10.0.0.2 5000 < /tmp/file")
     b.until("@@43@@")
     assert next(word for word in b.sh("sha256sum < /tmp/file").split() if len(word) == 64) in sent
+
+
+def test_power_off(pair: Pair) -> None:
+    """By SBI and the finisher that the device tree names; the last test."""
+    pair.consoles["a"].sock.sendall(b"poweroff -f\n")
+    event = pair.qmp.wait_event("SHUTDOWN", timeout=PATIENCE)
+    assert event["data"] == {"guest": True, "reason": "guest-shutdown"}

@@ -31,7 +31,7 @@ class Request:
     `sync`: the write is on the disk before it counts as done.  `unmap`: zeros may be a hole.
     """
 
-    __slots__ = ("data", "done", "error", "offset", "op", "size", "sync", "tag", "under_way", "unmap")
+    __slots__ = ("data", "done", "error", "offset", "op", "size", "sync", "tag", "unmap")
 
     def __init__(
         self,
@@ -53,8 +53,6 @@ class Request:
         self.unmap = unmap
         self.tag = tag
         self.error = 0
-        # Bytes that it holds in memory.
-        self.under_way = size if op in (READ, WRITE) else 0
 
 
 class Worker:
