@@ -20,9 +20,12 @@ def test_disks_over_qmp(daemon: DaemonProcess, tmp_path: Path) -> None:
     image.write_bytes(bytes(1 << 20))
     options = {"driver": "raw", "node-name": "r0", "file": {"driver": "file", "filename": str(image)}}
     with daemon.client() as qmp:
-        assert qmp.execute("query-named-block-nodes") == qmp.execute("query-block") == []
+        assert qmp.execute("query-named-block-nodes") == qmp.execute("query-block") == qmp.execute("query-blockstats") == []
         qmp.execute("machine-create")
         qmp.execute("device_add", driver="virtio-blk-device", id="d0", drive="r0")
+        assert refusal(qmp, "device_add", driver="virtio-blk-device", id="d1", drive="r0", rerror="foo") == (
+            "Parameter 'rerror' does not accept value 'foo'"
+        )
         qmp.execute("blockdev-add", options)
         assert refusal(qmp, "blockdev-add", **options) == "Duplicate nodes with node-name='r0'"
         assert refusal(qmp, "blockdev-add", driver="qcow2") == "Parameter 'driver' does not accept value 'qcow2'"
@@ -39,6 +42,12 @@ def test_disks_over_qmp(daemon: DaemonProcess, tmp_path: Path) -> None:
             {"device": "", "qdev": "/machine/peripheral/d0", "type": "unknown", "removable": False, "locked": False,
              "inserted": nodes[0], "io-status": "ok"}
         ]  # fmt: skip
+        (stats,) = qmp.execute("query-blockstats")
+        assert (stats["device"], stats["qdev"], stats["node-name"]) == ("", "/machine/peripheral/d0", "r0")
+        assert stats["stats"]["rd_operations"] == 0 and stats["stats"]["account_invalid"]
+        assert stats["parent"]["node-name"] == "#r0.file" and stats["parent"]["driver-specific"]["driver"] == "file"
+        by_node = qmp.execute("query-blockstats", {"query-nodes": True})
+        assert [(each["node-name"], "parent" in each) for each in by_node] == [("#r0.file", False), ("r0", True)]
         qmp.execute("blockdev-add", {"driver": "file", "filename": str(image), "node-name": "late", "read-only": True})
         qmp.execute("blockdev-del", {"node-name": "late"})
         assert refusal(qmp, "device_add", driver="virtio-blk-device", id="d1", drive="r0", bus="vm0.0") == (

@@ -21,6 +21,7 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from ratite.core.backends.block.account import KIND_OF, Account
 from ratite.core.backends.block.node import User
 from ratite.core.backends.block.worker import Request
 from ratite.core.objects.props import config, debug, link, state
@@ -66,6 +67,7 @@ class Job(NamedTuple):
     size: int
     data: Sequence[bytes]
     unmap: bool
+    start: int
 
 
 class VirtioBlk(VirtioDevice):
@@ -98,6 +100,7 @@ class VirtioBlk(VirtioDevice):
         self._held: set[int] = set()
         # What failed and is done again when the machine goes on.
         self._failed: list[Job] = []
+        self.account = Account()
 
     # -- life cycle
 
@@ -206,7 +209,7 @@ class VirtioBlk(VirtioDevice):
     def _transfer(self, chain: Chain, sector: int, size: int, op: str) -> None:
         assert self.dma is not None
         if size % SECTOR or size > BUDGET or not self._inside(sector, size) or (op == "write" and self._refuses()):
-            self._end(chain, IOERR)
+            self._invalid(chain, op)
         elif op == "read":
             self._submit(chain, op, sector * SECTOR, size)
         else:
@@ -223,14 +226,19 @@ class VirtioBlk(VirtioDevice):
             # One range is what the configuration allows.
             self._end(chain, IOERR)
             return
+        op = "discard" if kind == T_DISCARD else "write-zeroes"
         sector, count, flags = _RANGE.unpack(chain.read(self.dma, HEADER, _RANGE.size))
         if flags & ~UNMAP or (kind == T_DISCARD and flags):
             self._end(chain, UNSUPP)
         elif not self._inside(sector, count * SECTOR) or self._refuses() or count > self._sectors_max(kind):
-            self._end(chain, IOERR)
+            self._invalid(chain, op)
         else:
-            op = "discard" if kind == T_DISCARD else "write-zeroes"
             self._submit(chain, op, sector * SECTOR, count * SECTOR, unmap=bool(flags))
+
+    def _invalid(self, chain: Chain, op: str) -> None:
+        """It can't be, whatever the host says."""
+        self.account.invalid(KIND_OF[op])
+        self._end(chain, IOERR)
 
     @staticmethod
     def _sectors_max(kind: int) -> int:
@@ -249,7 +257,7 @@ class VirtioBlk(VirtioDevice):
         if self.drive is None:
             self._end(chain, IOERR)
             return
-        job = Job(chain, op, offset, size, data, unmap)
+        job = Job(chain, op, offset, size, data, unmap, self.account.now())
         self._bytes_under_way += under_way(job)
         self._begin(job)
 
@@ -305,8 +313,10 @@ class VirtioBlk(VirtioDevice):
         if action:
             self._tell_error(job, request.error, action)
         if action == "report":
+            self.account.failed(KIND_OF[job.op], job.start)
             self._end(chain, IOERR)
         else:
+            self.account.done(KIND_OF[job.op], job.size, job.start)
             self._end(chain, OK, request.data[0] if job.op == "read" and not action else b"")
         self.interrupt(chain.queue)
 

@@ -563,3 +563,41 @@ def test_a_hostile_driver(image: Path, seed: int) -> None:
     disk.floor = disk.top
     assert disk.do(IN, 1, size=512)[0] == 0 and disk.faults() == 0
     disk.machine.close()
+
+
+def test_what_is_counted(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By disk as the requests end, by node where writes ended and what was discarded."""
+    options = {"driver": "raw", "offset": 1024, "discard": "unmap", "file": {"driver": "file", "filename": str(image)}}
+    disk = Disk(image, werror="stop", options=options).ready()
+    disk.machine.cont()
+    fresh = disk.dev.account.stats(0)
+    assert "idle_time_ns" not in fresh and not any(value for name, value in fresh.items() if not name.startswith("account"))
+    for sector, size in ((0, 512), (8, 4096)):
+        assert disk.do(IN, sector, size=size)[0] == 0
+    assert disk.do(OUT, 4, bytes(1024))[0] == disk.do(FLUSH, 0)[0] == disk.do(DISCARD, 0, span(16, 8, 0))[0] == 0
+    assert disk.do(ZEROES, 0, span(32, 4, 0))[0] == 0
+    assert disk.do(IN, END, size=512)[0] == disk.do(OUT, END, bytes(512))[0] == disk.do(DISCARD, 0, span(END, 1, 0))[0] == 1
+    failing = Failing(monkeypatch, "preadv", errno.EIO)
+    assert disk.do(IN, 0, size=512)[0] == 1
+    failing.error = 0
+    failing = Failing(monkeypatch, "pwritev", errno.EIO)
+    disk.submit(OUT, 0, bytes(512))
+    stopped(disk, 1)
+    failing.error = 0
+    disk.machine.cont()
+    disk.wait()
+    node = disk.machine.blocks.find("n0")
+    stats = disk.dev.account.stats(node.wr_highest_offset)
+    wanted = {
+        "rd_operations": 2, "rd_bytes": 4608, "wr_operations": 3, "wr_bytes": 1024 + 2048 + 512, "flush_operations": 1,
+        "unmap_operations": 1, "unmap_bytes": 4096, "failed_rd_operations": 1, "failed_wr_operations": 0,
+        "invalid_rd_operations": 1, "invalid_wr_operations": 1, "invalid_unmap_operations": 1, "invalid_flush_operations": 0,
+        "wr_highest_offset": 36 * 512, "rd_merged": 0, "timed_stats": [], "account_failed": True,
+    }  # fmt: skip
+    assert {name: stats[name] for name in wanted} == wanted and "flush_bytes" not in stats
+    assert all(stats[f"{kind}_total_time_ns"] > 0 for kind in ("rd", "wr", "flush", "unmap")) and stats["idle_time_ns"] > 0
+    parent = node.stats()["parent"]
+    assert node.stats()["stats"]["wr_highest_offset"] == 36 * 512 and not node.stats()["stats"]["wr_operations"]
+    assert parent["stats"]["wr_highest_offset"] == 36 * 512 + 1024
+    assert parent["driver-specific"] == {"driver": "file", "discard-nb-ok": 1, "discard-nb-failed": 0, "discard-bytes-ok": 4096}
+    disk.machine.close()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.block.hostio import CONSISTENT_READ, WRITE, Locks
 from ratite.core.backends.block.node import SECTOR, BlockNode
-from ratite.core.backends.block.worker import Request, Worker
+from ratite.core.backends.block.worker import DISCARD, Request, Worker
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class FileNode(BlockNode):
             os.close(self._fd)
             raise GenericError("File locking is not supported on this host")
         self._worker = Worker(self._fd, self._bytes, owner, id)
+        self._discards = {"discard-nb-ok": 0, "discard-nb-failed": 0, "discard-bytes-ok": 0}
 
     @property
     def filename(self) -> str:
@@ -51,6 +52,15 @@ class FileNode(BlockNode):
 
     def forward(self, request: Request) -> None:
         self._worker.submit(request)
+
+    def passed_by(self, request: Request, end: int) -> None:
+        super().passed_by(request, end)
+        if request.op == DISCARD:
+            self._discards["discard-nb-failed" if request.error else "discard-nb-ok"] += 1
+            self._discards["discard-bytes-ok"] += 0 if request.error else request.size
+
+    def stats(self) -> dict[str, Any]:
+        return {**super().stats(), "driver-specific": {"driver": "file", **self._discards}}
 
     def users_changed(self) -> None:
         """Locks that say what the users do."""

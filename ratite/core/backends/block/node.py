@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ratite.core.backends.block.worker import DISCARD, FLUSH, NOTHING
+from ratite.core.backends.block.account import stats_of_a_node
+from ratite.core.backends.block.worker import DISCARD, FLUSH, NOTHING, WRITE, ZERO
 from ratite.core.objects.obj import Obj
 from ratite.core.objects.props import debug
 from ratite.qapi.errors import GenericError
@@ -44,6 +45,7 @@ class BlockNode(Obj):
         self.unmap = discard
         self.no_flush = no_flush
         self.users: dict[Any, User] = {}
+        self.wr_highest_offset = 0
         # Whether it was made along with the node that stands on it, and goes with that.
         self.implicit = False
 
@@ -68,7 +70,17 @@ class BlockNode(Obj):
             request.sync = False
         if not self.unmap:
             request.unmap = False
+        request.passed.append((self, request.offset + request.size))
         self.forward(request)
+
+    def passed_by(self, request: Request, end: int) -> None:
+        """See `Passed`."""
+        if request.op in (WRITE, ZERO) and not request.error:
+            self.wr_highest_offset = max(self.wr_highest_offset, end)
+
+    def stats(self) -> dict[str, Any]:
+        """BlockStats of the node alone, as query-blockstats shows nodes."""
+        return {"node-name": self.id, "stats": stats_of_a_node(self.wr_highest_offset)}
 
     def forward(self, request: Request) -> None:
         """Have it done by what stands below."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ratite.core.backends.block.node import SECTOR, BlockNode, User
 from ratite.core.backends.block.worker import Request
@@ -56,6 +56,9 @@ class RawNode(BlockNode):
     def forward(self, request: Request) -> None:
         request.offset += self._offset
         self.child.submit(request)
+
+    def stats(self) -> dict[str, Any]:
+        return {**super().stats(), "parent": self.child.stats()}
 
     def users_changed(self) -> None:
         """The child's user is this node, as long as it has one itself."""

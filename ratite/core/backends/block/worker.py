@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ratite.core import log
 from ratite.core.backends.block import hostio
@@ -25,13 +25,20 @@ if TYPE_CHECKING:
 READ, WRITE, FLUSH, DISCARD, ZERO, NOTHING = "read", "write", "flush", "discard", "write-zeroes", "nothing"
 
 
+class Passed(Protocol):
+    """What a request passes."""
+
+    def passed_by(self, request: Request, end: int) -> None:
+        """It was done or has failed; `end`: of its bytes here.  On the owner thread."""
+
+
 class Request:
     """One piece of I/O.  `data` is what was read or is to be written; `error` an errno, 0 for success.
 
     `sync`: the write is on the disk before it counts as done.  `unmap`: zeros may be a hole.
     """
 
-    __slots__ = ("data", "done", "error", "offset", "op", "size", "sync", "tag", "unmap")
+    __slots__ = ("data", "done", "error", "offset", "op", "passed", "size", "sync", "tag", "unmap")
 
     def __init__(
         self,
@@ -53,6 +60,8 @@ class Request:
         self.unmap = unmap
         self.tag = tag
         self.error = 0
+        # (node, where it ends there) of what it passed on its way down.
+        self.passed: list[tuple[Passed, int]] = []
 
 
 class Worker:
@@ -104,6 +113,8 @@ class Worker:
         while finished:
             request = finished[0]
             try:
+                for node, end in request.passed:
+                    node.passed_by(request, end)
                 request.done(request)
             except Exception as error:
                 log.error("end of disk I/O failed inside", image=self._name, error=repr(error))
