@@ -65,12 +65,12 @@ SOAK_COUNT ?= 1000000
 soak: $(STAMP)
 	@mkdir -p build
 	$(BIN)/python -m pytest -q -m soak
-	for xlen in 32 64; do for oracle in evaluator unicorn; do \
-		$(BIN)/python -m tests.oracle.riscv_$$oracle --count $(SOAK_COUNT) --seed $(SOAK_SEED) --xlen $$xlen \
-			--ledger build/soak-riscv.jsonl || exit 1; done; done
-	for endian in be le; do for oracle in evaluator qemu; do \
+	for tier in 0 1 2; do for xlen in 32 64; do for oracle in evaluator mmu unicorn unicorn_mmu; do \
+		$(BIN)/python -m tests.oracle.riscv_$$oracle --count $(SOAK_COUNT) --seed $(SOAK_SEED) --xlen $$xlen --tier $$tier \
+			--ledger build/soak.jsonl || exit 1; done; done; done
+	for tier in 0 1 2; do for endian in be le; do for oracle in evaluator qemu "qemu --mmu"; do \
 		$(BIN)/python -m tests.oracle.microblaze_$$oracle --count $(SOAK_COUNT) --seed $(SOAK_SEED) --endian $$endian \
-			--ledger build/soak-microblaze.jsonl || exit 1; done; done
+			--tier $$tier --ledger build/soak.jsonl || exit 1; done; done; done
 
 guests:
 	rm -rf build/guests

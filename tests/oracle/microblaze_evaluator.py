@@ -1,15 +1,16 @@
-"""Evaluator against tier 0, MicroBlaze: `python -m tests.oracle.microblaze_evaluator --count N --seed S --endian be|le`.
+"""Evaluator against native code, MicroBlaze: `python -m tests.oracle.microblaze_evaluator --count N --endian be|le [--tier 2]`.
 
 Random valid, mutated and random encodings over random state, with holes, a read-only range and a device in memory; every
 field, pc, context and the counts after every instruction and trap, memory after every episode. One episode in four runs
-threaded (tier 0 at full speed) and is compared where it stops.
+threaded (tier 0 at full speed) and is compared where it stops. With ``--tier`` the same code is run from many states, in
+bursts, since a region has no boundaries of instructions.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 
 from ratite.core.accel.base import Exit, RamRange
@@ -20,7 +21,11 @@ from ratite.targets.microblaze.isa import build
 from ratite.targets.microblaze.stream import LINE_GET, LINE_PUT
 from tests.engine.lockstep import Pair
 from tests.engine.toy import ToyPort, ToyRam
-from tests.oracle.microblaze_gen import Ledger, Maker, number
+from tests.oracle.driver import Job, command
+from tests.oracle.ledger import Chunk
+from tests.oracle.microblaze_gen import Maker, number
+from tests.oracle.pair import refill
+from tests.oracle.tiers import Tier
 
 ISA = "ratite.targets.microblaze.isa:build"
 EXCEPTIONS = {
@@ -41,9 +46,11 @@ CONFIGS: tuple[Mapping[str, object], ...] = (
     {"fsl-links": 3, "use-mmu": 3, "mmu-privileged-instr": 1},
     {"use-div": False, "use-hw-mul": 1, "use-msr-instr": False, "use-pcmp-instr": False, "use-reorder-instr": False, "pvr": 0},
 )
-SHARD = 20_000
+ALIKE, STEPS, PLACES = 200, 200, 8  # episodes in regions with the same code, how long they are, where they begin
 _PLACES = (0x40, 0x400, 0x1000, 0x2FF0, 0x3000, 0x8000, 0x9000, 0xAFF0, 0xC000, 0xCFF8, 0xF0000, 0x20000)
 _CODE, _WORDS, _SIZE = 0x1000, 96, 0x7000
+# start, size, offset, read-only
+_RANGES = ((0, 0x3000, 0, False), (0x8000, 0x3000, 0x3000, False), (0xC000, 0x1000, 0x6000, True))
 
 
 class Port(ToyPort):
@@ -58,15 +65,15 @@ class Port(ToyPort):
     def ram_ranges(self) -> Sequence[RamRange]:
         host = self.ram.address
         return [RamRange(start, size, host + offset, self.ram, offset, readonly)  # type: ignore[arg-type]
-                for start, size, offset, readonly in (
-                    (0, 0x3000, 0, False), (0x8000, 0x3000, 0x3000, False), (0xC000, 0x1000, 0x6000, True))]
+                for start, size, offset, readonly in _RANGES]
 
 
 class MicroblazePair(Pair):
     """Compares quickly; looks closely where something differs."""
 
-    def __init__(self, isa: Isa, native: NativeIsa, config: Mapping[str, object]) -> None:
-        super().__init__(isa, native, lambda ram: Port(ram, config), _SIZE)
+    def __init__(self, isa: Isa, native: NativeIsa, config: Mapping[str, object], tier: int) -> None:
+        self.tier = Tier(tier)
+        super().__init__(isa, native, lambda ram: Port(ram, config), _SIZE, self.tier.manager)
         self._fields = [(self.left.cpu.state[f.name], self.right._arrays[f.name]) for f in isa.layout]  # type: ignore[attr-defined]
 
     def start(self, pc: int, state: Mapping[tuple[str, int], int]) -> None:
@@ -86,49 +93,65 @@ class MicroblazePair(Pair):
 class Run:
     """Episodes of one byte order."""
 
-    def __init__(self, library: NativeLibrary, endian: str, configs: Sequence[Mapping[str, object]] = CONFIGS) -> None:
+    def __init__(
+        self, library: NativeLibrary, endian: str, configs: Sequence[Mapping[str, object]] = CONFIGS, tier: int = 0,
+    ) -> None:
+        self.tier = tier
         self.pairs: list[MicroblazePair] = []
         for config in configs:
             full = {**config, "big": endian == "be"}
-            self.pairs.append(MicroblazePair(build(full), library.get(ISA, full), full))
+            self.pairs.append(MicroblazePair(build(full), library.get(ISA, full), full, tier))
 
-    def shard(self, seed: str, count: int) -> tuple[int, list[str]]:
-        """At least ``count`` instructions and traps; (how many, differences)."""
+    def chunk(self, seed: int | str, count: int) -> Chunk:
+        """At least ``count`` instructions and traps."""
         rng = random.Random(seed)
-        done, differences, at = 0, [], rng.randrange(len(self.pairs))
-        while done < count:
+        at = rng.randrange(len(self.pairs))
+        done = 0
+        differences: list[str] = []
+        traps, compiled = (sum(counts) for counts in zip(*map(_counts, self.pairs), strict=True))
+        while done < count and len(differences) < 10:
             pair = self.pairs[at % len(self.pairs)]
             at += 1
             before = _total(pair)
             episode = f"{seed}/{rng.getrandbits(48):x}"
             try:
-                _episode(pair, random.Random(episode))
+                if self.tier:
+                    _alike(pair, episode)
+                else:
+                    _episode(pair, random.Random(episode))
             except AssertionError as error:
                 differences.append(f"{episode} (configuration {(at - 1) % len(self.pairs)}): {error}")
             done += _total(pair) - before
-        return done, differences
+        after = (sum(counts) for counts in zip(*map(_counts, self.pairs), strict=True))
+        return Chunk(done, next(after) - traps, differences, next(after) - compiled)
 
     def close(self) -> None:
         for pair in self.pairs:
             pair.close()
 
 
+def _counts(pair: MicroblazePair) -> tuple[int, int]:
+    """Traps, and instructions in regions."""
+    return pair.right.traps, pair.right.compiled_instructions
+
+
 def _total(pair: MicroblazePair) -> int:
     return int(pair.right.instructions + pair.right.traps)
 
 
-def _episode(pair: MicroblazePair, rng: random.Random) -> None:
+def _code(pair: MicroblazePair, rng: random.Random, words: int) -> bytes:
     maker = Maker(pair.isa, rng, 4 * _WORDS // 2)
     order = "big" if pair.isa.big_endian else "little"
+    return b"".join(maker.word(0.1, 0.04).to_bytes(4, order) for _ in range(words))  # type: ignore[arg-type]
 
-    def code(words: int) -> bytes:
-        return b"".join(maker.word(0.1, 0.04).to_bytes(4, order) for _ in range(words))  # type: ignore[arg-type]
 
-    pair.write(_CODE - 2 * _WORDS, code(_WORDS))
-    pair.write(0x0, code(24))
-    pair.write(0x400, code(24))
-    if "pid" in pair.isa.layout and rng.random() < 0.7:
-        pair.write(0, _handlers(pair.isa))
+def _returning(pair: MicroblazePair, rng: random.Random) -> bytes:
+    """The code at 0: empty, or vectors that lead back."""
+    return _handlers(pair.isa) if "pid" in pair.isa.layout and rng.random() < 0.7 else b""
+
+
+def _begin(pair: MicroblazePair, rng: random.Random, pc: int) -> None:
+    """From any state."""
     state = {}
     for field in pair.isa.layout:
         for k in range(field.count):
@@ -137,8 +160,22 @@ def _episode(pair: MicroblazePair, rng: random.Random) -> None:
     if "pid" in pair.isa.layout:
         state |= _translations(rng, state["pid", 0])
     state["rset", 0], state["rclear", 0] = rng.choice(((2, 0), (0, 8), (0x100, 0x200)))
-    pair.start(_CODE, state)
+    pair.start(pc, state)
     _lines(pair, rng, rng.choice((0, 0, 0, 1, 2, 4, 8, rng.getrandbits(4))))
+
+
+def _end(pair: MicroblazePair) -> None:
+    pair.compare_memory()
+    for port in pair.ports:
+        port.log.clear()
+
+
+def _episode(pair: MicroblazePair, rng: random.Random) -> None:
+    pair.write(_CODE - 2 * _WORDS, _code(pair, rng, _WORDS))
+    pair.write(0x0, _code(pair, rng, 24))
+    pair.write(0x400, _code(pair, rng, 24))
+    pair.write(0x0, _returning(pair, rng))
+    _begin(pair, rng, _CODE)
     if rng.random() < 0.25:  # from the normal context, where both look at the lines first
         pair.step(rng.randrange(2, 800))
     else:
@@ -150,9 +187,25 @@ def _episode(pair: MicroblazePair, rng: random.Random) -> None:
                 assert pair.left.has_work() == pair.right.has_work(), pair.where()
             if n % 16 == 15 and rng.random() < 0.3:
                 _lines(pair, rng, rng.getrandbits(4))
-    pair.compare_memory()
-    for port in pair.ports:
-        port.log.clear()
+    _end(pair)
+
+
+def _alike(pair: MicroblazePair, seed: str) -> None:
+    """Episodes with the same code, which is compiled."""
+    rng = random.Random(seed)
+    pair.tier.reseed(seed)
+    image = _returning(pair, rng)
+    image += _code(pair, rng, (_SIZE - len(image)) // 4)
+    places = [start + rng.randrange(0, size, 4) for start, size, _, _ in rng.choices(_RANGES, k=PLACES)]
+    for _ in range(ALIKE):
+        for cpu, ram in zip(pair.both, pair.rams, strict=True):
+            refill(cpu, ram, 0, image)
+        _begin(pair, rng, rng.choice(places))
+        before = _total(pair)
+        while _total(pair) - before < STEPS:
+            if pair.step(rng.randrange(2, 60)) != Exit.BUDGET or not _inside(pair):
+                break
+        _end(pair)
 
 
 def _lines(pair: MicroblazePair, rng: random.Random, lines: int) -> None:
@@ -163,6 +216,12 @@ def _lines(pair: MicroblazePair, rng: random.Random, lines: int) -> None:
     for cpu in pair.both:
         cpu.set("irq_lines", links)
     pair.lines(lines)
+
+
+def _inside(pair: MicroblazePair) -> bool:
+    """Whether code goes on in memory. Elsewhere it may be all 0, which leads nowhere."""
+    pc = pair.left.get("pc")
+    return any(start <= pc < start + size for start, size, _, _ in _RANGES)
 
 
 def _handlers(isa: Isa) -> bytes:
@@ -196,27 +255,10 @@ def _translations(rng: random.Random, pid: int) -> dict[tuple[str, int], int]:
     return state
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=float, default=1e5)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--endian", choices=("be", "le"), default="be")
-    parser.add_argument("--ledger", default="")
-    options = parser.parse_args(arguments)
-    ledger = Ledger(options.ledger, {"oracle": "microblaze-evaluator", "endian": options.endian, "seed": options.seed})
-    shard, total, failed = ledger.done()
-    run = Run(NativeLibrary(), options.endian)
-    while total < options.count:
-        count, differences = run.shard(f"{options.seed}:{shard}", min(SHARD, int(options.count)))
-        ledger.add(shard, count, differences)
-        shard, total, failed = shard + 1, total + count, failed + len(differences)
-        for text in differences[:3]:
-            print(text, flush=True)
-    run.close()
-    print(f"microblaze-evaluator {options.endian}: {total} instructions and traps, seed {options.seed}, {shard} shards, "
-          f"commit {ledger.key['commit']}, {failed} differences")
-    return 1 if failed else 0
+def job(args: Namespace) -> Job:
+    run = Run(NativeLibrary(), args.endian, tier=args.tier)
+    return Job(run.pairs[0].tier.named("microblaze-evaluator"), args.endian, run.chunk, run)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, job, endian=True, tier=True, count=100_000, chunk=20_000))

@@ -1,14 +1,9 @@
-"""Random MicroBlaze code and state for the oracles, and their ledger."""
+"""Random MicroBlaze code and state for the oracles."""
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from ratite.core.isa.isa import Insn, Isa
 
@@ -66,45 +61,3 @@ def number(rng: random.Random, places: Sequence[int]) -> int:
     if kind < 0.7:
         return rng.choice(_NICE)
     return rng.getrandbits(32)
-
-
-def commit() -> str:
-    """The commit under test; "+" where the tree has changes to what is tested."""
-    def git(*words: str) -> str:
-        return subprocess.run(("git", *words), capture_output=True, text=True, check=False,
-                              cwd=os.path.dirname(__file__)).stdout.strip()
-
-    paths = ("--", ":/ratite/core/isa", ":/ratite/core/engine", ":/ratite/targets/microblaze")
-    return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno", *paths) else "")
-
-
-class Ledger:
-    """JSON lines, one a finished shard; a run that is repeated goes on behind the shards of the same key."""
-
-    def __init__(self, path: str, key: Mapping[str, object]) -> None:
-        self.path = path
-        self.key = {**key, "commit": commit()}
-        self.started = time.monotonic()
-
-    def rows(self) -> Iterator[dict[str, object]]:
-        """Rows of this key."""
-        if self.path and os.path.exists(self.path):
-            with open(self.path, encoding="utf-8") as file:
-                for line in file:
-                    row = json.loads(line)
-                    if all(row.get(name) == value for name, value in self.key.items()):
-                        yield row
-
-    def done(self) -> tuple[int, int, int]:
-        """(shards, instructions, differences) so far."""
-        found: list[dict[str, Any]] = list(self.rows())
-        return len(found), sum(r["count"] for r in found), sum(len(r["differences"]) for r in found)
-
-    def add(self, shard: int, count: int, differences: Sequence[str]) -> None:
-        """One shard is finished."""
-        seconds = round(time.monotonic() - self.started, 2)
-        self.started = time.monotonic()
-        if self.path:
-            with open(self.path, "a", encoding="utf-8") as file:
-                row = {**self.key, "shard": shard, "count": count, "seconds": seconds, "differences": list(differences)}
-                file.write(json.dumps(row) + "\n")

@@ -1,7 +1,7 @@
-"""Tier 0 against QEMU, MicroBlaze: `python -m tests.oracle.microblaze_qemu --count N --seed S --endian be|le`.
+"""Native code against QEMU, MicroBlaze: `python -m tests.oracle.microblaze_qemu --count N --endian be|le [--mmu] [--tier 2]`.
 
 Over QEMU's gdbstub: registers, code and data are written, QEMU runs to a breakpoint, and r0–r31, pc, MSR (bits 1 to 9), EAR,
-BTR and the data are compared with what tier 0 made of the same; the handler sums the ESRs up in r16, so they count too.
+BTR and the data are compared with what the native CPU made of the same; the handler sums the ESRs up in r16, so they count too.
 A batch is a program of random
 instructions that runs forward, some rounds of it: branches go forward, exceptions come back behind the faulting instruction
 by way of a handler, so every batch ends at its last word.
@@ -10,10 +10,11 @@ What the judge can't judge is left out here and listed in docs/oracles-microblaz
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 from ratite.core.accel.base import RamRange
@@ -23,14 +24,18 @@ from ratite.core.isa.isa import Insn, Isa
 from ratite.core.memory import BusError
 from ratite.targets.microblaze.isa import build
 from tests.engine.toy import ToyPort, ToyRam
-from tests.oracle.microblaze_gen import Ledger, Maker, number
+from tests.oracle.driver import Job, command
+from tests.oracle.ledger import Chunk
+from tests.oracle.microblaze_gen import Maker, number
 from tests.oracle.microblaze_rsp import BTR, EAR, MSR, PC, Qemu, missing
+from tests.oracle.tiers import Tier
 
 ISA = "ratite.targets.microblaze.isa:build"
 EXCEPTIONS = ("unaligned-exceptions", "dopb-bus-exception", "iopb-bus-exception", "ill-opcode-exception",
               "div-zero-exception")
 _CODE, _DATA, _DATA_SIZE, _SIZE = 0x1000, 0x8000, 0x1000, 0xA000
-_ROUNDS = 16  # of a batch's program, each on what the one before left
+_WORDS = 1000  # words
+_ROUNDS = (16, 128, 128)  # of a batch's program by tier, each on what the one before left
 
 #: not among the instructions taken at random: those placed with care, sleeping, and what the judge can't judge
 _LEFT_OUT = frozenset((
@@ -76,7 +81,7 @@ def _is_access(insn: Insn) -> bool:
 class Program:
     """A random batch: ``words`` with its end at the last one, state and data."""
 
-    def __init__(self, isa: Isa, rng: random.Random, base: int, size: int) -> None:
+    def __init__(self, isa: Isa, rng: random.Random, base: int, size: int, rounds: int = _ROUNDS[0]) -> None:
         self.isa = isa
         self.rng = rng
         self.base = base
@@ -94,7 +99,7 @@ class Program:
         self.registers = [0] + [number(rng, self.places) for _ in range(31)]
         for n in range(28, 32):  # addresses of data
             self.registers[n] = rng.choice(self.places) + 4 * rng.randrange(-32, 32) & 0xFFFFFFFF
-        self.registers[25] = _ROUNDS
+        self.registers[25] = self.rounds = rounds
         self.registers[27] = 0x20000000  # nothing is there
         self.registers[26] = rng.randrange(-32, 32) * rng.choice((1, 4)) & 0xFFFFFFFF
         self.msr = (rng.getrandbits(11) & 0x0F4) | 0x100
@@ -226,21 +231,23 @@ def handler(isa: Isa) -> list[int]:
 
 
 class Judge:
-    """One QEMU and one tier 0."""
+    """One QEMU and one native CPU."""
 
     EXTRA: Mapping[str, object] = MappingProxyType({})  # configuration besides the exceptions
     PROGRAM: type[Program] = Program
     MSR = 0x3FE
 
-    def __init__(self, library: NativeLibrary, endian: str) -> None:
+    def __init__(self, library: NativeLibrary, endian: str, tier: int = 0) -> None:
         self.endian = endian
+        self.tier = Tier(tier)
         self.order = "big" if endian == "be" else "little"
         config: dict[str, object] = {**dict.fromkeys(EXCEPTIONS, True), "big": endian == "be", **self.EXTRA, "use-fpu": 0}
         self.isa = build(config)
         self.qemu = Qemu(endian, [f"{name}=on" for name in EXCEPTIONS])
         self.base = self.qemu.ram
         self.ram = ToyRam(_SIZE + 0x1000)
-        self.cpu = NativeVcpu(library.get(ISA, config), Port(self.ram, config, self.base), BusError, 8 << 20)
+        self.cpu = NativeVcpu(library.get(ISA, config), Port(self.ram, config, self.base), BusError, 8 << 20,
+                              self.tier.manager)
         self.vectors = self._bytes(self.handler())
         self.qemu.write(0x20, self.vectors)
         self.ram.map[_SIZE + 0x20:_SIZE + 0x20 + len(self.vectors)] = self.vectors
@@ -251,7 +258,7 @@ class Judge:
         return handler(self.isa)
 
     def end_of(self, code: bytes) -> int:
-        """Where a program ends: the judge has its breakpoint there, tier 0 sleeps."""
+        """Where a program ends: the judge has its breakpoint there, the native CPU sleeps."""
         return self.base + _CODE + len(code) - 4
 
     def _bytes(self, words: Sequence[int]) -> bytes:
@@ -266,7 +273,7 @@ class Judge:
         code = self._bytes(program.words)
         end = self.end_of(code)
         self._start_qemu(program, code, end)
-        count = self._run_tier0(program, code, end)
+        count = self._run_native(program, code, end)
         self.qemu.run()
         return count, self._compare(program)
 
@@ -284,7 +291,7 @@ class Judge:
             q.breakpoint(end)
             self.end = end
 
-    def _run_tier0(self, program: Program, code: bytes, end: int) -> int:
+    def _run_native(self, program: Program, code: bytes, end: int) -> int:
         cpu = self.cpu
         for offset, data in ((_CODE, code), (_DATA, program.data)):
             self.ram.map[offset:offset + len(data)] = data
@@ -296,65 +303,74 @@ class Judge:
             cpu.set("r", value, n)
         cpu.set("msr", program.msr)
         before = cpu.instructions + cpu.traps
-        cpu.advance(100 * _ROUNDS * len(program.words))
+        cpu.advance(100 * program.rounds * len(program.words))
         return cpu.instructions + cpu.traps - before - 1
 
     def _compare(self, program: Program) -> list[str]:
         cpu, g = self.cpu, self.qemu.registers()
-        bad = [f"r{n}: judge {g[n]:#x}, tier 0 {cpu.get('r', n):#x}" for n in range(32) if g[n] != cpu.get("r", n)]
+        bad = [f"r{n}: judge {g[n]:#x}, native {cpu.get('r', n):#x}" for n in range(32) if g[n] != cpu.get("r", n)]
         pairs = [("pc", g[PC] + 4, cpu.get("pc")), ("ear", g[EAR], cpu.get("ear")), ("btr", g[BTR], cpu.get("btr")),
                  ("msr", g[MSR] & self.MSR, cpu.get("msr") & self.MSR)]
-        bad += [f"{name}: judge {a:#x}, tier 0 {b:#x}" for name, a, b in pairs if a != b]
+        bad += [f"{name}: judge {a:#x}, native {b:#x}" for name, a, b in pairs if a != b]
         data = b"".join(self.qemu.read(self.base + _DATA + at, 1024) for at in range(0, _DATA_SIZE, 1024))
         mine = self.ram.map[_DATA:_DATA + _DATA_SIZE]
-        bad += [f"data+{k:#x}: judge {data[k]:#x}, tier 0 {mine[k]:#x}" for k in range(_DATA_SIZE) if data[k] != mine[k]][:4]
+        bad += [f"data+{k:#x}: judge {data[k]:#x}, native {mine[k]:#x}" for k in range(_DATA_SIZE) if data[k] != mine[k]][:4]
         return bad
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=float, default=1e5)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--endian", choices=("be", "le"), default="be")
-    parser.add_argument("--size", type=int, default=1000, help="instructions a batch")
-    parser.add_argument("--mmu", action="store_true", help="programs in virtual mode")
-    parser.add_argument("--ledger", default="")
-    options = parser.parse_args(arguments)
-    reason = missing(options.endian)
+class Run:
+    """Batches of one byte order; a judge that dies is replaced."""
+
+    def __init__(self, library: NativeLibrary, endian: str, kind: type[Judge] = Judge, tier: int = 0) -> None:
+        self._make = partial(kind, library, endian, tier)
+        self.judge = self._make()
+
+    def batch(self, seed: int | str) -> tuple[int, list[str]]:
+        """See Judge.batch; (0, []) where the judge died of it."""
+        judge = self.judge
+        judge.tier.reseed(seed)
+        program = judge.PROGRAM(judge.isa, random.Random(seed), judge.base, _WORDS, _ROUNDS[judge.tier.number])
+        try:
+            return judge.batch(program)
+        except (ConnectionError, TimeoutError):  # it crashed or hangs: a batch that isn't counted, and a new one
+            print(f"{seed}: the judge died", flush=True)
+            judge.close()
+            self.judge = self._make()
+            return 0, []
+
+    def chunk(self, seed: int, count: int) -> Chunk:
+        """At least ``count`` instructions and traps."""
+        done = traps = compiled = number = 0
+        differences: list[str] = []
+        while done < count and not differences:
+            cpu = self.judge.cpu
+            before = cpu.traps, cpu.compiled_instructions
+            n, found = self.batch(f"{seed}:{number}")
+            done, number = done + n, number + 1
+            if n:
+                traps, compiled = traps + cpu.traps - before[0], compiled + cpu.compiled_instructions - before[1]
+            differences = [f"batch {number - 1}: {text}" for text in found]
+        return Chunk(done, traps, differences, compiled)
+
+    def close(self) -> None:
+        self.judge.close()
+
+
+def job(args: Namespace) -> Job | str:
+    reason = missing(args.endian)
     if reason:
-        print(f"microblaze-qemu: {reason}")
-        return 77
+        return f"microblaze-qemu: {reason}"
     kind: type[Judge] = Judge
-    if options.mmu:
+    if args.mmu:
         from tests.oracle.microblaze_qemu_mmu import MmuJudge as kind
-    name = "microblaze-qemu-mmu" if options.mmu else "microblaze-qemu"
-    ledger = Ledger(options.ledger, {"oracle": name, "endian": options.endian, "seed": options.seed})
-    shard, total, failed = ledger.done()
-    library = NativeLibrary()
-    judge, died = kind(library, options.endian), 0
-    while total < options.count:
-        count = 0
-        found: list[str] = []
-        for k in range(20):
-            seed = f"{options.seed}:{shard}:{k}"
-            try:
-                n, differences = judge.batch(kind.PROGRAM(judge.isa, random.Random(seed), judge.base, options.size))
-            except (ConnectionError, TimeoutError):  # it crashed or hangs: a batch that isn't counted, and a new one
-                print(f"{seed}: the judge died", flush=True)
-                judge.close()
-                judge, died = kind(library, options.endian), died + 1
-                continue
-            count += n
-            found += [f"{seed}: {text}" for text in differences]
-        ledger.add(shard, count, found)
-        shard, total, failed = shard + 1, total + count, failed + len(found)
-        for text in found[:6]:
-            print(text, flush=True)
-    judge.close()
-    print(f"{name} {options.endian}: {total} instructions, seed {options.seed}, {shard} shards, "
-          f"commit {ledger.key['commit']}, {failed} differences; the judge died {died} times")
-    return 1 if failed else 0
+    run = Run(NativeLibrary(), args.endian, kind, args.tier)
+    name = run.judge.tier.named("microblaze-qemu-mmu" if args.mmu else "microblaze-qemu")
+    return Job(name, args.endian, run.chunk, run)
+
+
+def _options(parser: ArgumentParser) -> None:
+    parser.add_argument("--mmu", action="store_true", help="programs in virtual mode")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, job, endian=True, tier=True, more=_options, count=100_000, chunk=500_000))

@@ -121,7 +121,7 @@ class MmuProgram(Program):
 
 
 class MmuJudge(Judge):
-    """One QEMU and one tier 0, both with a whole MMU."""
+    """One QEMU and one native CPU, both with a whole MMU."""
 
     EXTRA = MappingProxyType({"use-mmu": 3})
     PROGRAM = MmuProgram

@@ -1,22 +1,22 @@
-"""The evaluator and tier 0 side by side on one memory layout, compared cheaply after every step."""
+"""The evaluator and a native CPU side by side on one memory layout, compared cheaply after every step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ratite.core.accel.base import Exit, RamRange
+from ratite.core.accel.base import Exit, RamRange, Vcpu
 from ratite.core.accel.interp import EvalVcpu
 from ratite.core.engine.native import NativeLibrary
-from ratite.core.engine.region.manager import RegionManager
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.evaluator import Evaluator
 from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
-from tests.engine.lockstep import Eager
 from tests.engine.toy import ToyRam
+from tests.oracle.tiers import Tier
 
 CODE_LIMIT = 8 << 20
+LINE = 64
 
 
 class Span:
@@ -66,8 +66,20 @@ class OraclePort:
         return 0
 
 
+def refill(cpu: Vcpu, ram: ToyRam, offset: int, data: bytes) -> None:
+    """Writes ``data``, as far as it is not there: what is the same stays decoded and compiled."""
+    old = ram.map[offset:offset + len(data)]
+    if old == data:
+        return
+    for at in range(0, len(data), LINE):
+        line = data[at:at + LINE]
+        if line != old[at:at + LINE]:
+            ram.map[offset + at:offset + at + len(line)] = line
+            cpu.invalidate(ram, offset + at, len(line))  # type: ignore[arg-type]
+
+
 class Pair:
-    """``left`` evaluates, ``right`` runs native code; ``tier`` 1 or 2: compiled as soon as jumped to."""
+    """``left`` evaluates, ``right`` runs native code, in compiled regions where ``tier`` is 1 or 2."""
 
     def __init__(
         self, builder: str, config: Mapping[str, object], spans: Sequence[Span], library: NativeLibrary, tier: int = 0,
@@ -78,16 +90,15 @@ class Pair:
         self.rams = (ToyRam(size), ToyRam(size))
         ports = [OraclePort(builder, config, ram, spans) for ram in self.rams]
         self.left = EvalVcpu(self.isa, ports[0], BusError)
-        self.right = NativeVcpu(
-            native, ports[1], BusError, CODE_LIMIT, RegionManager(Eager(tier)) if tier else None)
+        self.tier = Tier(tier)
+        self.right = NativeVcpu(native, ports[1], BusError, CODE_LIMIT, self.tier.manager)  # type: ignore[arg-type]
         arrays = self.right._arrays
         self._files: list[tuple[Evaluator, str, Any]] = [(self.left.cpu, f.name, arrays[f.name]) for f in self.isa.layout]
 
     def fill(self, image: bytes) -> None:
         """New contents of the whole RAM."""
         for cpu, ram in ((self.left, self.rams[0]), (self.right, self.rams[1])):
-            ram.map[:len(image)] = image
-            cpu.invalidate(ram, 0, len(image))  # type: ignore[arg-type]
+            refill(cpu, ram, 0, image)
 
     def start(self, pc: int, state: Mapping[tuple[str, int], int], lines: int = 0) -> None:
         for cpu in (self.left, self.right):

@@ -1,19 +1,21 @@
-"""Soak: the evaluator against tier 0 on random RISC-V code, state compared after every instruction.
+"""Soak: the evaluator against native code on random RISC-V code, state compared after every instruction.
 
-    python -m tests.oracle.riscv_evaluator --count 10000000 --seed 1 --xlen 64 --ledger soak.jsonl
+    python -m tests.oracle.riscv_evaluator --count 10000000 --seed 1 --xlen 64 --ledger soak.jsonl [--tier 2]
 
 An image of random code fills a RAM with a hole and a read-only part; episodes run over it from random states, in single
 steps (interrupt lines changing) or in short bursts of the threaded interpreter. Everything may trap, handlers are more
 random code, and stores hit code. One chunk is one seed, and reproduces alone.
+
+A region has no boundaries of instructions: with ``--tier`` all goes by bursts, which end where the region looks at its
+budget, and many episodes begin at the same few places, so that what was compiled there is run.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from functools import partial
 
 from ratite.core.accel.base import Exit
 from ratite.core.engine.native import NativeLibrary
@@ -21,15 +23,20 @@ from ratite.core.isa.isa import Insn
 from ratite.core.isa.value import signed
 from ratite.targets.riscv.features import Features
 from ratite.targets.riscv.isa import csr_table
-from tests.oracle.ledger import Chunk, Ledger, soak
+from tests.oracle.driver import Job, command
+from tests.oracle.fp_operands import operand
+from tests.oracle.ledger import Chunk
 from tests.oracle.pair import Pair, Span
+from tests.oracle.riscv_floats import is_float
 from tests.oracle.streams import numbers, random_word, wild
+from tests.oracle.unicorn_pair import BUILDER
 
-BUILDER = "ratite.targets.riscv.isa:build"
 SPANS = (Span(0x10000, 0x4000, 0), Span(0x15000, 0x4000, 0x4000), Span(0x19000, 0x1000, 0x8000, readonly=True))
 SIZE = 0x9000
 STEPS = 500
+EPISODES, ENTRIES = (20, 300, 300), 8  # of an image, by tier; places at which those in regions begin
 POOL = 4000
+FLOATS = 0.3  # of the instructions of floating point that come up are taken
 RARE = ("wfi", "fence.i", "ecall", "ebreak", "mret")
 MEMORY = ("lb", "lh", "lw", "ld", "lr", "sb", "sh", "sw", "sd", "sc", "am")
 LINES = (1 << 3, 1 << 7, 1 << 11)
@@ -62,7 +69,7 @@ class Stream:
         if rng.random() < 0.06:
             return wild(rng, isa, isa.insns)
         insn = rng.choice(rng.choice(self.groups))
-        if insn.name in RARE and rng.random() < 0.9:
+        if (insn.name in RARE and rng.random() < 0.9) or (is_float(insn) and rng.random() > FLOATS):
             return self._one()
         word = random_word(rng, insn)
         found = isa.decode(word, insn.length)
@@ -111,7 +118,17 @@ class Stream:
         for name in ("mcause", "mtval", "mscratch", "mhartid", "mcycle", "minstret"):
             state[name, 0] = numbers(rng, word)
         state["mcountinhibit", 0] = rng.choice((0, 0, 1, 4, 5))
+        if "f" in self.isa.layout:
+            state["mstatus", 0] |= self.fs()
+            state["fflags", 0], state["frm", 0] = rng.getrandbits(5), rng.choice((0, 0, 1, 2, 3, 4, 5, 6, 7))
+            for k in range(32):
+                state["f", k] = operand(64, rng) if rng.random() < 0.5 else operand(32, rng) | 0xFFFFFFFF << 32
         return state
+
+    def fs(self) -> int:
+        """mstatus.FS, and SD where it is dirty."""
+        fs = self.rng.choice((0, 1, 2, 3, 3, 3))
+        return fs << 13 | (fs == 3) << self.isa.word - 1
 
     def lines(self) -> int:
         return sum(self.rng.choice((0, 0, line)) for line in self.lines_used) | (self.rng.getrandbits(16) << 16)
@@ -119,26 +136,29 @@ class Stream:
 
 def run_chunk(pair: Pair, seed: int, count: int, make: Callable[[Pair, int], Stream] = Stream) -> Chunk:
     """Compares ``count`` instructions of the stream of ``seed``, or a little more."""
-    stream = make(pair, seed)
+    stream, tier = make(pair, seed), pair.tier.number
+    pair.tier.reseed(seed)
     rng, steps = stream.rng, 0
-    before = pair.left.cpu.traps
+    before, compiled = pair.left.cpu.traps, pair.right.compiled_instructions
     differences: list[str] = []
     episode = 0
     while steps < count and not differences:
         image = stream.image()
-        for _ in range(20):
+        places = [stream.code_address() & -pair.isa.parcel for _ in range(ENTRIES)]
+        for _ in range(EPISODES[tier]):
             episode += 1
             pair.fill(image)
             lines = stream.lines() if rng.random() < 0.3 else 0
-            pair.start(stream.code_address() & -pair.isa.parcel, stream.state(), lines)
-            done, text = run_episode(pair, stream, rng.random() < 0.5)
+            place = rng.choice(places) if tier else stream.code_address() & -pair.isa.parcel
+            pair.start(place, stream.state(), lines)
+            done, text = run_episode(pair, stream, not tier and rng.random() < 0.5)
             steps += done
             if text:
                 differences.append(f"episode {episode}: {text}")
                 break
             if steps >= count:
                 break
-    return Chunk(steps, pair.left.cpu.traps - before, differences)
+    return Chunk(steps, pair.left.cpu.traps - before, differences, pair.right.compiled_instructions - compiled)
 
 
 def run_episode(pair: Pair, stream: Stream, single: bool) -> tuple[int, str]:
@@ -169,21 +189,16 @@ def where(pair: Pair, pc: int) -> str:
     return "no code"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--xlen", type=int, choices=(32, 64), default=64)
-    parser.add_argument("--without", default="", help="extensions to leave out, as in 'ac'")
-    parser.add_argument("--chunk", type=int, default=200_000)
-    parser.add_argument("--ledger")
-    parser.add_argument("--tier", type=int, choices=(0, 1, 2), default=0, help="compile regions, of which kind")
-    args = parser.parse_args()
-    config: dict[str, object] = {"word-size": args.xlen, **dict.fromkeys(args.without, False)}
+def without(parser: ArgumentParser) -> None:
+    parser.add_argument("--without", default="", help="extensions to leave out, as in 'a c'")
+
+
+def job(args: Namespace) -> Job:
+    off = args.without.split()
+    config: dict[str, object] = {"word-size": args.xlen, "f": True, "d": True, **dict.fromkeys(off, False)}
     pair = Pair(BUILDER, config, SPANS, NativeLibrary(), args.tier)
-    ledger = Ledger(args.ledger, "riscv-evaluator" + (f"-tier{args.tier}" if args.tier else ""), pair.isa.name)
-    return 1 if soak(ledger, args.seed, args.count, partial(run_chunk, pair), args.chunk) else 0
+    return Job(pair.tier.named("riscv-evaluator"), pair.isa.name, lambda seed, count: run_chunk(pair, seed, count), pair)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, job, xlen=True, tier=True, more=without, count=100_000, chunk=200_000))

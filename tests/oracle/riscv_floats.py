@@ -49,6 +49,7 @@ class Floats:
         self.least = [many for like, many in groups.items() if like.startswith(("fmin", "fmax"))]
         left = self.memory + self.fused + self.least
         self.simple = [many for many in groups.values() if many not in left]
+        self.writing = [many for many in self.simple if many[0].operands["rd"] == "fd"]
 
     def item(self) -> bytes:
         rng = self.rng
@@ -112,7 +113,9 @@ class Floats:
             return a("addi", rd=at, rs1=0, imm=value) + a("csrrw", rd=rd, csr=FCSR, rs1=at)
         mask = rng.choice([k for k in self.bodies.free if k != at])
         seen = a("csrrs", rd=at, csr=self.status, rs1=0) + a("lui", rd=mask, upper=FS) + a("and", rd=at, rs1=at, rs2=mask)
-        if kind < 0.95:  # clean again
+        if kind < 0.95:  # clean, and dirty again before an instruction that raises flags alone, which is not to unicorn
             seen += a("lui", rd=mask, upper=FS) + a("csrrs", rd=0, csr=self.status, rs1=mask) + \
                 a("lui", rd=mask, upper=0x2000) + a("csrrc", rd=0, csr=self.status, rs1=mask)
+            seen += a("csrrs", rd=at, csr=self.status, rs1=0) + a("lui", rd=mask, upper=FS) + \
+                a("and", rd=at, rs1=at, rs2=mask) + self.one(self.writing)
         return seen

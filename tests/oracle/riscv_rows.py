@@ -62,11 +62,14 @@ class Program:
         out += a("addi", rd=31, rs1=31, imm=ROW) + to_next
         self.tail = out + a(load, rd=1, rs1=31, imm=0) + a("beq", rs1=1, rs2=0, imm=8)
         self.back, self.stop = partial(a, "jal", rd=0), a("wfi" if pointer is None else "ecall")
+        self.nop = a("addi", rd=0, rs1=0, imm=0)
         self.overhead = len(self.head) // 4 + len(self.tail) // 4 + 1  # instructions per state besides the body
 
     def around(self, body: bytes) -> tuple[bytes, int]:
-        """(program, offset of its end)."""
+        """(program, offset of its end). No page begins there: who stops before the last instruction does not fetch it."""
         code = self.head + body + self.tail
+        if (len(code) + 4) % 4096 in (0, 4094):
+            code = self.head + body + self.nop + self.tail
         code += self.back(imm=-len(code))
         return code + self.stop, len(code)
 

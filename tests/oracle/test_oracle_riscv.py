@@ -21,9 +21,9 @@ def library() -> NativeLibrary:
     return NativeLibrary()
 
 
-@pytest.mark.parametrize(("xlen", "without"), [(64, ""), (32, ""), (64, "c"), (32, "mac")])
+@pytest.mark.parametrize(("xlen", "without"), [(64, ""), (32, ""), (64, "cfd"), (32, "mac")])
 def test_evaluator_and_tier0_agree(library: NativeLibrary, xlen: int, without: str) -> None:
-    config = {"word-size": xlen, **dict.fromkeys(without, False)}
+    config = {"word-size": xlen, "f": True, "d": True, **dict.fromkeys(without, False)}
     pair = Pair(riscv_evaluator.BUILDER, config, riscv_evaluator.SPANS, library)
     done = riscv_evaluator.run_chunk(pair, 12345, 6000)
     pair.close()
@@ -38,6 +38,15 @@ def test_evaluator_and_tier0_agree_in_all_modes(library: NativeLibrary, xlen: in
     pair.close()
     assert done.differences == []
     assert done.count >= 6000 and done.traps > 100
+
+
+@pytest.mark.parametrize(("xlen", "tier"), [(32, 1), (64, 2)])
+def test_evaluator_and_regions_agree(library: NativeLibrary, xlen: int, tier: int) -> None:
+    pair, config = riscv_mmu.make(xlen, library, tier=tier)
+    done = riscv_evaluator.run_chunk(pair, 3, 3000, partial(riscv_mmu.MmuStream, config=config))
+    pair.close()
+    assert done.differences == []
+    assert done.compiled > 500
 
 
 @pytest.mark.parametrize("xlen", [32, 64])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from ratite.core.engine.native import NativeLibrary
@@ -16,28 +14,33 @@ def library() -> NativeLibrary:
     return NativeLibrary()
 
 
-@pytest.mark.parametrize(("endian", "config"), [("be", 0), ("le", 0), ("be", 3), ("le", 7), ("be", 8)])
-def test_evaluator_and_tier0(library: NativeLibrary, endian: str, config: int) -> None:
-    run = microblaze_evaluator.Run(library, endian, microblaze_evaluator.CONFIGS[config:config + 1])
+@pytest.mark.parametrize(("endian", "config", "tier"), [
+    ("be", 0, 0), ("le", 0, 0), ("be", 3, 0), ("le", 7, 0), ("be", 8, 0), ("be", 3, 2), ("le", 0, 1), ("le", 7, 1)])
+def test_evaluator_and_native_code(library: NativeLibrary, endian: str, config: int, tier: int) -> None:
+    run = microblaze_evaluator.Run(library, endian, microblaze_evaluator.CONFIGS[config:config + 1], tier)
     try:
-        count, differences = run.shard(f"test:{endian}", 5000)
+        done = run.chunk(f"test:{endian}", 5000)
     finally:
         run.close()
-    assert count >= 5000 and not differences, differences[:3]
+    assert done.count >= 5000 and not done.differences, done.differences[:3]
+    assert done.compiled > 500 if tier else done.compiled == 0
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize(("endian", "kind"), [
-    ("be", microblaze_qemu.Judge), ("le", microblaze_qemu.Judge), ("be", MmuJudge)])
-def test_tier0_and_qemu(library: NativeLibrary, endian: str, kind: type[microblaze_qemu.Judge]) -> None:
+@pytest.mark.parametrize(("endian", "kind", "tier", "batches"), [
+    ("be", microblaze_qemu.Judge, 0, 6), ("le", microblaze_qemu.Judge, 0, 6), ("be", MmuJudge, 0, 6),
+    ("le", microblaze_qemu.Judge, 1, 1), ("be", MmuJudge, 2, 1)])
+def test_native_code_and_qemu(
+    library: NativeLibrary, endian: str, kind: type[microblaze_qemu.Judge], tier: int, batches: int,
+) -> None:
     reason = microblaze_rsp.missing(endian)
     if reason:
         pytest.skip(reason)
-    judge = kind(library, endian)
+    run = microblaze_qemu.Run(library, endian, kind, tier)
     try:
-        for k in range(6):
-            program = kind.PROGRAM(judge.isa, random.Random(f"test:{k}"), judge.base, 1000)
-            count, differences = judge.batch(program)
+        for k in range(batches):
+            count, differences = run.batch(f"test:{k}")
             assert count > 5000 and not differences, differences[:3]
+        assert run.judge.cpu.compiled_instructions > count / 4 if tier else not run.judge.cpu.compiled_instructions
     finally:
-        judge.close()
+        run.close()
