@@ -56,6 +56,21 @@ def test_read_write_flush(disk: Disk, image: Path) -> None:
     assert image.read_bytes() == PATTERN[: 7 * 512] + b"\x5a" * 1024 + PATTERN[9 * 512 :]
 
 
+def test_past_the_hosts_cache(image: Path) -> None:
+    """The same with cache.direct, and an image that ends within a block."""
+    image.write_bytes(PATTERN + b"tail")
+    try:
+        disk = Disk(image, options={"cache": {"direct": True}}).ready()
+    except GenericError as error:
+        pytest.skip(error.desc)
+    assert disk.do(IN, 3, size=8192) == (0, PATTERN[1536 : 1536 + 8192])
+    assert disk.do(OUT, 7, b"\x5a" * 1024) == (0, b"") and disk.do(IN, 6, size=512) == (0, PATTERN[3072:3584])
+    assert disk.do(IN, SIZE // 512, size=512) == (0, b"tail" + bytes(508))
+    assert disk.do(OUT, SIZE // 512, b"\xa5" * 512)[0] == disk.do(FLUSH, 0)[0] == disk.do(ZEROES, 0, span(0, 2, 0))[0] == 0
+    assert image.read_bytes() == bytes(1024) + PATTERN[1024:3584] + b"\x5a" * 1024 + PATTERN[4608:] + b"\xa5" * 512
+    disk.machine.close()
+
+
 def test_many_requests_under_way(disk: Disk) -> None:
     rng = random.Random(1)
     for _ in range(10):

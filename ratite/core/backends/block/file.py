@@ -1,6 +1,6 @@
 """The driver `file`: a regular file of the host as an image, locked while a device uses it.
 
-A file that isn't a multiple of 512 bytes long counts as if zeros followed it.  Left out: block devices, O_DIRECT,
+A file that isn't a multiple of 512 bytes long counts as if zeros followed it.  Left out: block devices,
 auto-read-only, persistent reservations, the ways of asynchronous I/O (there is one: a thread).
 """
 
@@ -11,6 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ratite.core.backends.block.direct import Direct, open_direct
 from ratite.core.backends.block.hostio import CONSISTENT_READ, WRITE, Locks
 from ratite.core.backends.block.node import SECTOR, BlockNode
 from ratite.core.backends.block.worker import DISCARD, Request, Worker
@@ -27,17 +28,25 @@ class FileNode(BlockNode):
     DRIVER: ClassVar[str] = "file"
 
     def __init__(
-        self, id: str, owner: Owner, path: str, read_only: bool, discard: bool, no_flush: bool, locking: str = "auto"
+        self,
+        id: str,
+        owner: Owner,
+        path: str,
+        read_only: bool,
+        discard: bool,
+        no_flush: bool,
+        direct: bool = False,
+        locking: str = "auto",
     ) -> None:
-        super().__init__(id, read_only, discard, no_flush)
+        super().__init__(id, read_only, discard, no_flush, direct)
         self._path = path
-        self._fd = _open(path, read_only)
+        self._fd = _open(path, read_only, direct)
         self._bytes = os.fstat(self._fd).st_size
         self._locks = Locks(self._fd) if locking != "off" else None
         if locking == "on" and not Locks.supported():
             os.close(self._fd)
             raise GenericError("File locking is not supported on this host")
-        self._worker = Worker(self._fd, self._bytes, owner, id)
+        self._worker = Worker(self._fd, self._bytes, owner, id, Direct(self._fd) if direct else None)
         self._discards = {"discard-nb-ok": 0, "discard-nb-failed": 0, "discard-bytes-ok": 0}
 
     @property
@@ -86,13 +95,13 @@ class FileNode(BlockNode):
         self._worker.end()
 
 
-def _open(path: str, read_only: bool) -> int:
+def _open(path: str, read_only: bool, direct: bool) -> int:
     if not path:
         raise GenericError("The 'file' block driver requires a file name")
     # Not waiting for the other end of a pipe; of no effect on a regular file.
     flags = (os.O_RDONLY if read_only else os.O_RDWR) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
-        fd = os.open(path, flags)
+        fd = open_direct(path, flags) if direct else os.open(path, flags)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise GenericError(f"Could not open '{path}': {reason}") from None

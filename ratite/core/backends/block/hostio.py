@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # Permissions by number.
@@ -58,8 +58,8 @@ def punch(fd: int, offset: int, size: int) -> None:
     _fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size)
 
 
-def zero(fd: int, offset: int, size: int, unmap: bool) -> None:
-    """Makes the range read zeros, by a hole if `unmap`; OSError."""
+def zero(fd: int, offset: int, size: int, unmap: bool, write: Callable[[int, Sequence[bytes], int], None] = write_at) -> None:
+    """Makes the range read zeros, by a hole if `unmap`, else as the host can, by `write` in the end; OSError."""
     for mode in (_PUNCH_HOLE | _KEEP_SIZE, _ZERO_RANGE) if unmap else (_ZERO_RANGE,):
         try:
             _fallocate(fd, mode, offset, size)
@@ -70,7 +70,7 @@ def zero(fd: int, offset: int, size: int, unmap: bool) -> None:
     empty = bytes(min(size, _ZEROS))
     while size:
         count = min(size, _ZEROS)
-        write_at(fd, [empty[:count]], offset)
+        write(fd, [empty[:count]], offset)
         offset += count
         size -= count
 

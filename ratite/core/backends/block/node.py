@@ -38,12 +38,14 @@ class BlockNode(Obj):
     size = debug("uint64", text="size that a guest sees", unit="bytes", getter="length")
     read_only = debug("bool", False, "whether writing is refused")
 
-    def __init__(self, id: str, read_only: bool, discard: bool, no_flush: bool) -> None:
+    def __init__(self, id: str, read_only: bool, discard: bool, no_flush: bool, direct: bool = False) -> None:
         super().__init__(id)
         self.read_only = read_only
         # Whether discarding gives blocks back to the host.
         self.unmap = discard
         self.no_flush = no_flush
+        # Whether the host's cache is left out.
+        self.direct = direct
         self.users: dict[Any, User] = {}
         self.wr_highest_offset = 0
         # Whether it was made along with the node that stands on it, and goes with that.
@@ -123,7 +125,7 @@ class BlockNode(Obj):
 
     def cache_info(self) -> dict[str, bool]:
         """BlockdevCacheInfo."""
-        return {"writeback": True, "direct": False, "no-flush": self.no_flush}
+        return {"writeback": True, "direct": self.direct, "no-flush": self.no_flush}
 
     def info(self) -> dict[str, Any]:
         """BlockDeviceInfo, as query-named-block-nodes and query-block show it."""

@@ -22,10 +22,11 @@ class RawNode(BlockNode):
         read_only: bool,
         discard: bool,
         no_flush: bool,
+        direct: bool = False,
         offset: int = 0,
         size: int | None = None,
     ) -> None:
-        super().__init__(id, read_only, discard, no_flush)
+        super().__init__(id, read_only, discard, no_flush, direct)
         whole = child.length()
         for name, value in (("offset", offset), ("size", size or 0)):
             if value < 0:

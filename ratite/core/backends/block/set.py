@@ -44,6 +44,7 @@ class BlockSet(Obj):
             "read_only": options.get("read-only", False),
             "discard": options.get("discard", "ignore") == "unmap",
             "no_flush": cache.get("no-flush", False),
+            "direct": cache.get("direct", False),
         }
         node: BlockNode
         if options["driver"] == "file":

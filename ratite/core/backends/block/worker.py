@@ -20,6 +20,7 @@ from ratite.core import log
 from ratite.core.backends.block import hostio
 
 if TYPE_CHECKING:
+    from ratite.core.backends.block.direct import Direct
     from ratite.core.owner import Owner
 
 READ, WRITE, FLUSH, DISCARD, ZERO, NOTHING = "read", "write", "flush", "discard", "write-zeroes", "nothing"
@@ -65,13 +66,16 @@ class Request:
 
 
 class Worker:
-    """The I/O of the file `fd`, `length` bytes long when it was opened; `name` is for messages."""
+    """The I/O of the file `fd`, `length` bytes long when it was opened; `name` is for messages; `direct`: past the host's
+    cache."""
 
-    def __init__(self, fd: int, length: int, owner: Owner, name: str) -> None:
+    def __init__(self, fd: int, length: int, owner: Owner, name: str, direct: Direct | None = None) -> None:
         self._fd = fd
         self._length = length
         # What the last sector has beyond the end of the file reads zeros.
         self._rounded = -(-length // 512) * 512
+        self._read_at = hostio.read_at if direct is None else direct.read_at
+        self._write_at = hostio.write_at if direct is None else direct.write_at
         self._owner = owner
         self._name = name
         self._todo: SimpleQueue[Request | None] = SimpleQueue()
@@ -131,16 +135,16 @@ class Worker:
             return
         self._check_length()
         if op == WRITE:
-            hostio.write_at(fd, request.data, offset)  # type: ignore[arg-type]  # what is written are bytes
+            self._write_at(fd, request.data, offset)  # type: ignore[arg-type]  # what is written are bytes
         elif op == ZERO:
-            hostio.zero(fd, offset, size, request.unmap)
+            hostio.zero(fd, offset, size, request.unmap, self._write_at)
         else:
             hostio.punch(fd, offset, size)
         if request.sync:
             os.fsync(fd)
 
     def _read(self, offset: int, size: int) -> bytearray:
-        data = hostio.read_at(self._fd, size, offset)
+        data = self._read_at(self._fd, size, offset)
         if len(data) < size:
             if offset + len(data) < self._length or offset + size > self._rounded:
                 self._shrunk()
