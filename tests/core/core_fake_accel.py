@@ -58,6 +58,9 @@ class FakeVcpu(Vcpu):
         lines = self.values["irq_lines"][0]
         self.values["irq_lines"][0] = lines | 1 << bit if level else lines & ~(1 << bit)
 
+    def undisturbed(self) -> bool:
+        return not self.kicked.is_set() and not self.values["irq_lines"][0]
+
     def has_work(self) -> bool:
         return self.values["irq_lines"][0] != 0
 

@@ -90,6 +90,38 @@ def test_a_guest_sleeps_until_a_line_rises(bench: Bench) -> None:
     assert woken.wait(5)
 
 
+def test_a_guest_that_polls_naps_until_something_is_asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_module, "NAP_S", 600)
+    woken = threading.Event()
+
+    def program(vcpu: Any) -> Exit | None:
+        if vcpu.values["irq_lines"][0]:
+            woken.set()
+            vcpu.kicked.wait(0.001)
+            return None
+        return Exit(Exit.IDLE)
+
+    guest(program)
+    cpu = start(bench)
+    until(lambda: cpu.thread.state == "halted")
+    assert cpu.vcpu.instructions == 1 and not cpu.thread.asleep
+    bench.stop()
+    assert cpu.thread.parked
+    bench.cont()
+    until(lambda: cpu.thread.state == "halted")
+    bench.reset()
+    until(lambda: cpu.thread.state == "halted")
+    bench.call(bench.machine.resolve("w0").mmio_write, "regs", 0, 4, 1)
+    assert woken.wait(20)
+
+
+def test_a_nap_ends_by_itself(bench: Bench) -> None:
+    """Devices may write what the guest polls, and raise no line."""
+    guest(lambda vcpu: Exit(Exit.IDLE) if vcpu.instructions < 5 else None)
+    cpu = start(bench)
+    until(lambda: cpu.thread.state == "running" and cpu.vcpu.instructions >= 5)
+
+
 def test_mmio_and_ram_through_the_clusters_view(bench: Bench) -> None:
     cpu = start(bench)
     bench.stop()

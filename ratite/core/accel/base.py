@@ -23,7 +23,8 @@ class Exit:
     KICKED = "kicked"  # somebody asked for it
     PANIC = "panic"  # the trap handler's first instruction can't be fetched
     BUDGET = "budget"  # the instruction budget of a step is used up
-    KINDS = (HALT, KICKED, PANIC, BUDGET)
+    IDLE = "idle"  # the guest polls memory, and nothing happens until somebody else does something
+    KINDS = (HALT, KICKED, PANIC, BUDGET, IDLE)
 
     __slots__ = ("detail", "kind")
 
@@ -126,6 +127,10 @@ class Vcpu(ABC):
     @abstractmethod
     def has_work(self) -> bool:
         """Whether a halted CPU should wake: the ISA's own predicate over lines and registers."""
+
+    def undisturbed(self) -> bool:
+        """Whether nothing was asked of the CPU since ``run`` came back with IDLE: no kick, no line. Any thread."""
+        return False
 
     @abstractmethod
     def fields(self) -> Iterable[StateField]:

@@ -7,7 +7,8 @@
 
     parked    the machine doesn't run; the CPU's state may be looked at
     running   inside vcpu.run(), no lock held
-    halted    the guest sleeps; ends when vcpu.has_work() says so
+    halted    the guest sleeps; ends when vcpu.has_work() says so. Or it polls memory: ends at whatever is asked of the
+              CPU, or after a moment
     held      the machine runs, but a line (halt, reset) or power keeps this CPU from running
 
 The thread's own Condition is a leaf: nothing is taken while it is held, so that `wake`, `request_park`, `hold` and
@@ -27,6 +28,8 @@ PARKED, RUNNING, HALTED, HELD, ENDED = "parked", "running", "halted", "held", "e
 
 # A kick that comes just before run() may be lost; it is repeated at this distance until it has worked.
 KICK_AGAIN_S = 0.01
+# Devices may change what a guest polls without an interrupt; longer naps would save nothing that can be measured.
+NAP_S = 0.025
 END_S = 2.0
 PARK_S = 5.0
 
@@ -146,9 +149,18 @@ class CpuThread:
                 continue
             if exit.kind == "halt":
                 self.asleep = True
+            elif exit.kind == "idle":
+                self._nap()
             elif exit.kind == "panic":
                 self._park_itself()
                 self._listener.vcpu_panicked(exit.detail)
+
+    def _nap(self) -> None:
+        """The guest polls.  Whoever asks something of the CPU does so before he takes the condition."""
+        with self._cond:
+            if self._want == RUNNING and not self._held and self._vcpu.undisturbed():
+                self._state = HALTED
+                self._cond.wait(NAP_S)
 
     def _park_itself(self) -> None:
         with self._cond:

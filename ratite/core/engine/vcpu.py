@@ -1,7 +1,7 @@
 """A vCPU of the native engine: its block, its callbacks, and the loop around generated code.
 
     run: service ─> native code ─> reason ─┬─ FLUSH, SERVED, OUT_OF_BUDGET ─> again
-                                           └─ HALTED, KICKED, PANICKED ─> back to the thread
+                                           └─ HALTED, KICKED, PANICKED ─> back to the thread, also to sleep (see idle)
 
 Threads: ``run`` and the callbacks are the vCPU's own thread. Others only set a byte of the exit request, a line's bit
 (under the machine's lock) or append to the list of stale ranges, which ``run`` takes at its next service.
@@ -13,14 +13,15 @@ import ctypes
 import mmap
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ratite.core.accel.base import CpuPort, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.engine import block as B
 from ratite.core.engine.bus import BusCallbacks
+from ratite.core.engine.idle import IdleWatch
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage, CodePages
 from ratite.core.isa.state import StateField
@@ -35,7 +36,6 @@ _WriteHook = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_u
 _AskHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _ClockHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 
-_BUDGET = 1 << 60
 _GLIMPSE_S = 0.02
 _TYPES = MappingProxyType({1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64})
 _PATIENCE = 64  # stores into a code page that hit no instruction before the page counts as data again
@@ -78,6 +78,7 @@ class NativeVcpu(Vcpu):
         self.regions = regions
         self.services = 0  # how often requests were served
         self._ranges: list[RamRange] = []
+        self.idle = IdleWatch(native.isa, _View(self))
         self._hooks()
         self._words[B.TLB_DATA].value = self._pointer + native.shape.tlb
         self._words[B.TABLE].value = native.table
@@ -182,6 +183,10 @@ class NativeVcpu(Vcpu):
         tag, base = (ctypes.c_uint64 * 2).from_address(self._words[B.TLB_CODE].value + index * B.CODE_TLB_ENTRY)
         return base if tag == addr & -shape.page else 0
 
+    def undisturbed(self) -> bool:
+        request = B.BASE + B.EXIT_REQUEST
+        return not (self._map[request + B.LEAVE] or self._map[request + B.LOOK])
+
     @property
     def outside(self) -> bool:
         """Whether the CPU is not in generated code; it serves requests before it goes there."""
@@ -190,9 +195,13 @@ class NativeVcpu(Vcpu):
     # -- running
     def run(self) -> Exit:
         while True:
-            ended = self._once(self.native.run, _BUDGET)
-            if ended is not None and not (ended.kind == Exit.HALT and self.has_work()):
-                return ended
+            ended = self._once(self.native.run, self.idle.left)
+            self.idle.left -= self._spent
+            if ended is not None:
+                if not (ended.kind == Exit.HALT and self.has_work()):
+                    return ended
+            elif self.idle.left <= 0 and self.idle.look():
+                return Exit(Exit.IDLE)
 
     def step(self, count: int = 1) -> Exit:
         while count > 0:
@@ -472,6 +481,31 @@ class NativeVcpu(Vcpu):
         if self.regions is not None:
             self.regions.remove(self)
         self.pages.close()
+
+
+class _View:
+    """What the watch for idle loops sees."""
+
+    __slots__ = ("_cpu",)
+
+    def __init__(self, cpu: NativeVcpu) -> None:
+        self._cpu = cpu
+
+    def place(self) -> tuple[int, int]:
+        return self._cpu.get("pc"), self._cpu.get("ctx")
+
+    def registers(self) -> bytes:
+        return self._cpu._map[B.BASE:B.BASE + self._cpu.layout.size]
+
+    @property
+    def arrays(self) -> Mapping[str, Any]:
+        return self._cpu._arrays
+
+    def lines(self) -> int:
+        return self._cpu.get("irq_lines")
+
+    def ranges(self) -> Sequence[RamRange]:
+        return self._cpu._ranges
 
 
 class _MadeHook:

@@ -1,0 +1,182 @@
+"""Guests that idle by polling: a loop that can do nothing but go round is recognised, and its CPU sleeps instead.
+
+Some kernels have no instruction to sleep by (Linux on MicroBlaze) and poll a flag in memory.  From time to time, at a
+backward branch or jump, a CPU that has run for a while is looked at:
+
+    run ──slice used up──> look ─┬─ the loop is known and its proof holds ──────────> sleep, then a short slice
+                                 ├─ the same registers twice within a few looks ────> prove
+                                 └─ neither ────────────────────────────────────────> a slice twice as long
+
+The *proof* is an evaluator's run on a copy of the registers and an overlay of memory.  It ends well if it comes back to
+where it began, while all that it read before it wrote it (registers, memory, code) is what it was, memory that it wrote
+holds what it held, and it met no device, no clock, no counter, no trap and no reservation: then it would go round
+like this for ever, and only an interrupt or somebody else's store can change that.  Memory that another CPU runs from counts as
+memory that others may poll too, and proves nothing.  The proof is kept and holds again wherever what it read is the same.
+The CPU sleeps until something is asked of it, and only for a moment (core.cpu.thread), because devices may
+write memory without an interrupt.
+
+Everything here runs on the vCPU's thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from ratite.core.accel.base import RamRange
+    from ratite.core.engine.idle_proof import Prover
+    from ratite.core.isa.isa import Isa
+
+# Instructions between looks: after sleep, and where slices stop to grow: at this much of the thread's time, in seconds (the
+# looks in a row take some 500 us).
+_SHORT = 6_000
+_LONG_S = 0.2
+_LOOK_FROM = 4_000_000  # shorter slices end in a look only where a known loop is near
+_LOOKS = 64  # places in a row at which registers are compared
+_FAR = 2  # looks
+_KEPT, _PLACES = 4, 64  # proofs at one place, places
+# Proving takes milliseconds of the thread: this many times as long is left to the guest afterwards.
+_REST_FAILED, _REST_PROVED = 50, 10
+
+
+class Proof:
+    """What must be as it was for a loop to go round for ever: (field, index, value) of registers, (host address, bytes) of
+    memory.  ``places``: where the loop comes by."""
+
+    __slots__ = ("lines", "memory", "places", "registers")
+
+    def __init__(
+        self, registers: Sequence[tuple[str, int, int]], memory: Sequence[tuple[int, bytes]], lines: int,
+        places: frozenset[int],
+    ) -> None:
+        self.registers = registers
+        self.memory = memory
+        self.lines = lines
+        self.places = places
+
+    def holds(self, arrays: Mapping[str, Any], lines: int) -> bool:
+        """Whether the CPU, which is where the proof began, goes round."""
+        return (
+            lines == self.lines
+            and all(arrays[name][index] == value for name, index, value in self.registers)
+            and all(ctypes.string_at(host, len(data)) == data for host, data in self.memory))
+
+
+class Watched(Protocol):
+    """The CPU, outside of generated code."""
+
+    def place(self) -> tuple[int, int]:
+        """(pc, context)."""
+
+    def registers(self) -> bytes:
+        """All of them."""
+
+    @property
+    def arrays(self) -> Mapping[str, Any]:
+        """By field."""
+
+    def lines(self) -> int:
+        """The input lines' levels."""
+
+    def ranges(self) -> Sequence[RamRange]:
+        """Its memory."""
+
+
+class IdleWatch:
+    """Of one vCPU.  ``left``: instructions until the next look; the CPU's loop counts them down and calls ``look``."""
+
+    def __init__(self, isa: Isa, cpu: Watched) -> None:
+        self.left = self._slice = _LOOK_FROM
+        self.proofs = 0  # so many were found
+        self._isa = isa
+        self._cpu = cpu
+        self._prover: Prover | None = None
+        self._known: dict[tuple[int, int], list[Proof]] = {}
+        self._near: frozenset[int] = frozenset()  # where known loops come by
+        self._seen: dict[tuple[int, int], bytes] = {}
+        self._looks = 0  # how many are left of those in a row
+        self._since = self._not_before = 0.0  # by the thread's clock
+
+    def forget(self) -> None:
+        """The view of memory changed."""
+        self._known.clear()
+        self._near = frozenset()
+        self._prover = None
+
+    def look(self) -> bool:
+        """Whether the CPU may sleep; the slice is used up."""
+        cpu = self._cpu
+        place = cpu.place()
+        known = self._known.get(place)
+        if known is not None:
+            lines, arrays = cpu.lines(), cpu.arrays
+            if any(proof.holds(arrays, lines) for proof in known):
+                return self._sleep()
+        near = place[0] in self._near
+        if not self._looks:
+            if self._slice < _LOOK_FROM and not near:
+                self._go_on()
+                return False
+            self._looks = _LOOKS
+        self._looks -= 1
+        if near:
+            # In a known loop, on the way to where it was proved: if that is far, there is to be a place that is nearer.
+            proved = self._looks < _LOOKS - _FAR and self._prove(place)
+        else:
+            registers = cpu.registers()
+            proved = self._seen.get(place) == registers and self._prove(place)
+            self._seen[place] = registers
+        if proved:
+            return self._sleep()
+        if self._looks:
+            self.left = 1
+        else:
+            self._go_on()
+        return False
+
+    def _sleep(self) -> bool:
+        self._seen.clear()
+        self._looks = 0
+        self.left = self._slice = _SHORT
+        return True
+
+    def _go_on(self) -> None:
+        self._seen.clear()
+        self._looks = 0
+        now = time.thread_time()
+        if now - self._since < _LONG_S:
+            self._slice *= 2
+        elif self._slice > _LOOK_FROM:
+            self._slice //= 2
+        self.left, self._since = self._slice, now
+
+    def _prove(self, place: tuple[int, int]) -> bool:
+        started = time.thread_time()
+        if started < self._not_before:
+            return False
+        if self._prover is None:
+            from ratite.core.engine.idle_proof import Prover  # the evaluator, which most guests never need
+
+            self._prover = Prover(self._isa, self._cpu.ranges())
+        proof = self._prover.prove(*place, self._cpu.arrays, self._cpu.lines())
+        ended = time.thread_time()
+        self._not_before = ended + (ended - started) * (_REST_FAILED if proof is None else _REST_PROVED)
+        if proof is None:
+            return False
+        self.proofs += 1
+        if len(self._known) >= _PLACES:
+            self._known.clear()
+            self._near = frozenset()
+        rows = self._known.setdefault(place, [])
+        rows.append(proof)
+        del rows[:-_KEPT]
+        self._near |= proof.places
+        return True
+
+
+def byte_order(isa: Isa) -> Literal["big", "little"]:
+    """As `int.from_bytes` takes it."""
+    return "big" if isa.big_endian else "little"

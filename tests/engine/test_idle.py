@@ -1,0 +1,183 @@
+"""Guests that poll: what goes round for ever sleeps, and nothing else does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from ratite.core.accel.base import Exit
+from ratite.core.engine.idle import Proof
+from ratite.core.engine.idle_proof import Prover
+from ratite.core.engine.native import NativeLibrary
+from ratite.core.engine.vcpu import NativeVcpu
+from ratite.core.isa.isa import Isa
+from ratite.core.memory import BusError
+from tests.engine.lockstep import CODE_LIMIT
+from tests.engine.toy import ToyPort, ToyRam
+
+BASE, FLAG, DEVICE = 0x1000, 0x3000, 0xF0000
+
+
+class Polling:
+    """A CPU whose r2 is the address of a flag, r3 what r1 is compared with, r5 a device's address (its low 32 bits)."""
+
+    def __init__(self, library: NativeLibrary, big: bool, word: int) -> None:
+        native = library.get(ToyPort.ISA, {"big": big, "word": word})
+        self.isa: Isa = native.isa
+        self.ram = ToyRam(0x4000)
+        self.port = ToyPort(self.ram, big=big, word=word)
+        self.cpu = NativeVcpu(native, self.port, BusError, CODE_LIMIT)
+
+    def load(self, *insns: bytes) -> None:
+        code = b"".join(insns)
+        self.ram.map[: len(code)] = code
+        self.cpu.reset(BASE)
+        for number, value in (2, FLAG), (3, 7), (4, 9), (5, DEVICE):
+            self.cpu.set("r", value, number)
+
+    def write(self, addr: int, value: int) -> None:
+        """As a device does."""
+        data = value.to_bytes(4, "big" if self.isa.big_endian else "little")
+        self.ram.map[addr - BASE : addr - BASE + 4] = data
+        self.cpu.invalidate(self.ram, addr - BASE, 4)  # type: ignore[arg-type]
+
+    def prove(self) -> Proof | None:
+        cpu = self.cpu
+        return Prover(self.isa, self.port.ram_ranges()).prove(cpu.get("pc"), cpu.get("ctx"), cpu._arrays, cpu.get("irq_lines"))
+
+    def holds(self, proof: Proof) -> bool:
+        return proof.holds(self.cpu._arrays, self.cpu.get("irq_lines"))
+
+
+@pytest.fixture(params=[(False, 32), (True, 32), (False, 64)], ids=["le32", "be32", "le64"])
+def polling(request: pytest.FixtureRequest, library: NativeLibrary) -> Iterator[Polling]:
+    made = Polling(library, *request.param)
+    yield made
+    made.cpu.close()
+
+
+def asm(made: Polling, name: str, **operands: int) -> bytes:
+    return made.isa.assemble(name, **operands)
+
+
+def poll_flag(made: Polling) -> tuple[bytes, ...]:
+    """Until the flag is r3, with a scratch register in between."""
+    return (
+        asm(made, "lw", rs=2, rd=1, imm=0),
+        asm(made, "add", rd=6, rs=1, rt=1),
+        asm(made, "bne", rs=1, rt=3, imm=-6),
+        asm(made, "sleep"),
+    )
+
+
+def test_a_polling_loop_sleeps_and_goes_on_when_the_flag_is_set(polling: Polling) -> None:
+    polling.load(*poll_flag(polling))
+    cpu = polling.cpu
+    assert cpu.run().kind == Exit.IDLE
+    assert cpu.undisturbed()
+    before = cpu.instructions
+    assert cpu.run().kind == Exit.IDLE, "it still polls"
+    assert cpu.instructions - before < 100_000, "and that was found out soon"
+    assert cpu.idle.proofs == 1, "by what was proved before"
+    polling.write(FLAG, 7)
+    assert cpu.run().kind == Exit.HALT
+    assert cpu.get("r", 1) == 7 and cpu.get("r", 6) == 14
+
+
+def test_a_loop_that_leaves_memory_as_it_was_sleeps(polling: Polling) -> None:
+    polling.load(
+        asm(polling, "lw", rs=2, rd=1, imm=0),
+        asm(polling, "sw", rs=2, rt=4, imm=0),
+        asm(polling, "sync"),
+        asm(polling, "sw", rs=2, rt=1, imm=0),
+        asm(polling, "bne", rs=1, rt=3, imm=-14),
+    )
+    assert polling.cpu.run().kind == Exit.IDLE
+    assert polling.ram.map[FLAG - BASE : FLAG - BASE + 4] in (bytes(4), (9).to_bytes(4, "little"), (9).to_bytes(4, "big"))
+
+
+def test_a_line_ends_the_quiet(polling: Polling) -> None:
+    polling.load(*poll_flag(polling))
+    cpu = polling.cpu
+    assert cpu.run().kind == Exit.IDLE and cpu.undisturbed()
+    cpu.set_line(3, True)
+    assert not cpu.undisturbed()
+    assert cpu.run().kind == Exit.IDLE, "nobody takes interrupts here: it polls on"
+    cpu.kick()
+    assert not cpu.undisturbed()
+    assert cpu.run().kind == Exit.KICKED
+
+
+def test_what_a_proof_depends_on(polling: Polling) -> None:
+    polling.load(*poll_flag(polling))
+    cpu = polling.cpu
+    proof = polling.prove()
+    assert proof is not None and polling.holds(proof)
+    cpu.set("r", 123, 6)
+    assert polling.holds(proof), "the loop writes this register before it reads it"
+    cpu.set("r", 5, 7)
+    assert polling.holds(proof), "and knows nothing of this one"
+    cpu.set("r", 8, 3)
+    assert not polling.holds(proof), "it reads this one"
+    cpu.set("r", 7, 3)
+    polling.write(FLAG + 4, 1)
+    assert polling.holds(proof)
+    polling.write(FLAG, 1)
+    assert not polling.holds(proof)
+    polling.write(FLAG, 0)
+    assert polling.holds(proof)
+    cpu.set("irq_lines", 4)
+    assert not polling.holds(proof), "its interrupt routine may say something else"
+    cpu.set("irq_lines", 0)
+    polling.ram.map[4:6] = asm(polling, "sleep")
+    assert not polling.holds(proof), "its code changed"
+
+
+@pytest.mark.parametrize("what", ["counter", "store", "device", "device-store", "reservation", "sleep", "trap", "long"])
+def test_what_proves_nothing(polling: Polling, what: str) -> None:
+    back = {
+        "counter": asm(polling, "addi", rd=1, rs=1, imm=1),
+        "store": asm(polling, "sw", rs=2, rt=4, imm=0),
+        "device": asm(polling, "lw", rs=5, rd=1, imm=0),
+        "device-store": asm(polling, "sw", rs=5, rt=4, imm=0),
+        "reservation": asm(polling, "ll", rd=1, rs=2),
+        "sleep": asm(polling, "sleep"),
+        "trap": asm(polling, "lw", rs=0, rd=1, imm=0),
+        "long": asm(polling, "add", rd=1, rs=2, rt=2) * 300,
+    }[what]
+    polling.load(back, asm(polling, "bne", rs=2, rt=3, imm=-len(back)))
+    polling.cpu.set("vector", BASE)
+    assert polling.prove() is None
+    assert not polling.port.log, "a device was asked"
+    assert polling.ram.map[FLAG - BASE : FLAG - BASE + 4] == bytes(4), "memory was written"
+
+
+def test_memory_that_another_cpu_runs_from_proves_nothing(polling: Polling) -> None:
+    polling.load(*poll_flag(polling))
+    assert polling.prove() is not None
+    port = ToyPort(polling.ram, big=polling.isa.big_endian, word=polling.isa.word)
+    other = NativeVcpu(polling.cpu.native, port, BusError, CODE_LIMIT)
+    try:
+        assert polling.prove() is None
+    finally:
+        other.close()
+    assert polling.prove() is not None
+
+
+def test_a_loop_that_polls_a_device_is_never_stopped(polling: Polling) -> None:
+    """The device counts its reads, and the loop ends at 3,000: some thousand looks later."""
+    polling.load(
+        asm(polling, "lw", rs=5, rd=1, imm=0),
+        asm(polling, "bne", rs=1, rt=3, imm=-4),
+        asm(polling, "sleep"),
+    )
+    polling.cpu.set("r", 3000, 3)
+    polling.cpu.idle.left = 1
+    outcome: list[Exit] = []
+    thread = threading.Thread(target=lambda: outcome.append(polling.cpu.run()))
+    thread.start()
+    thread.join(60)
+    assert outcome and outcome[0].kind == Exit.HALT
+    assert len(polling.port.log) == 3000
