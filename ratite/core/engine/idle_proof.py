@@ -77,6 +77,9 @@ class _Overlay:
     def notify(self, number: int, value: int) -> None:
         raise _Unproved
 
+    def ask(self, number: int, value: int) -> int:
+        raise _Unproved
+
     @property
     def unchanged(self) -> bool:
         return self.now == self.first
