@@ -23,6 +23,23 @@ def test_what_was_stored_is_loaded(tmp_path: Path) -> None:
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = make(tmp_path)
+    mine, others = cache.folder("many"), cache.folder("many")
+    mine.store(KEY, b"before")
+    assert others.load(KEY) == b"before"
+    assert mine.load(KEY) == b"before" and mine.load(key_of(b"none")) is None
+    late = key_of(b"late")
+    others.store(late, b"later")
+    assert others.load(late) == b"later"
+    assert mine.load(late) is None, "it had listed the folder before"
+    mine.store(late, b"later")
+    assert mine.load(late) == b"later", "its own are seen"
+    asked: list[object] = []
+    monkeypatch.setattr("os.open", lambda *given, **more: asked.append(given))
+    assert mine.load(key_of(b"none")) is None and not asked, "what isn't there costs no system call"
+
+
 def test_keys_tell_parts_apart() -> None:
     assert key_of(b"ab", b"c") != key_of(b"a", b"bc")
 

@@ -46,11 +46,16 @@ def source_digest(*packages: str) -> bytes:
 
 
 class ObjectCache:
-    """``load`` and ``store`` by key. Neither raises for what the file system does: no cache is slow, not wrong."""
+    """``load`` and ``store`` by key. Neither raises for what the file system does: no cache is slow, not wrong.
 
-    def __init__(self, system: str = SYSTEM, user: str | None = None) -> None:
+    ``listed``: what is there is listed once, at the first load, so that asking for what isn't there, thousands of times,
+    costs no system call; what other processes add later is not seen."""
+
+    def __init__(self, system: str = SYSTEM, user: str | None = None, *, listed: bool = False) -> None:
         self._system = system
         self._user = user if user is not None else self._default_user()
+        self._listed = listed
+        self._names: dict[str, set[str]] = {}  # by place
 
     @staticmethod
     def _default_user() -> str:
@@ -63,14 +68,27 @@ class ObjectCache:
     def load(self, key: str) -> bytes | None:
         """The object under ``key``, or None."""
         for place in (self._system, self._user):
-            found = self._read(place, key) if place else None
+            found = self._read(place, key) if place and self._may_have(place, key) else None
             if found is not None:
                 return found
         return None
 
+    def _may_have(self, place: str, key: str) -> bool:
+        if not self._listed:
+            return True
+        names = self._names.get(place)
+        if names is None:
+            try:
+                names = set(os.listdir(place))
+            except OSError:
+                names = set()
+            self._names[place] = names
+        return key in names
+
     def folder(self, name: str) -> ObjectCache:
-        """A cache in a folder of this one's places."""
-        return ObjectCache(*(os.path.join(place, name) if place else "" for place in (self._system, self._user)))
+        """A cache of many in a folder of this one's places, listed."""
+        system, user = (os.path.join(place, name) if place else "" for place in (self._system, self._user))
+        return ObjectCache(system, user, listed=True)
 
     @property
     def user(self) -> str:
@@ -163,3 +181,5 @@ class ObjectCache:
             os.replace(name, os.path.join(self._user, key))
         except OSError:
             Path(name).unlink(missing_ok=True)
+        else:
+            self._names.get(self._user, set()).add(key)
