@@ -1,0 +1,218 @@
+"""Regions among others: code rewritten from outside while it runs in one, CPUs that share them, more than there is room for.
+
+The writers are a CPU of another ISA (the other byte order), one of the same, and what a device's DMA does (RamRegion.write).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from ratite.core.accel.base import Exit
+from ratite.core.engine.native import NativeLibrary
+from ratite.core.engine.region.manager import RegionManager
+from ratite.core.engine.vcpu import NativeVcpu
+from ratite.core.isa.isa import Isa
+from ratite.core.memory import BusError
+from ratite.core.memory.host import anonymous
+from ratite.core.memory.ram import RamRegion
+from tests.engine.lockstep import CODE_LIMIT, Eager, Pair
+from tests.engine.test_regions import executed, loop
+from tests.engine.toy import ToyPort
+
+BASE, SIZE = 0x1000, 0x4000
+OTHER, FLAG = 0x1000, 0x2000  # offsets of the writer's code and of the word in which the loop shows its number
+ROUNDS, LOOPS = 8, 24
+PATIENCE = 120.0
+LITTLE, BIG = {"big": False, "word": 32}, {"big": True, "word": 32}
+
+
+class SharedPort(ToyPort):
+    """A toy's view of a RamRegion."""
+
+    def __init__(self, region: RamRegion, big: bool) -> None:
+        super().__init__(region, big=big)  # type: ignore[arg-type]
+
+
+def until(check: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not check():
+        assert time.monotonic() < end
+        threading.Event().wait(0.001)
+
+
+def showing(isa: Isa, number: int) -> bytes:
+    """The first instruction of the loop: r3 becomes ``number``."""
+    return isa.assemble("addi", rd=3, rs=0, imm=number)
+
+
+def shown(ram: RamRegion, number: int, big: bool = False) -> bool:
+    return ram.read(FLAG, 4) == number.to_bytes(4, "big" if big else "little")
+
+
+@contextmanager
+def running(*cpus: NativeVcpu) -> Iterator[None]:
+    """The CPUs run until they sleep, each in its thread; one that does not is kicked out, and that is an error."""
+    ended: list[str] = []
+    threads = [threading.Thread(target=lambda cpu=cpu: ended.append(cpu.run().kind)) for cpu in cpus]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+        for thread in threads:
+            thread.join(PATIENCE)
+    finally:
+        for cpu, thread in zip(cpus, threads, strict=True):
+            while thread.is_alive():
+                cpu.kick()
+                thread.join(0.01)
+    assert ended == [Exit.HALT] * len(cpus)
+
+
+def in_region(cpu: NativeVcpu, before: int) -> bool:
+    """Whether the CPU has run in regions since it had executed ``before`` instructions there; its leaving makes them count."""
+    cpu.look_again()
+    return cpu.compiled_instructions > before
+
+
+def looping(ram: RamRegion, isa: Isa) -> None:
+    """A loop that shows a number for ever."""
+    ram.write(0, showing(isa, 1) + isa.assemble("sw", rs=4, rt=3, imm=0) + isa.assemble("bne", rs=4, rt=0, imm=-8))
+
+
+def start(cpu: NativeVcpu) -> None:
+    cpu.reset(BASE)
+    cpu.set("r", BASE + FLAG, 4)
+
+
+@pytest.fixture
+def ram() -> RamRegion:
+    return RamRegion("ram", anonymous(SIZE))
+
+
+@pytest.fixture(params=[1, 2], ids=["tier1", "tier2"])
+def manager(request: pytest.FixtureRequest) -> Iterator[RegionManager]:
+    policy = Eager(request.param)
+    policy.synchronous = False  # CPUs of several threads ask
+    made = RegionManager(policy)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("big", [False, True], ids=["same", "other"])
+def test_a_cpu_rewrites_what_another_runs(library: NativeLibrary, ram: RamRegion, manager: RegionManager, big: bool) -> None:
+    """It stores an instruction into the loop, and waits until that shows the new number; each time the loop was in a region."""
+    native, writer_native = library.get(ToyPort.ISA, LITTLE), library.get(ToyPort.ISA, BIG if big else LITTLE)
+    isa, order = writer_native.isa, "big" if big else "little"
+    first = NativeVcpu(native, SharedPort(ram, False), BusError, CODE_LIMIT, manager)
+    second = NativeVcpu(writer_native, SharedPort(ram, big), BusError, CODE_LIMIT, manager)
+    looping(ram, native.isa)
+    wait = isa.assemble("lw", rd=2, rs=4, imm=0)
+    wait += isa.assemble("bne", rs=2, rt=7, imm=-len(wait))
+    ram.write(OTHER, isa.assemble("sw", rs=6, rt=5, imm=0) + wait + isa.assemble("sleep"))
+    start(first)
+    with running(first):
+        for number in range(2, 2 + ROUNDS):
+            before = first.compiled_instructions
+            until(lambda before=before: in_region(first, before))  # type: ignore[misc]
+            second.reset(BASE + OTHER)
+            for index, value in (
+                (4, BASE + FLAG), (5, int.from_bytes(showing(native.isa, number), order)), (6, BASE),
+                (7, int.from_bytes(number.to_bytes(4, "little"), order)),
+            ):  # fmt: skip
+                second.set("r", value, index)
+            with running(second):
+                pass
+            assert shown(ram, number)
+        ram.write(0, 2 * native.isa.assemble("sleep"))
+    assert manager.counters[1].invalidations >= ROUNDS
+    first.close()
+    second.close()
+
+
+def test_a_device_rewrites_what_a_cpu_runs(library: NativeLibrary, ram: RamRegion, manager: RegionManager) -> None:
+    native = library.get(ToyPort.ISA, LITTLE)
+    cpu = NativeVcpu(native, SharedPort(ram, False), BusError, CODE_LIMIT, manager)
+    looping(ram, native.isa)
+    start(cpu)
+    with running(cpu):
+        for number in range(2, 2 + ROUNDS):
+            before = cpu.compiled_instructions
+            until(lambda before=before: in_region(cpu, before))  # type: ignore[misc]
+            ram.write(0, showing(native.isa, number))
+            until(lambda number=number: shown(ram, number))  # type: ignore[misc]
+        ram.write(0, 2 * native.isa.assemble("sleep"))
+    assert manager.counters[1].invalidations >= ROUNDS
+    cpu.close()
+
+
+def test_cpus_share_regions(library: NativeLibrary, ram: RamRegion) -> None:
+    """What was compiled for one is entered by all, also by one that comes later, and is gone for all when its code changes."""
+    native, manager = library.get(ToyPort.ISA, LITTLE), RegionManager(Eager())
+    isa = native.isa
+    ram.write(0, loop(isa, showing(isa, 1), isa.assemble("sw", rs=4, rt=3, imm=0)) + isa.assemble("sleep"))
+    cpus = [NativeVcpu(native, SharedPort(ram, False), BusError, CODE_LIMIT, manager) for _ in range(4)]
+    for number in range(2, 5):
+        compiled = manager.counters[1].compiled
+        for k, cpu in enumerate(cpus):
+            before = cpu.compiled_instructions
+            start(cpu)
+            cpu.set("r", 1000, 7)
+            assert cpu.run().kind == Exit.HALT
+            assert shown(ram, number - 1) and cpu.compiled_instructions > before
+            assert manager.counters[1].compiled - compiled == 1, k
+        ram.write(0, showing(isa, number))
+        ram.write(FLAG, bytes(4))
+    assert manager.counters[1].invalidations == 3
+    for cpu in cpus:
+        cpu.close()
+
+
+def test_cpus_that_share_regions_see_new_code_at_once(library: NativeLibrary, ram: RamRegion, manager: RegionManager) -> None:
+    native = library.get(ToyPort.ISA, LITTLE)
+    cpus = [NativeVcpu(native, SharedPort(ram, False), BusError, CODE_LIMIT, manager) for _ in range(3)]
+    looping(ram, native.isa)
+    for k, cpu in enumerate(cpus):
+        start(cpu)
+        cpu.set("r", BASE + FLAG + 64 * k, 4)
+    with running(*cpus):
+        for number in range(2, 2 + ROUNDS):
+            seen = [cpu.compiled_instructions for cpu in cpus]
+            for cpu, before in zip(cpus, seen, strict=True):
+                until(lambda cpu=cpu, before=before: in_region(cpu, before))  # type: ignore[misc]
+            ram.write(0, showing(native.isa, number))
+            want = number.to_bytes(4, "little")
+            until(lambda want=want: all(ram.read(FLAG + 64 * k, 4) == want for k in range(len(cpus))))  # type: ignore[misc]
+        ram.write(0, 2 * native.isa.assemble("sleep"))
+    for cpu in cpus:
+        cpu.close()
+
+
+def test_regions_make_room_for_others(library: NativeLibrary) -> None:
+    """Many loops, and an arena of eight pages: the oldest go, and what comes back is right."""
+    native = library.get(ToyPort.ISA, LITTLE)
+    isa = native.isa
+    policy = Eager()
+    policy.code_size, policy.synchronous = 8 * 4096, False  # a CPU that waits for its region can't leave the others
+    manager = RegionManager(policy)
+    pair = Pair(isa, native, lambda ram: ToyPort(ram, word=32), SIZE, manager)
+    body = [isa.assemble("lw", rd=2, rs=4, imm=0), isa.assemble("sw", rs=4, rt=2, imm=4)] * 6
+    for k in range(LOOPS):
+        pair.write(k * 0x100, loop(isa, *body, isa.assemble("addi", rd=3, rs=3, imm=k)))
+
+    def goes_on(before: int) -> bool:
+        pair.step(200)
+        return executed(pair) > before
+
+    for k in [*range(LOOPS), *range(LOOPS)]:
+        pair.start(BASE + k * 0x100, {("r", 7): 1 << 30, ("r", 4): BASE + FLAG})
+        before = executed(pair)
+        until(lambda before=before: goes_on(before))  # type: ignore[misc]
+    counters = manager.counters[1]
+    assert counters.evictions > LOOPS and counters.compiled > LOOPS and counters.failures == 0
+    assert counters.bytes <= policy.code_size
+    pair.close()
