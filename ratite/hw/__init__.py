@@ -6,6 +6,7 @@ TYPES = (
     "ratite.hw.char.pl011:Pl011",
     "ratite.hw.char.xlnx_uartlite:XlnxUartlite",
     "ratite.hw.intc.xlnx_intc:XlnxIntc",
+    "ratite.hw.irq.irq_source:IrqSource",
     "ratite.hw.irq.or_irq:OrIrq",
     "ratite.hw.irq.split_irq:SplitIrq",
     "ratite.hw.misc.sifive_test:SifiveTest",

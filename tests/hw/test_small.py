@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratite.core.memory import BusError
+from ratite.hw.irq.irq_source import IrqSource
 from ratite.hw.irq.or_irq import OrIrq
 from ratite.hw.irq.split_irq import SplitIrq
 from ratite.hw.misc.sifive_test import SifiveTest
@@ -52,6 +53,30 @@ def test_or(steps: list[tuple[int, int]]) -> None:
         bench.drive(f"in[{index}]", level)
         levels[index] = level
         assert bench.irq("out") == any(levels)
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_a_client_raises_a_line_and_the_guest_lowers_it(big: bool) -> None:
+    bench = Bench(IrqSource, big=big, endianness="big" if big else "little")
+    with pytest.raises(GenericError, match="from realized on"):
+        bench.dev.set_property("level", True)
+    bench.dev.phase = "realized"
+    bench.pass_ns(1 << 33 | 5)
+    bench.dev.set_property("level", True)
+    assert (bench.irq(), bench.rd(0), bench.rd(8, 8), bench.rd(12 if not big else 8)) == (1, 1, 1 << 33 | 5, 2)
+    bench.pass_ns(100)
+    bench.dev.set_property("level", True)
+    bench.wr(0, 1)
+    assert (bench.irq(), bench.rd(8, 8)) == (1, 1 << 33 | 5), "it was high already"
+    bench.wr(0, 0)
+    assert (bench.irq(), bench.rd(0), bench.dev.get_property("level")) == (0, 0, False)
+    bench.wr(0, 1)
+    bench.wr(8, 77, 8)
+    assert (bench.irq(), bench.rd(8, 8)) == (0, 1 << 33 | 5), "only a client raises it"
+    bench.dev.set_property("level", True)
+    assert bench.rd(8, 8) == (1 << 33 | 5) + 100
+    bench.dev.reset()
+    assert (bench.irq(), bench.rd(0)) == (0, 0)
 
 
 def test_split() -> None:
