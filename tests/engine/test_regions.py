@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,14 @@ from ratite.core.accel.base import Exit
 from ratite.core.engine.cache import ObjectCache, key_of
 from ratite.core.engine.native import NativeIsa, NativeLibrary
 from ratite.core.engine.region.manager import RegionManager
+from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.isa import Isa
+from ratite.core.memory import BusError
 from tests.engine import test_mmu
-from tests.engine.lockstep import Eager, Pair, random_state
+from tests.engine.lockstep import CODE_LIMIT, Eager, Pair, random_state
 from tests.engine.test_ops import EDGES, OpsPort
 from tests.engine.test_tier0 import BASE, SIZE, random_code
-from tests.engine.toy import ToyPort
+from tests.engine.toy import ToyPort, ToyRam
 
 TOYS = [(False, 32), (True, 32), (False, 64)]
 
@@ -160,6 +162,34 @@ def test_mmio_in_a_loop(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> N
     pair.compare_memory()
     assert len(pair.ports[0].log) > 100
     pair.close()
+
+
+def test_a_look_at_heat_needs_no_python(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
+    """The CPU leaves its region and goes on, where another request would have it come out."""
+    isa, native = toy
+
+    class Port(ToyPort):
+        ask: Callable[[], None]
+
+        def mmio_load(self, addr: int, size: int) -> int:
+            self.ask()
+            return super().mmio_load(addr, size)
+
+    port = Port(ToyRam(SIZE), big=isa.big_endian, word=isa.word)
+    code = loop(isa, isa.assemble("lw", rd=2, rs=4, imm=0))
+    port.ram.map[:len(code)] = code
+    cpu = NativeVcpu(native, port, BusError, CODE_LIMIT, manager)
+    services = []
+    for request in cpu.look_up, cpu.look_again:
+        port.ask = request
+        cpu.reset(BASE)
+        cpu.set("r", 1000, 7)
+        cpu.set("r", 0xF0000, 4)
+        before = cpu.services
+        cpu.advance(200)
+        services.append(cpu.services - before)
+    assert services[0] < 5 and services[1] > 20
+    cpu.close()
 
 
 def test_interrupts_enter_between_instructions(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:

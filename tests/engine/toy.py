@@ -166,6 +166,10 @@ class ToyPort:
     def ram_ranges(self) -> Sequence[RamRange]:
         return [RamRange(self.start, self.ram.size, self.ram.address, self.ram, 0, False)]  # type: ignore[arg-type]
 
+    def clock_offset(self) -> int | None:
+        """There is no clock."""
+        return None
+
     def load_site(self, addr: int, size: int) -> Callable[[], int] | None:
         return partial(self.mmio_load, addr, size) if addr & ~7 == 0xF0000 else None
 

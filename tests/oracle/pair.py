@@ -47,6 +47,10 @@ class OraclePort:
         return [RamRange(s.start, s.size, self.ram.address + s.offset, self.ram, s.offset, s.readonly)  # type: ignore[arg-type]
                 for s in self._spans]
 
+    def clock_offset(self) -> int | None:
+        """There is no clock."""
+        return None
+
     def load_site(self, addr: int, size: int) -> None:
         """There is no quicker way."""
 

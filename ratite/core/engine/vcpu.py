@@ -171,6 +171,10 @@ class NativeVcpu(Vcpu):
         self._stale.append(None)
         self._request(B.SERVICE)
 
+    def look_up(self) -> None:
+        """Leaves compiled code soon, and goes on: no Python is needed, which others may keep busy."""
+        self._request(B.LOOK)
+
     def look_again(self) -> None:
         """Leaves compiled code soon; ``services`` counts then."""
         self._request(B.SERVICE)
@@ -226,7 +230,7 @@ class NativeVcpu(Vcpu):
     def _once(self, function: Callable[[int], None], budget: int) -> Exit | None:
         """Into native code and back; an exit that its caller must know of."""
         self._service()
-        self._words[B.CLOCK_GETTIME].value = 0  # the clock may have stood meanwhile
+        self._set_clock()
         reason = self._enter(function, budget)
         if reason == B.FLUSH:
             self._refresh()
@@ -239,6 +243,16 @@ class NativeVcpu(Vcpu):
             addr = self._words[B.EXC_ADDR].value
             return Exit(Exit.PANIC, f"no instruction can be fetched at {addr:#x}, where the trap handler starts")
         return None
+
+    def _set_clock(self) -> None:
+        """The clock, which may have stood meanwhile, for this stay in native code: how far it is behind the host's, or none
+        where it isn't made from that, and ON_CLOCK is asked each time."""
+        offset = self._port.clock_offset()
+        if offset is None:
+            self._words[B.CLOCK_GETTIME].value = 0
+        else:
+            self._words[B.CLOCK_OFFSET].value = offset & (1 << 64) - 1
+            self._words[B.CLOCK_GETTIME].value = self.native.clock_gettime
 
     def _enter(self, function: Callable[[int], None], budget: int) -> int:
         words = self._words
@@ -440,10 +454,6 @@ class NativeVcpu(Vcpu):
 
     def _on_clock(self, _: int) -> int:
         try:
-            offset = self._port.clock_offset()
-            if offset is not None:  # the next time without asking
-                self._words[B.CLOCK_OFFSET].value = offset & (1 << 64) - 1
-                self._words[B.CLOCK_GETTIME].value = self.native.clock_gettime
             return self._port.clock_ns()
         except BaseException as error:
             self._broken(error)

@@ -35,6 +35,10 @@ class Port:
     def ram_ranges(self) -> Sequence[RamRange]:
         return [RamRange(BASE, SIZE, self.ram.address, self.ram, 0, False)]  # type: ignore[arg-type]
 
+    def clock_offset(self) -> int | None:
+        """There is no clock."""
+        return None
+
     def load_site(self, addr: int, size: int) -> None:
         """There is no quicker way."""
 

@@ -283,7 +283,7 @@ class RegionManager:
                     self._consider(region)
             for cpu in self._cpus:
                 if not cpu.outside:
-                    cpu.look_again()  # heat is told when a region is left
+                    cpu.look_up()  # heat is told when a region is left
         step = low if total != self._total else min(high, 2 * self._step)
         self._total, self._step = total, step
         self._next_look = time.monotonic() + step
