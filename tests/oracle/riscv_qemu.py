@@ -39,6 +39,8 @@ S0, S1, S2, A0, A1, A2, T0, T1 = 8, 9, 18, 10, 11, 12, 5, 6
 class Writer:
     """Writes the program of one seed."""
 
+    layout = (SIZE, OPERANDS, LOG)
+
     def __init__(self, isa: Isa, rng: random.Random, names: list[str]) -> None:
         self.isa, self.rng, self.names = isa, rng, names
         self.n = isa.word // 8
@@ -71,8 +73,7 @@ class Writer:
 
     def program(self) -> bytes:
         """The whole image."""
-        self.address(S0, LOG)
-        self.address(S1, OPERANDS)
+        self.begin()
         for _ in range(VECTORS):
             self.vector()
         trap = self.handler()
@@ -81,13 +82,25 @@ class Writer:
         for _ in range(PROBES):
             self.probe()
         self.send()
-        image = bytearray(SIZE)
-        image[:len(self.code)] = self.code
-        assert START + len(self.code) <= OPERANDS
-        table = b"".join(v.to_bytes(self.n, "little") for v in self.operands)
-        image[OPERANDS - START:OPERANDS - START + len(table)] = table
+        image = self.image()
         image[PLAY - START:] = ECALL.to_bytes(4, "little") * ((SIZE - (PLAY - START)) // 4)
         return bytes(image)
+
+    def begin(self) -> None:
+        """s0: the log, s1: the operands."""
+        _, operands, log = self.layout
+        self.address(S0, log)
+        self.address(S1, operands)
+
+    def image(self) -> bytearray:
+        """Code and operands in their places."""
+        size, operands, log = self.layout
+        image = bytearray(size)
+        table = b"".join(v.to_bytes(self.n, "little") for v in self.operands)
+        assert START + len(self.code) <= operands and operands + len(table) <= log
+        image[:len(self.code)] = self.code
+        image[operands - START:operands - START + len(table)] = table
+        return image
 
     def vector(self) -> None:
         rng, insn = self.rng, self.isa.by_name[self.rng.choice(self.names)]
@@ -158,8 +171,9 @@ class Writer:
 
     def send(self) -> None:
         """The log to the serial line, byte by byte, then off."""
-        self.address(S0, LOG)
-        self.operand(S1, LOG + self.results * self.n)
+        log = self.layout[2]
+        self.address(S0, log)
+        self.operand(S1, log + (self.results - 1) * self.n)  # which moves on
         self.put("lui", rd=T0, upper=UART)
         self.put("lbu", rd=T1, rs1=S0, imm=0)
         self.put("sb", rs1=T0, rs2=T1, imm=0)
@@ -182,6 +196,17 @@ class SerialPort(OraclePort):
             self.sent += bytes((value,))
         elif addr != FINISHER:
             raise BusError("unmapped", addr)
+
+
+def run_qemu(qemu: str, cpu: str, image: bytes) -> bytes:
+    """What a program sends there."""
+    with tempfile.TemporaryDirectory() as folder:
+        program, out = Path(folder, "program"), Path(folder, "serial")
+        program.write_bytes(image)
+        subprocess.run(
+            [qemu, *MACHINE, "-cpu", cpu, "-monitor", "none", "-serial", f"file:{out}", "-bios", str(program)],
+            check=True, timeout=120, capture_output=True)
+        return out.read_bytes()
 
 
 class Peers:
@@ -212,14 +237,7 @@ class Peers:
         return sorted(set(self.isa.by_name) - set(build({**config, section: False}).by_name))
 
     def theirs(self, image: bytes) -> bytes:
-        with tempfile.TemporaryDirectory() as folder:
-            program, out = Path(folder, "program"), Path(folder, "serial")
-            program.write_bytes(image)
-            subprocess.run(
-                [self.qemu, *MACHINE, "-cpu", self.cpu_name, "-monitor", "none", "-serial", f"file:{out}",
-                 "-bios", str(program)],
-                check=True, timeout=120, capture_output=True)
-            return out.read_bytes()
+        return run_qemu(self.qemu, self.cpu_name, image)
 
     def ours(self, image: bytes) -> bytes:
         self.ram.map[:] = image

@@ -155,7 +155,8 @@ class Layout:
                 if rng.random() < 0.2:  # what lies from physical 0 on, at once
                     level = rng.randrange(1, t.levels - 1) if t.levels > 2 else 1
                     va = t.somewhere(1 << t.bits * level, level)
-                    if va >> 12 + t.bits * level << 12 + t.bits * level == va and t.map(va, 0, flags | A | D, level):
+                    fits = START + offset + (pages << 12) <= 1 << 12 + t.bits * level
+                    if fits and va >> 12 + t.bits * level << 12 + t.bits * level == va and t.map(va, 0, flags | A | D, level):
                         return va + START + offset
                     continue
                 va = t.somewhere(pages)

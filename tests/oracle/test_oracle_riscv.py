@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import shutil
+import struct
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from ratite.core.engine.native import NativeLibrary
-from tests.oracle import riscv_evaluator, riscv_mmu, riscv_qemu, riscv_unicorn, riscv_unicorn_mmu
+from tests.oracle import riscv_evaluator, riscv_mmu, riscv_qemu, riscv_qemu_modes, riscv_unicorn, riscv_unicorn_mmu
 from tests.oracle.ledger import Chunk, Ledger, soak, totals
 from tests.oracle.pair import Pair
 
@@ -118,3 +121,26 @@ def test_tier0_and_qemu_agree(library: NativeLibrary, xlen: int) -> None:
     if qemu is None:
         pytest.skip("needs qemu-system-riscv")
     assert riscv_qemu.Peers(xlen, library, qemu).compare(12345) == (riscv_qemu.VECTORS + 3 * riscv_qemu.PROBES, "")
+
+
+def test_modes_and_a_recent_qemu_agree(library: NativeLibrary) -> None:
+    qemu = os.environ.get("RATITE_RECENT_QEMU") or shutil.which("qemu-system-riscv64")
+    if not qemu or not riscv_qemu_modes.knows(qemu):
+        pytest.skip("needs qemu-system-riscv64 of version 10, in PATH or RATITE_RECENT_QEMU")
+    peers = riscv_qemu_modes.Peers(library, qemu)
+    assert peers.compare(12345) == (riscv_qemu_modes.PROBES, [])
+    peers.close()
+
+
+def test_probes_of_modes_end_and_reach_what_they_are_for(library: NativeLibrary) -> None:
+    """Without the other: causes of all kinds come up."""
+    peers = riscv_qemu_modes.Peers(library, "")
+    writer = riscv_qemu_modes.ModeWriter(peers.isa, random.Random(12345))
+    sent, size = peers.ours(writer.program()), 8 * len(riscv_qemu_modes.RESULTS)
+    peers.close()
+    assert len(sent) == size * riscv_qemu_modes.PROBES
+    rows = [struct.unpack_from("<9Q", sent, size * k) for k in range(riscv_qemu_modes.PROBES)]
+    causes = {row[0] for row in rows} | {row[4] for row in rows}
+    assert {2, 3, 8, 9, 11, 12, 13, 15} <= causes and causes & {1, 5, 7}
+    assert {cause & 15 for cause in causes if cause >> 63} <= {1, 5, 9}
+    assert any(cause >> 63 for cause in causes)
