@@ -271,3 +271,22 @@ def test_mailbox_depth(depth: int) -> None:
         bench.wr(WRDATA, n)
     assert bench.rd(ERROR) == 2
     assert len(bench.dev.fifo0) == depth
+
+
+def test_timer_wakes_its_clock_once_a_period() -> None:
+    """The guest's acknowledgement finds the next roll-over armed; one that is never acknowledged is not waited for."""
+    bench = timer()
+    woken: list[int] = []
+    bench.machine.clock.wake = lambda: woken.append(bench.machine.clock.now())
+    bench.wr(TLR, 998)
+    bench.wr(TCSR, LOAD)
+    bench.wr(TCSR, UDT | ARHT | ENIT | ENT)
+    assert len(woken) == 1
+    for _ in range(5):
+        bench.machine.clock.advance(1000)
+        assert bench.irq() == 1
+        woken.clear()
+        bench.wr(TCSR, UDT | ARHT | ENIT | ENT | TINT)
+        assert bench.irq() == 0 and not woken
+    bench.machine.clock.advance(2000)
+    assert bench.irq() == 1 and bench.machine.clock.next_deadline() is None

@@ -146,23 +146,28 @@ class XlnxTimer(MmioDevice):
         self.base[n], self.start[n], self.told[n] = count, self._tick(), 0
         self.running[n] = bool(tcsr & ENT) and not tcsr & LOAD
 
-    def _arm(self, n: int) -> None:
-        """Wakes at the next roll-over, if that would change the interrupt."""
+    def _arm(self, n: int, ahead: bool = False) -> None:
+        """Wakes at the next roll-over, if that would change the interrupt; `ahead`: also if the guest has to acknowledge this
+        one first, as it does within the period where nothing is wrong."""
         timer = self._timers[n]
         tcsr = self.TCSR[n]
-        if not self.running[n] or tcsr & MDT or tcsr & TINT or not tcsr & ENIT:
+        if not self.running[n] or tcsr & MDT or not tcsr & ENIT or (tcsr & TINT and not (ahead and tcsr & ARHT)):
             timer.cancel()
             return
         if self.told[n] and not tcsr & ARHT:
             timer.cancel()
             return
         tick = self.start[n] + self._to_go(n) + 1 + (self.told[n] * self._period(n) if self.told[n] else 0)
-        timer.arm(-(-tick * SECOND // self.clock_frequency))
+        deadline = -(-tick * SECOND // self.clock_frequency)
+        if timer.deadline != deadline:
+            timer.arm(deadline)
 
     def _due(self) -> None:
         for n in range(2):
+            waiting = self.TCSR[n] & TINT
             self._catch_up(n)
-            self._arm(n)
+            # Armed here it wakes nobody, while the guest's acknowledgement would wake the clock's thread each time.
+            self._arm(n, ahead=not waiting)
         self._update()
 
     def _update(self) -> None:
