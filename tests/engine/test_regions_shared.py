@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -190,6 +191,32 @@ def test_cpus_that_share_regions_see_new_code_at_once(library: NativeLibrary, ra
         ram.write(0, 2 * native.isa.assemble("sleep"))
     for cpu in cpus:
         cpu.close()
+
+
+def test_code_that_changes_while_it_is_compiled_gets_hot_again(
+    library: NativeLibrary, ram: RamRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change is behind the place that was asked for, whose count it leaves alone."""
+    native, manager = library.get(ToyPort.ISA, LITTLE), RegionManager(Eager())
+    isa = native.isa
+    cpu = NativeVcpu(native, SharedPort(ram, False), BusError, CODE_LIMIT, manager)
+    ram.write(0, loop(isa, isa.assemble("addi", rd=2, rs=2, imm=1), showing(isa, 1)))
+    ask, changes = manager._ask, [3, 2]
+
+    def change_meanwhile(*args: Any) -> Any:
+        answer = ask(*args)
+        if changes:
+            ram.write(4, showing(isa, changes.pop()))
+        return answer
+
+    monkeypatch.setattr(manager, "_ask", change_meanwhile)
+    cpu.reset(BASE)
+    cpu.set("r", 1 << 30, 7)
+    for _ in range(8):
+        cpu.advance(40)
+    assert not changes and manager.counters[1].compiled == 1
+    assert cpu.compiled_instructions > 0 and cpu.get("r", 3) == 3
+    cpu.close()
 
 
 def test_regions_make_room_for_others(library: NativeLibrary) -> None:

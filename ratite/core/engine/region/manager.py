@@ -331,7 +331,9 @@ class RegionManager:
         counters.compile_ns += time.perf_counter_ns() - started
         if answer is None:
             counters.failures += 1
-        elif self._accept(request, *answer, seen) and store is not None:
+        elif not self._accept(request, *answer, seen):
+            self._count_anew(request)
+        elif store is not None:
             store.keep(1, request.offset, {k: code for k, (_, code) in seen.items()}, *answer)
 
     def _accept(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> bool:
@@ -388,14 +390,18 @@ class RegionManager:
         self._rounds[key] = rounds
         if rounds > self.policy.warm_rounds:
             return False
+        self._count_anew(request)
+        return True
+
+    def _count_anew(self, request: Request) -> None:
+        """The place has no region: it is to be asked for again."""
         native = request.cpu.native
         with self.lock:
-            for page in request.cpu.pages.of_key(key[:2]):
+            for page in request.cpu.pages.of_key((id(request.page.ram), request.page.page)):
                 word = ctypes.c_uint64.from_address(
                     page.base + native.shape.records + 8 * (request.offset // native.isa.parcel))
                 if word.value < B.REGION_ADDRESS:
                     word.value = 0
-        return True
 
     def _ask(self, request: Request, seen: dict[int, Snapshot]) -> tuple[dict[str, Any], bytes] | None:
         native = request.cpu.native
