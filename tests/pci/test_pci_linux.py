@@ -1,9 +1,6 @@
 """A real Linux on the bus: enumeration, a disk below a port, hot plug, by Debian's riscv64 kernel under OpenSBI.
 
 That kernel is built without HOTPLUG_PCI: the shell writes Slot Control, as a hot-plug driver would, and rescans.
-
-RATITE_DEBIAN is a folder with linux-riscv64-Image (package linux-image-…-riscv64), opensbi-riscv64/fw_dynamic.bin
-(package opensbi) and initramfs-riscv64-virtio.cpio.gz (ratite.clients.boots.initramfs with busybox-static and virtio_blk.ko).
 """
 
 from __future__ import annotations
@@ -22,15 +19,9 @@ import pytest
 from ratite.clients.boots.initramfs import MARKER
 from ratite.clients.boots.machines import linux, pci
 from ratite.clients.qmp import Client
+from tests.debian import BOOT, MARKS, PATIENCE
 
-PLACE = Path(os.environ.get("RATITE_DEBIAN", "/nowhere"))
-KERNEL, FIRMWARE = PLACE / "linux-riscv64-Image", PLACE / "opensbi-riscv64" / "fw_dynamic.bin"
-INITRD = PLACE / "initramfs-riscv64-virtio.cpio.gz"
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.skipif(not KERNEL.exists(), reason="RATITE_DEBIAN names no folder with a kernel"),
-]
-PATIENCE = 300.0
+pytestmark = MARKS
 ON, OFF = r"\300\001", r"\300\007"  # Slot Control: power and its indicator
 CONFIG = "/sys/bus/pci/devices/0000:00:02.0/config"
 
@@ -47,8 +38,7 @@ class Linux:
         address = {"type": "unix", "data": {"path": str(console)}}
         backend = {"type": "socket", "data": {"addr": address, "server": True, "wait": False}}
         self.qmp.execute("chardev-add", id="con", backend=backend)
-        boot = {"firmware": str(FIRMWARE), "kernel": str(KERNEL), "initrd": str(INITRD), "append": "console=ttyS0 quiet"}
-        for name, arguments in (*linux("riscv64", "con", boot, harts=2), *pci(ports=2)):
+        for name, arguments in (*linux("riscv64", "con", BOOT, harts=2), *pci(ports=2)):
             self.qmp.execute(name, arguments)
         for n, name in enumerate(("first", "second")):
             image = place / name

@@ -1,7 +1,5 @@
 """Two real Linux guests in one machine, on virtio over MMIO: disks, consoles, random numbers, and a wire between them. Guest b
 has packed virtqueues.
-
-RATITE_DEBIAN is a folder as `python -m ratite.clients.boots.guests FOLDER` makes it.
 """
 
 from __future__ import annotations
@@ -17,15 +15,9 @@ import pytest
 from ratite.clients.boots.initramfs import MARKER
 from ratite.clients.boots.machines import linux
 from ratite.clients.qmp import Client, DaemonProcess
+from tests.debian import BOOT, MARKS, PATIENCE
 
-PLACE = Path(os.environ.get("RATITE_DEBIAN", "/nowhere"))
-KERNEL, FIRMWARE = PLACE / "linux-riscv64-Image", PLACE / "opensbi-riscv64" / "fw_dynamic.bin"
-INITRD = PLACE / "initramfs-riscv64-virtio.cpio.gz"
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.skipif(not INITRD.exists(), reason="RATITE_DEBIAN names no folder with a kernel and modules"),
-]
-PATIENCE = 300.0
+pytestmark = MARKS
 MIB = 1 << 20
 MODULES = "virtio_mmio virtio_blk failover net_failover virtio_net virtio-rng"
 
@@ -70,7 +62,6 @@ class Pair:
     def __init__(self, place: Path, qmp: Client) -> None:
         self.qmp = qmp
         qmp.execute("machine-create")
-        boot = {"firmware": str(FIRMWARE), "kernel": str(KERNEL), "initrd": str(INITRD), "append": "console=ttyS0 quiet"}
         wire = {"type": "unix", "path": str(place / "wire")}
         self.images, self.consoles, self.hvcs = {}, {}, {}
         for name in ("a", "b"):
@@ -78,7 +69,7 @@ class Pair:
             self.images[name].write_bytes(os.urandom(4 * MIB))
             self.consoles[name] = chardev(qmp, f"{name}con", place / f"con-{name}")
             self.hvcs[name] = chardev(qmp, f"{name}hvc", place / f"hvc-{name}")
-            for command, arguments in linux("riscv64", f"{name}con", boot, prefix=name, ram=256 * MIB):
+            for command, arguments in linux("riscv64", f"{name}con", BOOT, prefix=name, ram=256 * MIB):
                 qmp.execute(command, arguments)
             qmp.execute("blockdev-add", {"driver": "file", "node-name": f"n{name}", "filename": str(self.images[name])})
             qmp.execute("netdev_add", type="stream", id=f"net{name}", addr=wire, server=name == "a")
