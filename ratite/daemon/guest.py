@@ -94,7 +94,7 @@ def _open_regular(filename: str, flags: int) -> int:
     with suppress(FileNotFoundError):
         _need_regular(os.stat(filename), filename)
     # The file may be another by now: truncated only when it is known what was opened.
-    fd = os.open(filename, flags & ~os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    fd = os.open(filename, flags & ~os.O_TRUNC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
         _need_regular(os.fstat(fd), filename)
         os.ftruncate(fd, 0)

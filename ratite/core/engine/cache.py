@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 
+# Flags that hosts without POSIX don't have.
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MAGIC = b"ratite-object 1\n"
 _HEAD = len(_MAGIC) + 65 + 65
 _LIMIT = 64 << 20
@@ -133,19 +137,21 @@ class ObjectCache:
 
     @staticmethod
     def _trusted(info: os.stat_result) -> bool:
+        if sys.platform == "win32":
+            return False
         return info.st_uid in (0, os.geteuid()) and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
     def _read(self, place: str, key: str) -> bytes | None:
         from hashlib import sha256
 
         try:
-            folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            folder = os.open(place, os.O_RDONLY | _DIRECTORY | _SAFE)
         except OSError:
             return None
         try:
             if not self._trusted(os.fstat(folder)):
                 return None
-            fd = os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            fd = os.open(key, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFE, dir_fd=folder)
         except OSError:
             return None
         finally:

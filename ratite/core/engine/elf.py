@@ -10,7 +10,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
+import sys
 from collections.abc import Mapping
+
+from ratite.core.engine.hostmem import private
 
 _PAGE = 4096
 _LIMIT = 64 << 20  # bytes of a loaded object
@@ -91,7 +94,7 @@ class LoadedObject:
         # unwind tables are for exceptions that nobody throws here
         loaded = [s for s in sections if s.flags & _SHF_ALLOC and s.name != ".eh_frame"]
         size = self._place(loaded)
-        self._map = mmap.mmap(-1, max(size, _PAGE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._map = private(max(size, _PAGE))
         self.size = size
         self._anchor = ctypes.c_char.from_buffer(self._map)
         self._base = ctypes.addressof(self._anchor)
@@ -149,6 +152,8 @@ class LoadedObject:
             self._map[at:at + width] = packed
 
     def _seal(self, loaded: list[_Section]) -> None:
+        if sys.platform == "win32":
+            raise BadObject("native code runs on Linux")
         libc = ctypes.CDLL(None, use_errno=True)
         for s in loaded:
             if s.flags & _SHF_WRITE or not s.size:

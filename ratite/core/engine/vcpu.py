@@ -10,7 +10,6 @@ Threads: ``run`` and the callbacks are the vCPU's own thread. Others only set a 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ratite.core.accel.base import CpuPort, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.engine import block as B
 from ratite.core.engine.bus import BusCallbacks
+from ratite.core.engine.hostmem import private
 from ratite.core.engine.idle import IdleWatch
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage, CodePages
@@ -54,7 +54,7 @@ class NativeVcpu(Vcpu):
         self._port = port
         self._bus = BusCallbacks(port, bus_error, self._bus_fault, self._broken)
         self.layout = native.isa.layout
-        self._map = mmap.mmap(-1, native.shape.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._map = private(native.shape.size)
         self._start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self._pointer = self._start + B.BASE
         self._arrays = {

@@ -12,6 +12,7 @@ import mmap
 import os
 from collections.abc import Sequence
 
+from ratite.core.backends.block.hostio import preadv, pwritev
 from ratite.qapi.errors import GenericError
 
 BUFFER = 1 << 20
@@ -44,7 +45,7 @@ class Direct:
             if os.fstat(fd).st_size < block:
                 break
             try:
-                os.preadv(fd, [self._buffer[:block]], 0)
+                preadv(fd, [self._buffer[:block]], 0)
                 return block
             except OSError:
                 continue
@@ -90,7 +91,7 @@ class Direct:
         for at in edges:
             got = 0
             while got < block:
-                more = os.preadv(fd, [self._buffer[at + got : at + block]], start + at + got)
+                more = preadv(fd, [self._buffer[at + got : at + block]], start + at + got)
                 got += more
                 if not more or got % block:
                     break
@@ -100,7 +101,7 @@ class Direct:
         """Reads into the buffer; how much there was."""
         got = 0
         while got < length:
-            more = os.preadv(fd, [self._buffer[got:length]], start + got)
+            more = preadv(fd, [self._buffer[got:length]], start + got)
             got += more
             if not more or got % self.block:
                 break
@@ -109,7 +110,7 @@ class Direct:
     def _drain(self, fd: int, start: int, length: int) -> None:
         done = 0
         while done < length:
-            more = os.pwritev(fd, [self._buffer[done:length]], start + done)
+            more = pwritev(fd, [self._buffer[done:length]], start + done)
             if more < self.block:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             done += more & -self.block

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.block.direct import Direct, open_direct
@@ -57,6 +58,8 @@ class FileNode(BlockNode):
         return -(-self._bytes // SECTOR) * SECTOR
 
     def file_bytes(self) -> int:
+        if sys.platform == "win32":
+            return self._bytes
         return os.fstat(self._fd).st_blocks * 512
 
     def forward(self, request: Request) -> None:
@@ -96,6 +99,8 @@ class FileNode(BlockNode):
 
 
 def _open(path: str, read_only: bool, direct: bool) -> int:
+    if sys.platform == "win32":
+        raise GenericError("The 'file' block driver needs a POSIX host")
     if not path:
         raise GenericError("The 'file' block driver requires a file name")
     # Not waiting for the other end of a pipe; of no effect on a regular file.

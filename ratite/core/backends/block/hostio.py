@@ -23,13 +23,27 @@ _PUNCH_HOLE, _KEEP_SIZE, _ZERO_RANGE = 2, 1, 16
 _ZEROS = 1 << 20  # bytes of zeros written at once
 
 
+def preadv(fd: int, buffers: Sequence[memoryview], offset: int) -> int:
+    """os.preadv; OSError where the host has none."""
+    if sys.platform == "win32":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return os.preadv(fd, buffers, offset)
+
+
+def pwritev(fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+    """os.pwritev; OSError where the host has none."""
+    if sys.platform == "win32":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return os.pwritev(fd, buffers, offset)
+
+
 def read_at(fd: int, size: int, offset: int) -> bytearray:
     """`size` bytes from `offset` on, fewer at the end of the file; OSError."""
     data = bytearray(size)
     view = memoryview(data)
     done = 0
     while done < size:
-        count = os.preadv(fd, [view[done:]], offset + done)
+        count = preadv(fd, [view[done:]], offset + done)
         if not count:
             view.release()
             del data[done:]
@@ -43,7 +57,7 @@ def write_at(fd: int, pieces: Sequence[bytes], offset: int) -> None:
     for first in range(0, len(pieces), _IOV_MAX):
         batch: list[bytes | memoryview] = [*pieces[first : first + _IOV_MAX]]
         while batch:
-            count = os.pwritev(fd, batch, offset)
+            count = pwritev(fd, batch, offset)
             offset += count
             while batch and count >= len(batch[0]):
                 count -= len(batch.pop(0))

@@ -8,9 +8,9 @@ them. Objects are ELF64 relocatable files of our own compiler, checked as in ``c
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import struct
+import sys
 
 from ratite.core.engine.elf import BadObject, parse_sections, symbol_table
 
@@ -19,7 +19,9 @@ _LIMIT = 8 << 20  # bytes of one region
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXEC = 1, 2, 4
 _RELA, _NOBITS, _SYMTAB = 4, 8, 2
 _R_64, _R_PC32, _R_PLT32 = 1, 2, 4
-_MAP_SHARED, _MAP_FIXED = 1, 0x10
+# the C library's numbers on Linux
+_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 0x10, 0x20
+_PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
 
 
 class Placed:
@@ -33,6 +35,13 @@ class Placed:
         self.symbols = symbols
 
 
+def _memory_file() -> int:
+    """A descriptor of memory without a name."""
+    if sys.platform != "linux":
+        raise BadObject("native code runs on Linux")
+    return os.memfd_create("ratite-regions", os.MFD_CLOEXEC)
+
+
 class Arena:
     """``size``: bytes, a multiple of the segments' number of pages. Not thread-safe: the manager's lock is held."""
 
@@ -40,7 +49,7 @@ class Arena:
         self.segments = segments
         self._each = max(_PAGE, size // segments // _PAGE * _PAGE)
         self.size = self._each * segments
-        fd = os.memfd_create("ratite-regions", os.MFD_CLOEXEC)
+        fd = _memory_file()
         try:
             os.ftruncate(fd, self.size)
             self._write, self._distance = self._map(fd)
@@ -54,12 +63,12 @@ class Arena:
         self._libc = libc = ctypes.CDLL(None, use_errno=True)
         libc.mmap.restype = ctypes.c_void_p
         libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-        base = libc.mmap(None, 2 * self.size, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        base = libc.mmap(None, 2 * self.size, 0, _MAP_PRIVATE | _MAP_ANONYMOUS, -1, 0)
         failed = ctypes.c_void_p(-1).value
         if base == failed:
             raise BadObject(f"no room for {2 * self.size} bytes of code (errno {ctypes.get_errno()})")
         self._base = base
-        for at, prot in ((0, mmap.PROT_READ | mmap.PROT_WRITE), (self.size, mmap.PROT_READ | mmap.PROT_EXEC)):
+        for at, prot in ((0, _PROT_READ | _PROT_WRITE), (self.size, _PROT_READ | _PROT_EXEC)):
             if libc.mmap(base + at, self.size, prot, _MAP_SHARED | _MAP_FIXED, fd, 0) == failed:
                 raise BadObject(f"the host does not allow executable memory (mmap: errno {ctypes.get_errno()})")
         return base, self.size

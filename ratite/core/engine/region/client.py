@@ -56,14 +56,17 @@ class Client:
             stdout=subprocess.PIPE, bufsize=0, start_new_session=True)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            os.set_blocking(pipe.fileno(), False)
+            if sys.platform != "win32":
+                os.set_blocking(pipe.fileno(), False)
         native = self._native
         self._send(wire.pack({"ask": "isa", "builder": native.builder, "config": dict(native.config), "names": native.names}))
 
-    def _wait(self, fd: int, event: int) -> None:
+    def _wait(self, fd: int, *, write: bool) -> None:
+        if sys.platform == "win32":
+            raise wire.Broken("native code runs on Linux")
         left = self._deadline - time.monotonic()
         poller = select.poll()
-        poller.register(fd, event)
+        poller.register(fd, select.POLLOUT if write else select.POLLIN)
         if left <= 0 or not poller.poll(left * 1000):
             raise wire.Broken("no answer in time")
 
@@ -72,7 +75,7 @@ class Client:
         fd = self._process.stdin.fileno()
         view = memoryview(data)
         while view:
-            self._wait(fd, select.POLLOUT)
+            self._wait(fd, write=True)
             view = view[os.write(fd, view[:1 << 16]):]
 
     def _exactly(self, count: int) -> bytes:
@@ -80,7 +83,7 @@ class Client:
         fd = self._process.stdout.fileno()
         parts = []
         while count:
-            self._wait(fd, select.POLLIN)
+            self._wait(fd, write=False)
             part = os.read(fd, min(count, 1 << 20))
             if not part:
                 raise wire.Broken("it ended")
