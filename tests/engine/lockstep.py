@@ -19,15 +19,18 @@ CODE_LIMIT = 4 << 20
 
 
 class Eager(Policy):
-    """Every place that a jump comes to is compiled at once, as far as code goes, decoded or not. ``tier``: 1 or 2."""
+    """Every place that a jump comes to is compiled at once, as far as code goes, decoded or not. ``tier``: 1 or 2; ``window``:
+    whether regions go by windows."""
 
-    def __init__(self, tier: int = 1) -> None:
+    def __init__(self, tier: int = 1, *, window: bool = False) -> None:
         super().__init__(threshold=1, synchronous=True)
         self.tier = tier
+        self.window = window
         self.attempts = 1 << 30
+        self.covered = 0
 
-    def limits(self, tier: int, *, calls: bool = False) -> dict[str, object]:
-        return {**super().limits(self.tier, calls=self.tier == 2), "eager": True, "instructions": 48}
+    def limits(self, tier: int, *, calls: bool = False, window: bool = False) -> dict[str, object]:
+        return {**super().limits(self.tier, calls=self.tier == 2, window=self.window), "eager": True, "instructions": 48}
 
     def passes(self, tier: int) -> str:
         return super().passes(self.tier)

@@ -25,9 +25,10 @@ from tests.engine.toy import ToyPort, ToyRam
 TOYS = [(False, 32), (True, 32), (False, 64)]
 
 
-@pytest.fixture(params=[1, 2], ids=["tier1", "tier2"])
+@pytest.fixture(params=[(1, False), (2, False), (1, True)], ids=["tier1", "tier2", "windows"])
 def manager(request: pytest.FixtureRequest) -> Iterator[RegionManager]:
-    made = RegionManager(Eager(request.param))
+    tier, window = request.param
+    made = RegionManager(Eager(tier, window=window))
     yield made
     made.close()
 
@@ -92,7 +93,7 @@ def test_every_operation_agrees(library: NativeLibrary, manager: RegionManager) 
     isa = native.isa
     pair = Pair(isa, native, OpsPort, 0x4000, manager)
     code = b"".join(isa.to_bytes(n.pattern.match, 4) for n in isa.insns)
-    manager.policy.limits = lambda tier, calls=False: {"eager": True, "instructions": 2000}  # type: ignore[method-assign]
+    manager.policy.limits = lambda tier, calls=False, window=False: {"eager": True, "instructions": 2000}  # type: ignore[method-assign]
     pair.write(0, code + isa.to_bytes(0x8000, 4))  # no instruction
     rng = random.Random(1)
     operands = [(a, b) for a in EDGES for b in EDGES] + [(rng.getrandbits(64), rng.getrandbits(64)) for _ in range(20)]
@@ -149,6 +150,45 @@ def test_another_writer_is_seen(toy: tuple[Isa, NativeIsa], manager: RegionManag
         assert executed(pair) > before
         pair.write(0, isa.assemble("addi", rd=2, rs=2, imm=imm))
     assert manager.counters[1].invalidations >= 3
+    pair.close()
+
+
+def test_data_that_becomes_code(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
+    """A loop fills a page that holds no code; later it stores over what has been run there."""
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    order = "big" if isa.big_endian else "little"
+    there = BASE + 0x2000
+    pair.write(0, loop(isa, isa.assemble("sw", rs=4, rt=5, imm=0), isa.assemble("add", rd=4, rs=4, rt=6)))
+    pair.write(0x2000, loop(isa, isa.assemble("addi", rd=2, rs=2, imm=1)))
+    state = {("r", 7): 100_000, ("r", 4): there + 0x100, ("r", 6): 4}
+    for imm in (3, 5):
+        new = int.from_bytes(isa.assemble("addi", rd=2, rs=2, imm=imm), order)
+        pair.start(BASE, {**state, ("r", 5): new})
+        pair.step(300)
+        pair.start(there, state)
+        pair.step(100)
+        pair.start(BASE, {**state, ("r", 4): there, ("r", 6): 0, ("r", 5): new})
+        pair.step(100)
+        pair.start(there, state)
+        pair.step(100)
+    pair.compare_memory()
+    assert executed(pair) > 0
+    pair.close()
+
+
+def test_all_of_the_ram_is_reached(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
+    """Byte by byte over its ends, where there is nothing."""
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    pair.write(0x100, loop(isa, isa.assemble("lw", rd=2, rs=4, imm=0), isa.assemble("sw", rs=4, rt=1, imm=-8),
+                           isa.assemble("addi", rd=4, rs=4, imm=1)))
+    pair.write(0x200, isa.assemble("addi", rd=4, rs=4, imm=1) + isa.assemble("jr", rs=6))
+    for start in (BASE - 16, BASE + SIZE - 96):
+        pair.start(BASE + 0x100, {("r", 7): 1000, ("r", 4): start, ("vector", 0): BASE + 0x200, ("r", 6): BASE + 0x100})
+        pair.step(600)
+        pair.compare_memory()
+    assert executed(pair) > 0
     pair.close()
 
 

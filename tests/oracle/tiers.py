@@ -13,18 +13,19 @@ from tests.engine.lockstep import Eager
 
 
 class Varied(Eager):
-    """Regions of any size, of what was decoded or of all that can be reached, with calls or without."""
+    """Regions of any size, of what was decoded or of all that can be reached, with calls or without, by windows where
+    the CPU has them or not."""
 
     def __init__(self, tier: int) -> None:
         super().__init__(tier)
         self.threshold = 2  # one round to decode something
         self.rng = random.Random(0)
 
-    def limits(self, tier: int, *, calls: bool = False) -> dict[str, object]:
+    def limits(self, tier: int, *, calls: bool = False, window: bool = False) -> dict[str, object]:
         rng = self.rng
         return {
             **super().limits(tier), "instructions": rng.choice((16, 48, 200, 600, 600)), "eager": rng.random() < 0.8,
-            "calls": rng.random() < 0.4, "loop_entries": rng.random() < 0.8, "likely": 1}
+            "calls": rng.random() < 0.4, "loop_entries": rng.random() < 0.8, "window": window and rng.random() < 0.8}
 
 
 class Tier:

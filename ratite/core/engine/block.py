@@ -58,6 +58,8 @@ MXCSR_NOW = -568  # as it was read last
 ON_ASK = -576  # u64 (block, number, value)
 ON_LOAD = -608  # four words, for 1, 2, 4 and 8 bytes: u64 (physical addr)
 ON_STORE = -640  # four words: void (physical addr, value)
+CAME_FROM, CAME_TO = -648, -656  # the last jump to a computed address in tier 0
+WINDOWED = -664  # a bit per mode that had windows
 
 BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
 
@@ -78,6 +80,14 @@ MAP_READONLY = 1
 TLB_ENTRIES = 256
 TLB_ENTRY = 32  # virtual page for reads, for writes (all ones: none), addend (host - virtual), addend (host address of the
 # reservations' word - 2 * virtual line)
+# Behind a mode's TLB, where the whole space of addresses maps to itself: one range of RAM for reads and one, free of code, for
+# writes. (floor, high, host address of high) each: ``a`` is inside if a - high is above floor, both unsigned; the last 64 bytes
+# of the RAM are not, so that any access that starts inside is. All ones: none.
+WINDOW_READ, WINDOW_WRITE = 0, 24
+WINDOW_LINES = 48  # host address of the reservations' word of the write range's high
+WINDOW = 64
+WINDOW_LAST = 64  # bytes at the end that are not in it
+WINDOW_SMALL = 64 << 10  # bytes; a smaller one for writes gives way to a larger
 CODE_TLB_ENTRIES = 256
 CODE_TLB_ENTRY = 32  # virtual page, its records, physical page, -
 CODE_PAGES = 4096
@@ -107,7 +117,8 @@ class Shape:
         self.side = self.slots * 8  # behind the records: a word per parcel, of the normal context
         self.modes = max(1, isa.mmu_modes)
         self.tlb = isa.layout.size
-        self.tlb_size = TLB_ENTRIES * TLB_ENTRY  # of one mode
+        self.window = TLB_ENTRIES * TLB_ENTRY  # from a mode's TLB to its windows
+        self.tlb_size = self.window + WINDOW  # of one mode
         self.code_tlb = self.tlb + self.modes * self.tlb_size
         self.code_tlb_size = CODE_TLB_ENTRIES * CODE_TLB_ENTRY
         self.code_pages = self.code_tlb + self.modes * self.code_tlb_size  # records by physical page

@@ -18,9 +18,10 @@ _CHUNK = 8 << 20  # bytes of memory taken at once
 
 class CodePage:
     """``base``: host address of its records; ``phys``: physical address; ``ram``/``page``: the RAM page it was made from;
-    ``host``: address of its bytes; ``generation``: see CodeMarks."""
+    ``host``: address of its bytes; ``generation``: see CodeMarks; ``jumps``: by offset of a jump to a computed address, how far
+    away it was seen to go."""
 
-    __slots__ = ("base", "generation", "hits", "host", "misses", "page", "phys", "ram")
+    __slots__ = ("base", "generation", "hits", "host", "jumps", "misses", "page", "phys", "ram")
 
     def __init__(self, base: int, phys: int, ram: RamBlock, page: int, host: int, generation: int) -> None:
         self.base = base
@@ -29,6 +30,7 @@ class CodePage:
         self.phys = phys
         self.ram = ram
         self.page = page
+        self.jumps: dict[int, list[int]] = {}
         self.hits = 0  # stores into decoded instructions
         self.misses = 0  # stores into the page that hit no decoded instruction
 

@@ -227,10 +227,17 @@ class HandlerEmitter(DirectEmitter):
         return self.at(rec, str((self.const(self.shape.records, 64) - half).ref))
 
     def jump(self, target: V, *, poll: bool = False) -> None:
+        if not poll:
+            self._came(target)
         if poll or not self.number:
             super().jump(target, poll=poll)
         else:
             self._jump_from_slot(target)
+
+    def _came(self, target: V) -> None:
+        """Says where from: whoever hears that the target became hot learns what leads there."""
+        self.write(B.CAME_FROM, self.pc64())
+        self.write(B.CAME_TO, target.zext(64))
 
     def _jump_from_slot(self, target: V) -> None:
         """A delayed branch is taken in its slot: inside the page the record is found without a look at the code TLB. Not so
@@ -260,7 +267,7 @@ class HandlerEmitter(DirectEmitter):
         if self.near:
             self._near_jump()
         else:
-            self.jump(self.pc() + getattr(i, name))
+            super().jump(self.pc() + getattr(i, name))
 
     def branch(self, c: V, i: Operands, name: str = "imm") -> None:
         if isinstance(c.ref, int):

@@ -7,7 +7,8 @@ from functools import partial
 
 from ratite.core.engine import block as B
 from ratite.core.engine.path import ADDEND, FLAGS, LAST, PAGES, START, Path
-from ratite.core.isa.emitter import EXECUTE, FETCH_FAULT, LOAD_FAULT, STORE_FAULT
+from ratite.core.engine.window import window_paths
+from ratite.core.isa.emitter import EXECUTE, FETCH_FAULT, LOAD_FAULT, STORE_FAULT, WHOLE
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.value import V
 from ratite.core.memory.code import PAGE_BITS
@@ -73,6 +74,9 @@ def _fill(isa: Isa, shape: B.Shape) -> Path:
         e.put(f"store i64 {words.ref}, ptr {e.at(entry, 24)}")
         if isa.mmu_modes:
             _note(e, a, e.read(B.MODE_DATA))
+            e.if_(e.read(B.MAP_BITS).eq(WHOLE), lambda: e.do("window", row, phys, code))
+        else:
+            e.do("window", row, phys, code)
 
     whole = page.uge(e.field(row, START)) & (page + (shape.page - 1)).ule(e.field(row, LAST))
     if isa.mmu_modes:
@@ -95,7 +99,7 @@ def _note(e: Path, a: V, mode: V) -> None:
         e.write(B.LARGE_LOW, e.select(low.ult(known_low), low, known_low))
         e.write(B.LARGE_HIGH, e.select(high.ugt(known_high), high, known_high))
 
-    e.if_(bits.ugt(e.isa.page_bits), large)
+    e.if_(bits.ugt(e.isa.page_bits) & bits.ne(WHOLE), large)
 
 
 def _known_or_made(e: Path, pc: V, phys: V) -> V:
@@ -255,6 +259,9 @@ def _flush_all(isa: Isa, shape: B.Shape) -> Path:
 
     def mode(number: int) -> None:
         wipe(shape.tlb + number * shape.tlb_size, B.TLB_ENTRIES, B.TLB_ENTRY, (0, 8))
+        for floor in (B.WINDOW_READ, B.WINDOW_WRITE):
+            at = shape.tlb + number * shape.tlb_size + shape.window + floor
+            e.put(f"store i64 {_NONE}, ptr {e.at('%cpu', at)}")
         wipe(shape.code_tlb + number * shape.code_tlb_size, B.CODE_TLB_ENTRIES, B.CODE_TLB_ENTRY, (0,))
 
     used = e.read(B.TLB_USED)
@@ -319,7 +326,7 @@ def _ask(isa: Isa, shape: B.Shape) -> Path:
 
 def translation_paths(isa: Isa) -> list[Maker]:
     """What ``isa`` needs of this."""
-    made: list[Maker] = [_find, _has_code, _fill, _records, _clock, _notify, _ask]
+    made: list[Maker] = [_find, _has_code, *window_paths(), _fill, _records, _clock, _notify, _ask]
     if isa.mmu_modes:
         made += [_translate, _modes, _flush_all, _flush_page, *(partial(_function, name) for name in isa.functions)]
     return made

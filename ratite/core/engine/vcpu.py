@@ -39,6 +39,7 @@ _ClockHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 _GLIMPSE_S = 0.02
 _TYPES = MappingProxyType({1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64})
 _PATIENCE = 64  # stores into a code page that hit no instruction before the page counts as data again
+_TARGETS = 64  # of one computed jump that are remembered
 _REWRITES = 24  # stores that did: somebody fills the page with something else, and what is left of it is decoded anew
 
 
@@ -64,7 +65,7 @@ class NativeVcpu(Vcpu):
             for at in (B.IRQ_LINES, B.TRAPS, B.LIMIT, B.EXC, B.EXC_ADDR, B.PC, B.BUDGET, B.REASON, B.CTX,
                        B.RESERVED_SIZE, B.MEMMAP, B.MEMMAP_COUNT, B.TRAP_PC, B.TRAP_MARK, B.TLB_DATA, B.TLB_CODE, B.TLB_USED,
                        B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET, B.YOUNG, B.TABLE, B.HOT_AT,
-                       B.REGION_INSNS)}
+                       B.REGION_INSNS, B.WINDOWED, B.MODE_DATA, B.CAME_FROM, B.CAME_TO)}
         self.pages = CodePages(native, code_limit)
         self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
         self._made: dict[int, _MadeHook] = {}  # by RAM
@@ -190,6 +191,16 @@ class NativeVcpu(Vcpu):
     def undisturbed(self) -> bool:
         request = B.BASE + B.EXIT_REQUEST
         return not (self._map[request + B.LEAVE] or self._map[request + B.LOOK])
+
+    @property
+    def threshold(self) -> int:
+        """Arrivals that make a place hot."""
+        return self._words[B.HOT_AT].value
+
+    @property
+    def windowed(self) -> bool:
+        """Whether data accesses of the present mode may go through windows. A hint where the CPU runs."""
+        return bool(self._words[B.WINDOWED].value >> self._words[B.MODE_DATA].value & 1)
 
     @property
     def outside(self) -> bool:
@@ -448,9 +459,19 @@ class NativeVcpu(Vcpu):
             offset = pc & (shape.page - 1)
             page = self.pages.at_base(rec - (offset << shape.shift))
             if page is not None and self.regions is not None:
+                if self._words[B.CAME_TO].value == pc:
+                    self._came(self._words[B.CAME_FROM].value, pc)
                 self.regions.hot(self, page, offset, pc)
         except BaseException as error:
             self._broken(error)
+
+    def _came(self, source: int, target: int) -> None:
+        """A jump to a computed address leads to a hot place."""
+        page = self.pages.at_base(self.records_at(source))
+        if page is not None:
+            seen = page.jumps.setdefault(source & (self.native.shape.page - 1), [])
+            if target - source not in seen and len(seen) < _TARGETS:
+                seen.append(target - source)
 
     def _on_clock(self, _: int) -> int:
         try:

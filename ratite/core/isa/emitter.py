@@ -24,6 +24,8 @@ LOAD_FAULT, STORE_FAULT, FETCH_FAULT, LOAD_MISALIGNED, STORE_MISALIGNED = 1, 2, 
 LOAD_PAGE, STORE_PAGE, FETCH_PAGE = 6, 7, 8
 #: what an address is translated for
 READ, WRITE, EXECUTE = 0, 1, 2
+#: see Emitter.mapped
+WHOLE = 63
 
 #: atomic read-modify-write operations: (old, operand, width) -> new
 AMO: Mapping[str, Callable[[int, int, int], int]] = MappingProxyType({
@@ -159,7 +161,8 @@ class Emitter(ABC):
     @abstractmethod
     def mapped(self, phys: V, allowed: V | int, bits: V | int) -> None:
         """Terminator of ``translate``: the address is ``phys`` (64 bits); ``allowed``: 1 read, 2 write, 4 execute; ``bits``:
-        log2 of the mapping's size, at least the ISA's page."""
+        log2 of the mapping's size, at least the ISA's page; WHOLE: every address of the mode is its own physical one and
+        allows the same, until the TLB is flushed."""
 
     @abstractmethod
     def unmapped(self, kind: V | int) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 
 class StateField:
     """One field: ``count`` elements of ``width`` bits. ``zero``: element 0 reads 0 and ignores writes. ``hidden`` fields
-    are state (saved, compared) but no register that people look at."""
+    are state (saved, compared) but no register that people look at. ``private``: only instructions and
+    routines write it, and nobody else while the CPU runs: compiled code may keep it elsewhere."""
 
-    __slots__ = ("count", "hidden", "name", "names", "offset", "reset", "text", "width", "zero")
+    __slots__ = ("count", "hidden", "name", "names", "offset", "private", "reset", "text", "width", "zero")
 
     def __init__(
         self, name: str, width: int, count: int = 1, *, text: str = "", zero: bool = False, reset: int = 0,
-        hidden: bool = False, names: Sequence[str] = (),
+        hidden: bool = False, private: bool = False, names: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.width = width
@@ -26,6 +27,7 @@ class StateField:
         self.zero = zero
         self.reset = reset
         self.hidden = hidden
+        self.private = private
         self.names = tuple(names) or ((name,) if count == 1 else tuple(f"{name}{i}" for i in range(count)))
         self.offset = -1
 

@@ -17,8 +17,8 @@ from ratite.targets.microblaze.kit import DS, FIELDS, HELD, IMM, MSR_PVR, RDS, K
 
 def _state(c: Config) -> list[StateField]:
     hidden = [
-        StateField("btarget", 32, text="where the branch before the delay slot goes", hidden=True),
-        StateField("immhi", 32, text="upper half of the next immediate", hidden=True),
+        StateField("btarget", 32, text="where the branch before the delay slot goes", hidden=True, private=True),
+        StateField("immhi", 32, text="upper half of the next immediate", hidden=True, private=True),
         StateField("rset", 32, text="bits that a return sets behind its delay slot", hidden=True),
         StateField("rclear", 32, text="bits that a return clears behind its delay slot", hidden=True),
         StateField("reservation", 1, text="reservation bit of lwx and swx", hidden=True),
@@ -30,7 +30,7 @@ def _state(c: Config) -> list[StateField]:
     ] if c.use_stack_protection else []
     return [
         StateField("r", 32, 32, zero=True, text="general purpose register"),
-        StateField("msr", 32, text="machine status register", reset=MSR_PVR if c.pvr else 0),
+        StateField("msr", 32, text="machine status register", reset=MSR_PVR if c.pvr else 0, private=True),
         *hidden[:2],
         StateField("ear", 32, text="exception address register"),
         StateField("esr", 32, text="exception status register"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ratite.core.isa.emitter import EXECUTE, WRITE, Emitter
+from ratite.core.isa.emitter import EXECUTE, WHOLE, WRITE, Emitter
 from ratite.core.isa.state import StateField
 from ratite.core.isa.value import V
 from ratite.targets.microblaze.config import Config
@@ -81,7 +81,7 @@ def declare(k: Kit) -> None:
 
     @k.isa.routine("translate")
     def translate(e: Emitter, addr: V, access: V, mode: V) -> None:
-        e.if_(mode.eq(REAL), lambda: e.mapped(addr.zext(64), 7, _PAGE_BITS))
+        e.if_(mode.eq(REAL), lambda: e.mapped(addr.zext(64), 7, WHOLE))
         found = _search(e, addr)
 
         def miss() -> None:

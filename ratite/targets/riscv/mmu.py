@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from ratite.core.isa.emitter import EXECUTE, FETCH_FAULT, LOAD_FAULT, LOAD_PAGE, READ, WRITE, Emitter
+from ratite.core.isa.emitter import EXECUTE, FETCH_FAULT, LOAD_FAULT, LOAD_PAGE, READ, WHOLE, WRITE, Emitter
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.value import V
 from ratite.targets.riscv.csrs import ADUE, MPRV, MXR, PBMTE, SUM, M, U, privilege
@@ -81,7 +81,13 @@ def _translate(f: Features) -> Callable[[Emitter, V, V, V], None]:
         if f.has("s"):
             on = mode.ne(MODE_M) & (e.get("satp") >> (60 if f.xlen == 64 else 31)).ne(0)
             e.if_(on, lambda: paged(e, addr, access, mode))
-        finish(e, addr.zext(64), e.const(7), 12, access, mode)
+        bits: V = e.const(12, 64)
+        if f.has("pmp"):
+            free = mode.eq(MODE_M) & e.function("pmp_locked").eq(0)
+            bits = e.select(free, e.const(WHOLE, 64), bits)
+        else:
+            bits = e.const(WHOLE, 64)
+        finish(e, addr.zext(64), e.const(7), bits, access, mode)
 
     return translate
 

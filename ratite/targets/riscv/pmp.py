@@ -35,8 +35,9 @@ def state_fields(xlen: int) -> list[StateField]:
 
 def declare(isa: Isa) -> None:
     """The function ``pmp(addr, machine)``: what the physical page of an address allows (1 read, 2 write, 4 execute);
-    ``machine``: 1 for accesses of M mode."""
+    ``machine``: 1 for accesses of M mode. ``pmp_locked()``: not 0 where an entry holds for M mode too."""
     isa.function("pmp", 2)(_allowed)
+    isa.function("pmp_locked", 0)(_locked)
 
 
 def _allowed(e: Emitter, addr: V, machine: V) -> None:
@@ -52,6 +53,13 @@ def _allowed(e: Emitter, addr: V, machine: V) -> None:
 
         e.if_((page - e.reg("pmp_low", k)).ult(e.reg("pmp_size", k)), partial(matched, k))
     e.answer(default)
+
+
+def _locked(e: Emitter) -> None:
+    configs = e.const(0, 8)
+    for k in range(ENTRIES):
+        configs = configs | e.reg("pmpcfg", k)
+    e.answer((configs & LOCK).zext(64))
 
 
 def csr_ranges(xlen: int) -> list[CsrRange]:

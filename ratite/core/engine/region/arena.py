@@ -1,8 +1,10 @@
 """Where regions' code lives: one piece of memory seen twice, writable here and executable there, never both in one place.
 
-The two views lie side by side, so that code reaches its own few data words (in the writable view) by 32-bit distances. It is
-filled like a ring in *segments*: when one is to be used again, all regions in it are gone first, and every CPU must have left
-them. Objects are ELF64 relocatable files of our own compiler, checked as in ``core.engine.elf``.
+The two views lie side by side, so that code reaches its own few data words (in the writable view) by 32-bit distances. The
+arena is filled like a ring in *segments*: when one is to be used again, all regions in it are gone first, and every CPU must
+have left them. Code fills a segment from its start and data from its end: a processor that finds a store near what it executes
+takes it for self-modifying code and starts anew, at hundreds of cycles. Objects are ELF64 relocatable files of our own
+compiler, checked as in ``core.engine.elf``.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Arena:
 
     def __init__(self, size: int, segments: int = 8) -> None:
         self.segments = segments
-        self._each = max(_PAGE, size // segments // _PAGE * _PAGE)
+        self._each = max(2 * _PAGE, size // segments // _PAGE * _PAGE)
         self.size = self._each * segments
         fd = _memory_file()
         try:
@@ -56,7 +58,7 @@ class Arena:
         finally:
             os.close(fd)
         self.segment = 0
-        self._at = 0
+        self._at, self._end = 0, self._each  # free bytes of the segment
 
     def _map(self, fd: int) -> tuple[int, int]:
         """(address of the writable view, distance from it to the executable one)."""
@@ -77,17 +79,23 @@ class Arena:
         """Loads an object; None where the current segment has no room for it. Raises BadObject."""
         sections = parse_sections(data)
         loaded = [s for s in sections if s.flags & _SHF_ALLOC and s.name != ".eh_frame" and s.size]
-        start = at = self.segment * self._each + self._at
+        start = self.segment * self._each
+        at, end = self._at, self._end
         for s in loaded:
             if s.align > _PAGE or s.align & (s.align - 1) or (s.flags & _SHF_WRITE and s.flags & _SHF_EXEC):
                 raise BadObject(f"section {s.name} wants alignment {s.align}, flags {s.flags}")
-            at = -(-at // max(s.align, 16)) * max(s.align, 16)
-            s.address = self._write + at + (0 if s.flags & _SHF_WRITE else self._distance)
-            at += s.size
-        size = at - start
-        if size > min(_LIMIT, self._each):
+            align = max(s.align, 16)
+            if s.flags & _SHF_WRITE:
+                end = (end - s.size) // align * align
+                s.address = self._write + start + end
+            else:
+                at = -(-at // align) * align
+                s.address = self._write + self._distance + start + at
+                at += s.size
+        size = at - self._at + self._end - end
+        if size > min(_LIMIT, self._each - _PAGE):
             raise BadObject(f"a region of {size} bytes")
-        if self._at + size > self._each:
+        if -(-at // _PAGE) > end // _PAGE:  # no page has both
             return None
         table, names = symbol_table(sections)
         for s in loaded:
@@ -98,7 +106,7 @@ class Arena:
         for s in sections:
             if s.kind == _RELA and s.info < len(sections) and sections[s.info] in loaded:
                 self._relocate(s.data, sections[s.info].address, sections[s.info].size, table)
-        self._at += size
+        self._at, self._end = at, end
         return Placed(self.segment, size, dict(names))
 
     def _writable(self, address: int) -> int:
@@ -127,12 +135,12 @@ class Arena:
     def advance(self) -> None:
         """Goes on in the next segment; nothing of it is in use any more."""
         self.segment = (self.segment + 1) % self.segments
-        self._at = 0
+        self._at, self._end = 0, self._each
 
     @property
     def used(self) -> int:
         """Bytes of the current segment that are taken."""
-        return self._at
+        return self._at + self._each - self._end
 
     def close(self) -> None:
         """Unmaps everything; no CPU may be inside."""

@@ -91,6 +91,12 @@ class Client:
             count -= len(part)
         return b"".join(parts)
 
+    def kill(self) -> None:
+        """Makes ``ask`` fail soon; from any thread."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def close(self) -> None:
         """Ends the worker."""
         process, self._process = self._process, None

@@ -20,6 +20,7 @@ from ratite.core.engine.threaded import DirectEmitter
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V, signed
+from ratite.core.memory.reserve import LINE_BITS
 
 Key = tuple[int, int]  # distance from the base, context
 
@@ -64,11 +65,12 @@ class Flow:
 class RegionEmitter(DirectEmitter):
     """Writes the units of one region. ``units``: those that are in it; ``table``: tier 0's functions by name; ``calls``:
     whether a TLB miss is dealt with by a call (else tier 0 executes the instruction); ``lazy``: registers are written to the
-    block at exits, not as they change: only what may run in between must not look at them, as slow paths don't."""
+    block at exits, not as they change: only what may run in between must not look at them, as slow paths don't; ``window``: RAM
+    is reached through the mode's windows, and what is not in them is tier 0's."""
 
     def __init__(
         self, isa: Isa, shape: B.Shape, table: Mapping[str, int], units: Mapping[Key, object], *, calls: bool,
-        lazy: bool = False,
+        lazy: bool = False, window: bool = False,
         returns: Mapping[tuple[str, int], list[int]] | None = None, indirect: Mapping[Key, list[int]] | None = None,
     ) -> None:
         super().__init__(isa, shape)
@@ -76,6 +78,7 @@ class RegionEmitter(DirectEmitter):
         self.units = units
         self.calls = calls
         self.lazy = lazy
+        self.window = window and not calls
         self.written: set[tuple[str, int]] = set()
         self.returns = returns or {}
         self.indirect = indirect or {}
@@ -85,6 +88,7 @@ class RegionEmitter(DirectEmitter):
         self.values: dict[tuple[str, int], V] = {}
         self.shapes: dict[str, Shape_] = {}
         self.origins: dict[str, tuple[str, int]] = {}
+        self.sums: dict[str, tuple[V, int]] = {}  # what is another value and a constant
         self.used: set[tuple[str, int]] = set()
         self.edges: dict[str, tuple[str, Key]] = {}  # label -> (kind, target): blocks to be written at the end
         self.deopts: dict[str, tuple[Key, int]] = {}
@@ -120,10 +124,19 @@ class RegionEmitter(DirectEmitter):
     def put(self, line: str) -> None:
         found = self._call.search(line)
         if found is not None and found[1] in self.table:
+            self._show_private()
             address = self.let(f"load ptr, ptr {self.at('%table', 8 * self.table[found[1]])}")
             line = line.replace(found[0], f"{address}(")
             self.wrote = True
         super().put(line)
+
+    def _show_private(self) -> None:
+        """Puts fields that are kept elsewhere where a function that is called next may look at them."""
+        for field in self.isa.layout if self.lazy else ():
+            if field.private:
+                self.used.add((field.name, 0))
+                value = self.let(f"load i{8 * field.size}, ptr %v.{field.name}.0")
+                super().put(f"store i{8 * field.size} {value}, ptr %g.{field.name}.0{CPU_SCOPE}")
 
     # -- addresses
     def relative(self, off: int) -> V:
@@ -178,6 +191,9 @@ class RegionEmitter(DirectEmitter):
                 found = self._simple(op, sa, sb, width)
                 if found is not None:
                     self.shapes[name] = found
+            if op == "add" and isinstance(b, int) and isinstance(a, str) and value.ref != a:
+                before, amount = self.sums.get(a, (self.v(a, width), 0))
+                self.sums[name] = before, amount + signed(b, width)
             origin = self.origins.get(str(a)) if isinstance(b, int) else None
             if origin is not None:
                 self.origins[name] = origin
@@ -216,24 +232,29 @@ class RegionEmitter(DirectEmitter):
             raise TypeError(f"{file} takes i{field.width}, not i{value.width}")
         if field.zero and at in (0, field.count):
             return
-        self.used.add((file, at))
         self.wrote = True
-        w = 8 * field.size
-        wide = value.zext(w)
-        self.put(f"store i{w} {wide.ref}, ptr %v.{file}.{at}")
-        self.written.add((file, at))
-        if not self.lazy:
-            self.put(f"store i{w} {wide.ref}, ptr %g.{file}.{at}{CPU_SCOPE}")
-        self.values[file, at] = value
+        self._assign(file, at, value)
         if isinstance(value.ref, str):
             self.origins[value.ref] = (file, at)
             shape = self.shapes.get(value.ref)
             if isinstance(shape, Relative) and shape.off in (self.off, self.off + self.ilen):
                 self.flow.linked = (file, at)
 
+    def _assign(self, file: str, at: int, value: V) -> None:
+        self.used.add((file, at))
+        w = 8 * self.isa.layout[file].size
+        wide = value.zext(w)
+        self.put(f"store i{w} {wide.ref}, ptr %v.{file}.{at}")
+        self.written.add((file, at))
+        if not self.lazy:
+            self.put(f"store i{w} {wide.ref}, ptr %g.{file}.{at}{CPU_SCOPE}")
+        self.values[file, at] = value
+
     def get(self, name: str) -> V:
         if name == "irq_lines":
             return super().get(name)
+        if self.lazy and self.isa.layout[name].private:
+            return self.reg(name, 0)
         value = self.values.get((name, -1))
         if value is None:
             field = self.isa.layout[name]
@@ -244,9 +265,12 @@ class RegionEmitter(DirectEmitter):
         return value
 
     def set(self, name: str, value: V | int) -> None:
-        super().set(name, value)
         field = self.isa.layout[name]
         self.wrote = True
+        if self.lazy and field.private:
+            self._assign(name, 0, self.const(value, field.width) if isinstance(value, int) else value)
+            return
+        super().set(name, value)
         self.values[name, -1] = self.const(value, field.width) if isinstance(value, int) else value
 
     def instructions(self) -> V:
@@ -259,11 +283,14 @@ class RegionEmitter(DirectEmitter):
     def load(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
         if self.calls or self.wrote:
             return super().load(addr, size, otherwise)
-        a, entry, hit = self._probe(addr, size, False)
-        self._unless_deopt(hit)
         width = 8 * size
-        raw = self.v(self.let(f"load i{width}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}"), width)
-        return self.swapped(raw)
+        if self.window:
+            host = self.let(f"getelementptr i8, ptr %w.r.host, i64 {self._inside(addr, size, 'r').ref}")
+        else:
+            a, entry, hit = self._probe(addr, size, False)
+            self._unless_deopt(hit)
+            host = self._host(entry, a)
+        return self.swapped(self.v(self.let(f"load i{width}, ptr {host}, align 1{RAM_SCOPE}"), width))
 
     def store(self, addr: V, value: V, otherwise: Callable[[V], object] | None = None) -> None:
         if self.wrote:
@@ -271,12 +298,32 @@ class RegionEmitter(DirectEmitter):
             self._must_leave = True  # it may have been a store into this very code
             return
         width = value.width
-        a, entry, hit = self._probe(addr, width // 8, True)
-        self._unless_deopt(hit)
+        if self.window:
+            a = self._inside(addr, width // 8, "w")
+            host = self.let(f"getelementptr i8, ptr %w.w.host, i64 {a.ref}")
+            word = self.let(f"getelementptr i16, ptr %w.w.lines, i64 {a.sar(LINE_BITS).ref}")
+        else:
+            a, entry, hit = self._probe(addr, width // 8, True)
+            self._unless_deopt(hit)
+            host, word = self._host(entry, a), self._line_word(entry, a)
         self.wrote = True
-        self.put(f"store i{width} {self.swapped(value).ref}, ptr {self._host(entry, a)}, align 1{RAM_SCOPE}")
+        self.put(f"store i{width} {self.swapped(value).ref}, ptr {host}, align 1{RAM_SCOPE}")
         over = (a, width // 8) if self.isa.misaligned == "native" and width > 8 else None
-        self.break_reservation(self._line_word(entry, a), over=over)
+        self.break_reservation(word, over=over)
+
+    def _inside(self, addr: V, size: int, which: str) -> V:
+        """Distance of ``addr`` from the high end of window ``which``, 64 bits; elsewhere the instruction is tier 0's."""
+        base, amount = self.sums.get(str(addr.ref), (addr, 0)) if self.word == 64 else (addr, 0)
+        key = (f"window {which} {base.ref}", -1)  # lives as long as what is known of registers
+        distance = self.values.get(key)
+        if distance is None:
+            distance = self.values[key] = base.zext(64) - self.v(f"%w.{which}.high", 64)
+        if amount:
+            distance = distance + amount
+        self._unless_deopt(distance.ugt(self.v(f"%w.{which}.floor", 64)))
+        if size > 1 and self.isa.misaligned == "fault":
+            self._unless_deopt((distance & (size - 1)).eq(0))
+        return distance
 
     def _unless_deopt(self, hit: V) -> None:
         on = self.new_label()

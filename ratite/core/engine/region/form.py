@@ -6,11 +6,11 @@ did to control is looked at. Only code that tier 0 has decoded is walked, so wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ratite.core.engine import block as B
-from ratite.core.engine.ir import METADATA, THREADED
+from ratite.core.engine.ir import CPU_SCOPE, METADATA, THREADED
 from ratite.core.engine.region.emit import Flow, Key, RegionEmitter, Unsuitable
 from ratite.core.engine.region.policy import Limits
 from ratite.core.engine.threaded import SIGNATURE
@@ -20,11 +20,11 @@ from ratite.core.isa.value import V
 
 class PageView(Protocol):
     """A page as the former sees it. ``code``: its bytes; ``decoded``: per context, a byte per parcel, not 0 where decoded;
-    ``counts``: per parcel, how often control came there by a jump (saturating)."""
+    ``jumps``: by offset of a jump to a computed address, how far away it was seen to go."""
 
     code: bytes
     decoded: list[bytes]
-    counts: list[int]
+    jumps: dict[int, list[int]]
 
 
 PageSource = Callable[[int], PageView | None]  # by distance from the entry's page, in pages
@@ -66,10 +66,11 @@ class Former:
         self.table = table
         self.links: set[tuple[str, int]] = set()  # registers that calls were seen to leave their return address in
 
-    def form(self, entry: int, source: PageSource, limits: Limits) -> Region | None:
-        """The region that starts ``entry`` bytes into page 0; None where nothing can be made of it."""
+    def form(self, entry: int, source: PageSource, limits: Limits, wanted: Sequence[int] = ()) -> Region | None:
+        """The region that starts ``entry`` bytes into page 0, with ``wanted`` as further entries as far as they are in it; None
+        where nothing can be made of it."""
         walk = _Walk(self, source, limits)
-        walk.run(entry)
+        walk.run(entry, wanted)
         if (entry, 0) not in walk.units:
             return None
         return _Writer(self, walk, limits, entry).region()
@@ -92,13 +93,14 @@ class _Walk:
         self.indirect: dict[Key, list[int]] = {}
         self.e = RegionEmitter(self.isa, former.shape, former.table, {}, calls=False)
 
-    def run(self, entry: int) -> None:
+    def run(self, entry: int, wanted: Sequence[int]) -> None:
         self.entries.append(entry)
         self.work: list[Key] = [(entry, 0)]
         while self.work:
             key = self.work.pop(0)
             if key not in self.units and len(self.units) < self.limits.instructions:
                 self._line(key)
+        self.entries += wanted
         self.leaders |= {(off, 0) for off in self.entries}
         self.leaders &= self.units.keys()
         self.entries = [off for off in dict.fromkeys(self.entries) if (off, 0) in self.units]
@@ -194,17 +196,13 @@ class _Walk:
             self.work.append((site, 0))
 
     def _indirect(self, key: Key) -> None:
-        """Where a computed jump is likely to go: places near it that jumps were seen to reach often."""
-        parcel, limits = self.isa.parcel, self.limits
-        found = []
-        for off in range(max(key[0] - limits.reach, -self.page) & -parcel, key[0] + limits.reach, parcel):
-            page, at = divmod(off, self.page)
-            view = self.views.get(page)
-            if view is not None and view.counts[at // parcel] >= limits.likely:
-                found.append((view.counts[at // parcel], off))
-        offs = [off for _, off in sorted(found, reverse=True)[:limits.targets]]
-        self.indirect[key] = offs
+        """Where a computed jump was seen to go. Those places are entries too: other jumps may lead there."""
+        page, at = divmod(key[0], self.page)
+        view = self.views.get(page)
+        known = view.jumps.get(at, []) if view is not None else []
+        offs = self.indirect[key] = [key[0] + distance for distance in known[:self.limits.targets]]
         for off in offs:
+            self.entries.append(off)
             self.leaders.add((off, 0))
             self.work.append((off, 0))
 
@@ -220,7 +218,7 @@ class _Writer:
         self.entry = entry
         self.e = RegionEmitter(
             former.isa, former.shape, former.table, dict.fromkeys(walk.leaders), calls=limits.calls, lazy=limits.lazy,
-            returns=walk.sites, indirect=walk.indirect)
+            window=limits.window, returns=walk.sites, indirect=walk.indirect)
 
     def region(self) -> Region:
         walk, e = self.walk, self.e
@@ -318,12 +316,26 @@ class _Writer:
         out.append(f"%tablep = getelementptr i8, ptr %cpu, i64 {B.TABLE}\n%table = load ptr, ptr %tablep")
         if isa.mmu_modes:
             out.append(f"%tlbp = getelementptr i8, ptr %cpu, i64 {B.TLB_DATA}\n%tlb = load ptr, ptr %tlbp")
+        if e.window:
+            out += self._windows()
         for file, at in sorted(e.used):
             field = isa.layout[file]
             w = 8 * field.size
             v, g = f"%v.{file}.{at}", f"%g.{file}.{at}"
             out += [f"{v} = alloca i{w}", f"{g} = getelementptr i8, ptr %cpu, i64 {field.offset + at * field.size}",
                     f"%i.{file}.{at} = load i{w}, ptr {g}", f"store i{w} %i.{file}.{at}, ptr {v}"]
+        return out
+
+    def _windows(self) -> list[str]:
+        """The windows stay as they are while the region runs: whatever changes them has it left first."""
+        out = []
+        rows = [("r", B.WINDOW_READ), ("w", B.WINDOW_WRITE)]
+        words = [(f"%w.{n}.{x}", at + 8 * k) for n, at in rows for k, x in enumerate(("floor", "high", "host"))]
+        for name, at in [*words, ("%w.w.lines", B.WINDOW_LINES)]:
+            kind = "ptr" if name.endswith(("host", "lines")) else "i64"
+            out.append(f"{name}.p = getelementptr i8, ptr {'%tlb' if self.isa.mmu_modes else '%cpu'}, "
+                       f"i64 {self.shape.window + at + (0 if self.isa.mmu_modes else self.shape.tlb)}")
+            out.append(f"{name} = load {kind}, ptr {name}.p{CPU_SCOPE}")
         return out
 
     def _guards(self, pages: list[int]) -> list[str]:

@@ -18,7 +18,6 @@ import ctypes
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +28,9 @@ from ratite.core.engine.elf import BadObject
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage
 from ratite.core.engine.region.arena import Arena, Placed
-from ratite.core.engine.region.client import Blobs, Client, WorkerFailed
+from ratite.core.engine.region.builder import Builder
 from ratite.core.engine.region.policy import Policy
 from ratite.core.engine.region.records import Installed, Piece, Request, Snapshot, TierCounters
-from ratite.core.engine.region.store import RegionStore
 from ratite.core.memory.code import LINE_BITS, PAGE_BITS
 
 if TYPE_CHECKING:
@@ -46,26 +44,18 @@ class RegionManager:
 
     def __init__(self, policy: Policy, cache: ObjectCache | None = None) -> None:
         self.policy = policy
-        self._cache = cache or ObjectCache()
-        self._stores: dict[int, RegionStore] = {}
-        self._rounds: dict[tuple[int, int, int], int] = {}
+        self.builder = Builder(self, policy, cache or ObjectCache())
         self.lock = threading.RLock()
         self.counters = {1: TierCounters(), 2: TierCounters()}
         self._cpus: list[NativeVcpu] = []
         self._watched: dict[int, tuple[RamBlock, _WriteHook]] = {}
         self._by_page: dict[tuple[int, int], set[Installed]] = {}
         self._segments: dict[int, set[Installed]] = {}
-        self._tried: dict[tuple[int, int, int], int] = {}
-        self._queue: deque[Request] = deque()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._clients: dict[int, Client] = {}
         self._arena: Arena | None = None
         self._closed = False
-        self._views = 0  # how often the CPUs' view of memory changed
+        self.views = 0  # how often the CPUs' view of memory changed
         self._next_look = self._total = 0.0
         self._step = policy.look_seconds[0]
-        self._broken = False
 
     # -- CPUs
     def add(self, cpu: NativeVcpu) -> None:
@@ -89,30 +79,27 @@ class RegionManager:
 
     def close(self) -> None:
         """Ends thread and workers, frees all code; no CPU runs any more."""
-        with self.lock:
-            self._closed = True
-            self._wake.set()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        self._closed = True
+        self.builder.close()
         with self.lock:
             for region in [r for rows in self._segments.values() for r in rows]:
                 self._kill(region)
             for ram, hook in self._watched.values():
                 ram.code.on_write[:] = [h for h in ram.code.on_write if h is not hook]
             self._watched.clear()
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()
             if self._arena is not None:
                 self._arena.close()
                 self._arena = None
 
     def threshold(self, native: NativeIsa) -> int:
         """Arrivals after which a CPU of ``native`` is to ask."""
-        store = self._store(native)
-        return min(self.policy.warm_threshold, self.policy.threshold) if store is not None and store.warm else \
-            self.policy.threshold
+        low, high = self.policy.warm_threshold, self.policy.threshold
+        return min(low, high) if self.builder.warm(native) else high
+
+    @property
+    def busy(self) -> int:
+        """CPUs that execute."""
+        return sum(not cpu.outside for cpu in self._cpus)
 
     def watch(self, rams: Iterable[RamBlock]) -> None:
         """Code may come from these."""
@@ -135,24 +122,13 @@ class RegionManager:
                     "instructions": c.executed + sum(r.heat for r in mine), "source-instructions": c.source_instructions,
                     "compile-time": c.compile_ns, "failures": c.failures, "deopts": c.deopts + sum(r.deopts for r in mine),
                     "invalidations": c.invalidations, "evictions": c.evictions})
-            return {"code-size": self.policy.code_size, "waiting": len(self._queue), "tiers": tiers}
+            return {"code-size": self.policy.code_size, "waiting": self.builder.waiting, "tiers": tiers}
 
     # -- on vCPU threads
     def hot(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int) -> None:
         """Control came to ``offset`` of ``page`` often enough."""
-        request = Request(cpu, page, offset, pc)
-        if self._closed or self._broken:
-            return
-        if self.policy.synchronous:
-            self._build(request)
-            return
-        self._queue.append(request)
-        self._wake.set()
-        if self._thread is None:
-            with self.lock:
-                if self._thread is None and not self._closed:
-                    self._thread = threading.Thread(target=self._run, name="regions", daemon=True)
-                    self._thread.start()
+        if not self._closed:
+            self.builder.submit(Request(cpu, page, offset, pc))
 
     def page_made(self, cpu: NativeVcpu, page: CodePage) -> None:
         """``cpu`` has made records for ``page``: it gets the entries there, if the bytes are what they were."""
@@ -187,8 +163,8 @@ class RegionManager:
         with self.lock:
             for region in [r for rows in self._segments.values() for r in rows]:
                 self._kill(region)
-            self._tried.clear()
-            self._views += 1
+            self.builder.forget_tries()
+            self.views += 1
 
     # -- under the lock
     def _verify(self, region: Installed, ram: RamBlock, number: int) -> bool:
@@ -251,26 +227,8 @@ class RegionManager:
         for cpu in self._cpus:
             cpu.look_again()
 
-    # -- the manager's thread
-    def _run(self) -> None:
-        pause, idle = self.policy.look_seconds[0], time.monotonic()
-        try:
-            while not self._closed:
-                if not self._queue:
-                    self._wake.wait(pause)
-                self._wake.clear()
-                if self._queue:
-                    self._build(self._queue.popleft())
-                    idle = time.monotonic()
-                pause = self._look(pause)
-                if time.monotonic() - idle > self.policy.idle_seconds:
-                    for client in self._clients.values():
-                        client.close()
-        except Exception:
-            _log.exception("a region could not be made; no more are tried")
-            self._broken = True
-
-    def _look(self, pause: float) -> float:
+    # -- the builder's threads
+    def look(self, pause: float) -> float:
         """Regions that deserve better are asked for; seconds until the next look."""
         low, high = self.policy.look_seconds
         if time.monotonic() < self._next_look:
@@ -299,44 +257,18 @@ class RegionManager:
             for page in cpu.pages.of_key((ram, number)):
                 if cpu.native is region.native:
                     offset = parcel * region.native.isa.parcel
-                    self._queue.append(Request(cpu, page, offset, region.pc, region, gives_up))
+                    self.builder.submit(Request(cpu, page, offset, region.pc, region, gives_up))
                     return
 
-    def _build(self, request: Request) -> None:
-        """One region, from request to entries."""
-        page = request.page
-        if request.replaces is None and self._known(request):
-            return
-        if request.replaces is not None and not request.replaces.alive:
-            return
-        key = (id(page.ram), page.page, request.offset)
-        tried = self._tried.get(key, 0)
-        if request.tier == 1 and tried >= self.policy.attempts:
-            return
-        request.view = self._views
-        seen: dict[int, Snapshot] = {}
-        counters = self.counters[request.tier]
-        store = self._store(request.cpu.native) if request.tier == 1 else None
-        if store is not None:
-            kept = self._stored(request, store, seen)
-            if kept is not None and self._accept(request, *kept, seen):
-                counters.cached += 1
-                return
-            if store.warm and self._too_early(request, key):
-                return
-        self._tried[key] = tried + 1
-        started = time.perf_counter_ns()
-        seen = {}
-        answer = self._ask(request, seen)
-        counters.compile_ns += time.perf_counter_ns() - started
-        if answer is None:
-            counters.failures += 1
-        elif not self._accept(request, *answer, seen):
-            self._count_anew(request)
-        elif store is not None:
-            store.keep(1, request.offset, {k: code for k, (_, code) in seen.items()}, *answer)
+    def covers(self, request: Request) -> bool:
+        """Whether a region was made from the place's code."""
+        page, at = request.page, request.offset
+        with self.lock:
+            return any(region.native is request.cpu.native and any(
+                p.ram is page.ram and p.page == page.page and p.at <= at < p.at + len(p.code) for p in region.pieces)
+                for region in self._by_page.get((id(page.ram), page.page), ()))
 
-    def _accept(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> bool:
+    def accept(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> bool:
         """Installs a region, if its code still is what it was and it makes sense."""
         try:
             with self.lock:
@@ -346,7 +278,13 @@ class RegionManager:
             _log.warning("a region is refused: %s", error)
             return False
 
-    def _known(self, request: Request) -> bool:
+    def spent(self, tier: int, nanoseconds: int, failed: bool) -> None:
+        """A region was compiled, or could not be."""
+        with self.lock:
+            self.counters[tier].compile_ns += nanoseconds
+            self.counters[tier].failures += failed
+
+    def known(self, request: Request) -> bool:
         """Whether a region has this entry: made since it was asked for, or its address was overtaken by a count."""
         page, native = request.page, request.cpu.native
         place = ((id(page.ram), page.page), request.offset // native.isa.parcel)
@@ -357,94 +295,6 @@ class RegionManager:
                     return True
         return False
 
-    def _store(self, native: NativeIsa) -> RegionStore | None:
-        if not self.policy.persistent:
-            return None
-        store = self._stores.get(id(native))
-        if store is None:
-            if not self._stores:
-                self._cache.trim(self.policy.disk)
-            store = self._stores[id(native)] = RegionStore(native, self._cache)
-        return store
-
-    def _stored(
-        self, request: Request, store: RegionStore, seen: dict[int, Snapshot],
-    ) -> tuple[dict[str, Any], bytes] | None:
-        """The region from an earlier run, if the code is the same."""
-        shape = request.cpu.native.shape
-
-        def page(number: int) -> bytes | None:
-            if number not in seen:
-                found = self._neighbour(request, number)
-                if found is None:
-                    return None
-                seen[number] = found, ctypes.string_at(found.host, shape.page)
-            return seen[number][1]
-
-        seen[0] = request.page, ctypes.string_at(request.page.host, shape.page)
-        return store.find(1, request.offset, seen[0][1], page)
-
-    def _too_early(self, request: Request, key: tuple[int, int, int]) -> bool:
-        """The threshold is low because much is on disk; this place is not, and has to come again before it is compiled."""
-        rounds = self._rounds.get(key, 0) + 1
-        self._rounds[key] = rounds
-        if rounds > self.policy.warm_rounds:
-            return False
-        self._count_anew(request)
-        return True
-
-    def _count_anew(self, request: Request) -> None:
-        """The place has no region: it is to be asked for again."""
-        native = request.cpu.native
-        with self.lock:
-            for page in request.cpu.pages.of_key((id(request.page.ram), request.page.page)):
-                word = ctypes.c_uint64.from_address(
-                    page.base + native.shape.records + 8 * (request.offset // native.isa.parcel))
-                if word.value < B.REGION_ADDRESS:
-                    word.value = 0
-
-    def _ask(self, request: Request, seen: dict[int, Snapshot]) -> tuple[dict[str, Any], bytes] | None:
-        native = request.cpu.native
-        client = self._clients.get(id(native))
-        if client is None:
-            client = self._clients[id(native)] = Client(native)
-
-        def more(number: int) -> Blobs:
-            found = self._neighbour(request, number)
-            if found is None:
-                return {}, []
-            view = self._view(native, found)
-            seen[number] = found, view[1][0]
-            return view
-
-        head, blobs = self._view(native, request.page)
-        seen[0] = request.page, blobs[0]
-        head |= {"ask": "region", "entry": request.offset, "limits": self.policy.limits(request.tier, calls=request.calls),
-                 "level": self.policy.passes(request.tier)}
-        try:
-            answer, body = client.ask(head, blobs, more, self.policy.seconds)
-        except WorkerFailed as error:
-            _log.warning("the compiler of regions failed at %#x: %s", request.pc, error)
-            return None
-        if "none" in answer or len(body) != 1:
-            return None
-        return answer, body[0]
-
-    def _neighbour(self, request: Request, number: int) -> CodePage | None:
-        """The page ``number`` pages behind the request's, as its CPU has it mapped now."""
-        shape, isa = request.cpu.native.shape, request.cpu.native.isa
-        at = (request.pc & -shape.page) + number * shape.page & (1 << isa.word) - 1
-        base = request.cpu.records_at(at)
-        return request.cpu.pages.at_base(base) if base else None
-
-    def _view(self, native: NativeIsa, page: CodePage) -> Blobs:
-        shape = native.shape
-        columns = [memoryview((ctypes.c_uint64 * (2 * shape.slots)).from_address(page.base + shape.context_offset(k)))
-                   .cast("B").cast("Q")[::2].tobytes() for k in range(len(native.isa.contexts))]
-        side = ctypes.string_at(page.base + shape.records, shape.side)
-        fresh = [int.from_bytes(row[:8], "little") for row in native.decode]
-        return {"fresh": fresh}, [ctypes.string_at(page.host, shape.page), side, *columns]
-
     def _install(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> bool:
         native = request.cpu.native
         shape, parcel = native.shape, native.isa.parcel
@@ -454,7 +304,7 @@ class RegionManager:
             if not 0 <= start < end <= shape.page:
                 raise ValueError(f"a range {start}…{end}")
             pieces.append(Piece(page.ram, page.page, page.host, start, code[start:end]))
-        if request.view != self._views:  # addresses mean something else now
+        if request.view != self.views:  # addresses mean something else now
             return False
         self._mark(pieces)
         if not all(p.unchanged() for p in pieces):  # since the worker was given them
@@ -470,7 +320,7 @@ class RegionManager:
             number, at = divmod(off, shape.page)
             page = seen[number][0]
             entries.append(((id(page.ram), page.page), at // parcel, placed.symbols[f"e{k}"]))
-        region = Installed(native, request.tier, placed, entries, pieces, head["count"], request)
+        region = Installed(native, request.tier, placed, entries, head["entries"], pieces, head["count"], request)
         if request.replaces is not None:
             self._kill(request.replaces)
         for key in region.pages():

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 
 class Limits:
-    """Of one region. ``instructions``, ``pages``: at the most; ``reach``: bytes around a computed jump in which its targets are
-    looked for; ``likely``: times a target was reached; ``targets``: so many of them; ``loop_entries``: whether loops inside
-    can be entered by themselves; ``calls``, ``lazy``: see RegionEmitter; ``eager``: take what
+    """Of one region. ``instructions``, ``pages``: at the most; ``targets``: so many of a computed jump; ``loop_entries``:
+    whether loops inside can be entered by themselves; ``calls``, ``lazy``, ``window``: see RegionEmitter; ``eager``: take what
     was not decoded too (tests)."""
 
-    def __init__(self, *, instructions: int = 600, pages: int = 8, reach: int = 1024, likely: int = 100, targets: int = 24,
-                 loop_entries: bool = True, calls: bool = False, lazy: bool = False, eager: bool = False) -> None:
+    def __init__(self, *, instructions: int = 600, pages: int = 8, targets: int = 24, loop_entries: bool = True,
+                 calls: bool = False, lazy: bool = False, window: bool = False, eager: bool = False) -> None:
         self.instructions = instructions
         self.pages = pages
-        self.reach = reach
-        self.likely = likely
         self.targets = targets
         self.loop_entries = loop_entries
         self.calls = calls
         self.lazy = lazy
+        self.window = window
         self.eager = eager
 
 
@@ -36,8 +34,11 @@ class Policy:
         # times that
         self.warm_threshold = 64
         self.warm_rounds = 15
+        self.covered = 2000  # arrivals at a place inside of a region, after which it gets one of its own
         self.attempts = 4  # to compile one place whose code keeps changing
         self.seconds = 30.0  # a worker may take for one region
+        self.workers = 3  # at the most; each is a process of some 100 MB
+        self.oldest_turn = 4  # each so many turns the place that has waited longest is compiled, else the newest
         self.idle_seconds = 20.0  # without work, after which workers end
         self.leave_seconds = 0.2  # CPUs may take to leave regions that must go
         # Tier 2: a region that executed so many instructions will execute as many again. At 2 ns each that is 100 ms, and
@@ -47,10 +48,10 @@ class Policy:
         # A region that gives up once in so few instructions (devices, a working set beyond the TLB) gets calls instead
         self.deopt_distance = 2000
 
-    def limits(self, tier: int, *, calls: bool = False) -> dict[str, object]:
+    def limits(self, tier: int, *, calls: bool = False, window: bool = False) -> dict[str, object]:
         """Keywords of Limits. Registers are kept in the host's and written back at exits: a tenth faster than writing
         through, and no slower to compile."""
-        return {"likely": max(1, self.threshold // 8), "calls": calls, "lazy": True}
+        return {"calls": calls, "lazy": True, "window": window}
 
     def passes(self, tier: int) -> str:
         """See Compiler.compile. Code generation is two thirds of the time of tier 1 whatever is left out of it; O2 measured no

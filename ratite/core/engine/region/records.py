@@ -31,18 +31,21 @@ class Piece:
 
 
 class Installed:
-    """A compiled region. ``entries``: (RAM page key, parcel, address)."""
+    """A compiled region. ``entries``: (RAM page key, parcel, address); ``offsets``: the same as distances from the page of the
+    place that was asked for."""
 
     def __init__(self, native: NativeIsa, tier: int, placed: Placed, entries: list[tuple[tuple[int, int], int, int]],
-                 pieces: list[Piece], count: int, request: Request) -> None:
+                 offsets: list[int], pieces: list[Piece], count: int, request: Request) -> None:
         self.native = native
         self.tier = tier
         self.placed = placed
         self.entries = entries
+        self.offsets = offsets
         self.pieces = pieces
         self.count = count
         self.pc = request.pc  # where it was asked for
         self.calls = request.calls
+        self.window: bool = request.window
         self.promoted = False
         self.alive = True
         self._stat = (ctypes.c_uint64 * 2).from_address(placed.symbols["stat"])
@@ -84,7 +87,7 @@ Snapshot = tuple[CodePage, bytes]  # a page, and its bytes as the worker got the
 class Request:
     """A place that became hot."""
 
-    __slots__ = ("calls", "cpu", "offset", "page", "pc", "replaces", "tier", "view")
+    __slots__ = ("calls", "cpu", "offset", "page", "pc", "replaces", "tier", "view", "window")
 
     def __init__(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int, replaces: Installed | None = None,
                  calls: bool = False) -> None:
@@ -94,5 +97,11 @@ class Request:
         self.pc = pc
         self.replaces = replaces  # of tier 1, by one of tier 2
         self.calls = calls
+        self.window: bool = replaces.window if replaces is not None else cpu.windowed
         self.view = -1
         self.tier = 2 if replaces is not None else 1
+
+    @property
+    def kind(self) -> str:
+        """What sets its region apart from others of the same code on disk."""
+        return f"{self.tier}{'w' if self.window else ''}"

@@ -35,16 +35,16 @@ class RegionStore:
         self._known: set[str] = set()  # names that are there
         self.warm = self._cache.any()  # whether an earlier run has left something
 
-    def _name(self, tier: int, entry: int, code: bytes, number: int) -> str:
+    def _name(self, kind: str, entry: int, code: bytes, number: int) -> str:
         start = code[entry:entry + _START]
-        return key_of(self._base, f"{tier} {entry} {number}".encode(), start)
+        return key_of(self._base, f"{kind} {entry} {number}".encode(), start)
 
     def find(
-        self, tier: int, entry: int, code: bytes, page: Callable[[int], bytes | None],
+        self, kind: str, entry: int, code: bytes, page: Callable[[int], bytes | None],
     ) -> tuple[dict[str, Any], bytes] | None:
         """A region that starts at ``entry`` of the page with ``code``; ``page`` gives the bytes of the pages around it."""
         for number in range(_CANDIDATES):
-            name = self._name(tier, entry, code, number)
+            name = self._name(kind, entry, code, number)
             data = self._cache.load(name)
             if data is None:
                 return None
@@ -73,12 +73,12 @@ class RegionStore:
         head["ranges"] = [(number, start, start + len(code)) for number, start, code in head["pieces"]]
         return head, data[4 + size:]
 
-    def keep(self, tier: int, entry: int, codes: Mapping[int, bytes], head: Mapping[str, Any], body: bytes) -> None:
+    def keep(self, kind: str, entry: int, codes: Mapping[int, bytes], head: Mapping[str, Any], body: bytes) -> None:
         """Keeps a region that a worker has made; ``codes``: the bytes of its pages as the worker had them."""
         pieces = [(number, start, codes[number][start:end]) for number, start, end in head["ranges"]]
         text = repr({"pieces": pieces, **{k: head[k] for k in ("entries", "pages", "count")}}).encode()
         for number in range(_CANDIDATES):
-            name = self._name(tier, entry, codes[0], number)
+            name = self._name(kind, entry, codes[0], number)
             if name not in self._known and self._cache.load(name) is None:
                 self._known.add(name)
                 self._cache.store(name, len(text).to_bytes(4, "little") + text + body)

@@ -23,13 +23,11 @@ class _Page:
     def __init__(self, head: dict[str, Any], blobs: list[bytes]) -> None:
         import array
 
-        from ratite.core.engine.block import REGION_ADDRESS
-
         self.code = blobs[0]
         self.decoded = []
-        for fresh, column in zip(head["fresh"], blobs[2:], strict=True):
+        for fresh, column in zip(head["fresh"], blobs[1:], strict=True):
             self.decoded.append(bytes(h != fresh for h in array.array("Q", column)))
-        self.counts = [n if n < REGION_ADDRESS else REGION_ADDRESS for n in array.array("Q", blobs[1])]
+        self.jumps: dict[int, list[int]] = head["jumps"]
 
 
 class Worker:
@@ -91,7 +89,8 @@ class Worker:
         first = _Page(head, blobs)
         started = time.perf_counter()
         region: Region | None = self._former.form(
-            head["entry"], lambda number: self._page(number) if number else first, Limits(**head["limits"]))
+            head["entry"], lambda number: self._page(number) if number else first, Limits(**head["limits"]),
+            head["wanted"])
         if region is None:
             return {"none": "nothing was formed"}, []
         formed = time.perf_counter()

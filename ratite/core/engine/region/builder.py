@@ -1,0 +1,297 @@
+"""From a hot place to a region: looked up on disk at once, else compiled when its turn comes.
+
+    submit ─> lookup thread ─┬─ known, or on disk ──────────────> installed
+                             └─> waiting ─> compile threads ─> worker ─> installed, kept on disk
+
+What waits is compiled newest first, because what became hot last is what runs now; every few turns the oldest gets its chance.
+A region is made better (tier 2) when nothing waits to be made at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ratite.core.engine import block as B
+from ratite.core.engine.cache import ObjectCache
+from ratite.core.engine.native import NativeIsa
+from ratite.core.engine.pages import CodePage
+from ratite.core.engine.region.client import Blobs, Client, WorkerFailed
+from ratite.core.engine.region.policy import Policy
+from ratite.core.engine.region.records import Request, Snapshot
+from ratite.core.engine.region.store import RegionStore
+
+if TYPE_CHECKING:
+    from ratite.core.engine.region.manager import RegionManager
+
+_log = logging.getLogger(__name__)
+
+Place = tuple[int, int, int]  # id of the RAM, page, offset
+
+
+class Builder:
+    """One per manager, which installs what is built. ``closed`` is set once."""
+
+    def __init__(self, manager: RegionManager, policy: Policy, cache: ObjectCache) -> None:
+        self.policy = policy
+        self.closed = False
+        self._manager = manager
+        self._cache = cache
+        self._stores: dict[int, RegionStore] = {}
+        self._rounds: dict[Place, int] = {}
+        self._covered: dict[Place, int] = {}
+        self._tried: dict[Place, int] = {}
+        self._wake = threading.Condition()  # guards what follows
+        self._new: deque[Request] = deque()
+        self._waiting: deque[Request] = deque()
+        self._better: deque[Request] = deque()
+        self._turn = 0
+        self._threads: list[threading.Thread] = []
+        self._clients: set[Client] = set()
+        self._own: dict[int, Client] = {}  # of a CPU that waits for its regions
+
+    # -- asked by others
+    @property
+    def waiting(self) -> int:
+        """Places that are to be compiled."""
+        return len(self._waiting) + len(self._better) + len(self._new)
+
+    def submit(self, request: Request) -> None:
+        """Takes microseconds, unless the policy is to wait."""
+        if self.closed:
+            return
+        if self.policy.synchronous:
+            if request.tier == 2 or not self._found(request):
+                self._compile(request, self._own)
+            return
+        with self._wake:
+            (self._new if request.tier == 1 else self._better).append(request)
+            self._wake.notify_all()
+            if not self._threads:
+                self._start("regions", self._look_up)
+                for number in range(max(1, min(self.policy.workers, (os.cpu_count() or 1) - 1))):
+                    self._start(f"regions-{number}", self._compile_all, number)
+
+    def _start(self, name: str, body: Any, *args: int) -> None:
+        thread = threading.Thread(target=self._guarded, args=(body, *args), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def forget_tries(self) -> None:
+        """Memory means something else now."""
+        self._tried.clear()
+
+    def warm(self, native: NativeIsa) -> bool:
+        """Whether an earlier run has left regions."""
+        store = self._store(native)
+        return store is not None and store.warm
+
+    def close(self) -> None:
+        """Ends threads and workers. Not under the manager's lock."""
+        with self._wake:
+            self.closed = True
+            self._wake.notify_all()
+            threads, clients = list(self._threads), list(self._clients)
+        for client in clients:
+            client.kill()
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join()
+        for client in clients:
+            client.close()
+
+    # -- threads
+    def _guarded(self, body: Any, *args: int) -> None:
+        try:
+            body(*args)
+        except Exception:
+            _log.exception("a region could not be made; no more are tried")
+            self.closed = True
+
+    def _look_up(self) -> None:
+        pause = self.policy.look_seconds[0]
+        while not self.closed:
+            with self._wake:
+                if not self._new:
+                    self._wake.wait(pause)
+                request = self._new.popleft() if self._new else None
+            if request is not None and not self._found(request):
+                with self._wake:
+                    self._waiting.append(request)
+                    self._wake.notify_all()
+            pause = self._manager.look(pause)
+
+    def _compile_all(self, number: int) -> None:
+        clients: dict[int, Client] = {}
+        while not self.closed:
+            with self._wake:
+                request = self._next(number)
+                if request is None and not self._wake.wait(self.policy.idle_seconds):
+                    for client in clients.values():
+                        client.close()
+            if request is not None:
+                self._compile(request, clients)
+
+    def _next(self, number: int) -> Request | None:
+        """What thread ``number`` compiles now. Guests go first: there are as many threads at work as they leave processors."""
+        if number and number >= (os.cpu_count() or 1) - self._manager.busy:
+            return None
+        if self._waiting:
+            self._turn += 1
+            return self._waiting.popleft() if self._turn % self.policy.oldest_turn == 0 else self._waiting.pop()
+        return self._better.popleft() if self._better else None
+
+    # -- what is there
+    def _found(self, request: Request) -> bool:
+        """Whether nothing is to be compiled: the place has a region by now, or must come again."""
+        manager, store = self._manager, self._store(request.cpu.native)
+        if manager.known(request) or self._inside(request):
+            return True
+        if self._tried.get(self._place(request), 0) >= self.policy.attempts:
+            return True
+        if store is None:
+            return False
+        request.view = manager.views
+        for request.tier in (2, 1):
+            seen: dict[int, Snapshot] = {}
+            kept = self._stored(request, store, seen)
+            if kept is not None and manager.accept(request, *kept, seen):
+                manager.counters[request.tier].cached += 1
+                return True
+        return store.warm and self._again(request, self._rounds, self.policy.warm_rounds)
+
+    @staticmethod
+    def _place(request: Request) -> Place:
+        return id(request.page.ram), request.page.page, request.offset
+
+    def _store(self, native: NativeIsa) -> RegionStore | None:
+        if not self.policy.persistent:
+            return None
+        store = self._stores.get(id(native))
+        if store is None:
+            if not self._stores:
+                self._cache.trim(self.policy.disk)
+            store = self._stores[id(native)] = RegionStore(native, self._cache)
+        return store
+
+    def _stored(
+        self, request: Request, store: RegionStore, seen: dict[int, Snapshot],
+    ) -> tuple[dict[str, Any], bytes] | None:
+        """The region from an earlier run, if the code is the same."""
+        shape = request.cpu.native.shape
+
+        def page(number: int) -> bytes | None:
+            if number not in seen:
+                found = self._neighbour(request, number)
+                if found is None:
+                    return None
+                seen[number] = found, ctypes.string_at(found.host, shape.page)
+            return seen[number][1]
+
+        seen[0] = request.page, ctypes.string_at(request.page.host, shape.page)
+        return store.find(request.kind, request.offset, seen[0][1], page)
+
+    def _inside(self, request: Request) -> bool:
+        """Whether a region has the place, if not as an entry: that it was reached from elsewhere so often was most likely
+        before there was the region. It gets one of its own only if that goes on."""
+        arrivals = max(1, request.cpu.threshold)
+        return self._manager.covers(request) and self._again(request, self._covered, -(-self.policy.covered // arrivals))
+
+    def _again(self, request: Request, rounds: dict[Place, int], most: int) -> bool:
+        """Has the place come again so many times before it is compiled, as ``rounds`` counts."""
+        place = self._place(request)
+        rounds[place] = rounds.get(place, 0) + 1
+        if rounds[place] > most:
+            return False
+        self._count_anew(request)
+        return True
+
+    def _count_anew(self, request: Request) -> None:
+        """The place has no region: it is to be asked for again."""
+        native = request.cpu.native
+        with self._manager.lock:
+            for page in request.cpu.pages.of_key(self._place(request)[:2]):
+                word = ctypes.c_uint64.from_address(
+                    page.base + native.shape.records + 8 * (request.offset // native.isa.parcel))
+                if word.value < B.REGION_ADDRESS:
+                    word.value = 0
+
+    # -- what is made
+    def _compile(self, request: Request, clients: dict[int, Client]) -> None:
+        manager, place = self._manager, self._place(request)
+        if request.replaces is not None:
+            stale = not request.replaces.alive
+        else:
+            stale = manager.known(request) or self._inside(request)
+        tried = self._tried.get(place, 0)
+        if stale or (request.tier == 1 and tried >= self.policy.attempts):
+            return
+        self._tried[place] = tried + 1
+        request.view = manager.views
+        seen: dict[int, Snapshot] = {}
+        started = time.perf_counter_ns()
+        answer = self._ask(request, seen, clients)
+        manager.spent(request.tier, time.perf_counter_ns() - started, answer is None)
+        store = self._store(request.cpu.native)
+        if answer is None:
+            return
+        if not manager.accept(request, *answer, seen):
+            self._count_anew(request)
+        elif store is not None:
+            store.keep(request.kind, request.offset, {k: code for k, (_, code) in seen.items()}, *answer)
+
+    def _ask(
+        self, request: Request, seen: dict[int, Snapshot], clients: dict[int, Client],
+    ) -> tuple[dict[str, Any], bytes] | None:
+        native = request.cpu.native
+        client = clients.get(id(native))
+        if client is None:
+            client = clients[id(native)] = Client(native)
+            with self._wake:
+                self._clients.add(client)
+
+        def more(number: int) -> Blobs:
+            found = self._neighbour(request, number)
+            if found is None:
+                return {}, []
+            view = self._view(native, found)
+            seen[number] = found, view[1][0]
+            return view
+
+        head, blobs = self._view(native, request.page)
+        seen[0] = request.page, blobs[0]
+        limits = self.policy.limits(request.tier, calls=request.calls, window=request.window)
+        wanted = request.replaces.offsets if request.replaces is not None else []
+        head |= {"ask": "region", "entry": request.offset, "wanted": wanted, "limits": limits,
+                 "level": self.policy.passes(request.tier)}
+        try:
+            answer, body = client.ask(head, blobs, more, self.policy.seconds)
+        except WorkerFailed as error:
+            if not self.closed:
+                _log.warning("the compiler of regions failed at %#x: %s", request.pc, error)
+            return None
+        if "none" in answer or len(body) != 1:
+            return None
+        return answer, body[0]
+
+    @staticmethod
+    def _neighbour(request: Request, number: int) -> CodePage | None:
+        """The page ``number`` pages behind the request's, as its CPU has it mapped now."""
+        shape, isa = request.cpu.native.shape, request.cpu.native.isa
+        at = (request.pc & -shape.page) + number * shape.page & (1 << isa.word) - 1
+        base = request.cpu.records_at(at)
+        return request.cpu.pages.at_base(base) if base else None
+
+    @staticmethod
+    def _view(native: NativeIsa, page: CodePage) -> Blobs:
+        shape = native.shape
+        columns = [memoryview((ctypes.c_uint64 * (2 * shape.slots)).from_address(page.base + shape.context_offset(k)))
+                   .cast("B").cast("Q")[::2].tobytes() for k in range(len(native.isa.contexts))]
+        fresh = [int.from_bytes(row[:8], "little") for row in native.decode]
+        jumps = {at: tuple(seen) for at, seen in tuple(page.jumps.items())}
+        return {"fresh": fresh, "jumps": jumps}, [ctypes.string_at(page.host, shape.page), *columns]
