@@ -24,6 +24,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--starts", type=int, default=30, help="starts of each daemon (default 30)")
     parser.add_argument("--accel", default="", help="accelerator (default: the best usable)")
     parser.add_argument("--short", action="store_true", help="short guests, without goals: for trying")
+    parser.add_argument("--long", action="store_true", help="kernels for six times as long")
     parser.add_argument("--no-peer", action="store_true", help="measure ratite alone")
     parser.add_argument("--json", type=Path, help="write all samples here")
     options = parser.parse_args(argv)
@@ -55,7 +56,7 @@ def _measure(options: argparse.Namespace) -> list[Row]:
     if "mix" in options.parts:
         rows += mix.measure(options.boards, guest, options.runs, options.accel, _say, which)
     if "kernels" in options.parts:
-        group = "kernels-short" if options.short else "kernels"
+        group = "kernels-short" if options.short else "kernels-long" if options.long else "kernels"
         rows += kernels.measure(options.boards, group, options.runs, options.accel, _say, which)
     if "coremark" in options.parts:
         rows += _coremark(options, which)

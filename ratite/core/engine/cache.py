@@ -99,17 +99,6 @@ class ObjectCache:
         """The user's place; "" where there is none."""
         return self._user
 
-    def any(self) -> bool:
-        """Whether there is something in it."""
-        for place in (self._system, self._user):
-            try:
-                with os.scandir(place) as rows:
-                    if any(not row.name.startswith(".") for row in rows):
-                        return True
-            except OSError:
-                continue
-        return False
-
     def files(self) -> list[tuple[float, int, str]]:
         """(time of last use, bytes, path) of every file of the user's place, the oldest first."""
         found = []

@@ -89,7 +89,7 @@ class NativeVcpu(Vcpu):
             self._map[scratch:scratch + len(edges)] = edges
         self.flush_tlb()
         if regions is not None:
-            self._words[B.HOT_AT].value = regions.threshold(native)
+            self._words[B.HOT_AT].value = regions.policy.threshold
             self.pages.made = partial(regions.page_made, self)
             self.pages.lock = regions.lock
             regions.add(self)
@@ -191,11 +191,6 @@ class NativeVcpu(Vcpu):
     def undisturbed(self) -> bool:
         request = B.BASE + B.EXIT_REQUEST
         return not (self._map[request + B.LEAVE] or self._map[request + B.LOOK])
-
-    @property
-    def threshold(self) -> int:
-        """Arrivals that make a place hot."""
-        return self._words[B.HOT_AT].value
 
     @property
     def windowed(self) -> bool:

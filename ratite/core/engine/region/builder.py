@@ -43,7 +43,6 @@ class Builder:
         self._manager = manager
         self._cache = cache
         self._stores: dict[int, RegionStore] = {}
-        self._rounds: dict[Place, int] = {}
         self._covered: dict[Place, int] = {}
         self._tried: dict[Place, int] = {}
         self._wake = threading.Condition()  # guards what follows
@@ -85,11 +84,6 @@ class Builder:
     def forget_tries(self) -> None:
         """Memory means something else now."""
         self._tried.clear()
-
-    def warm(self, native: NativeIsa) -> bool:
-        """Whether an earlier run has left regions."""
-        store = self._store(native)
-        return store is not None and store.warm
 
     def close(self) -> None:
         """Ends threads and workers. Not under the manager's lock."""
@@ -163,7 +157,7 @@ class Builder:
             if kept is not None and manager.accept(request, *kept, seen):
                 manager.counters[request.tier].cached += 1
                 return True
-        return store.warm and self._again(request, self._rounds, self.policy.warm_rounds)
+        return False
 
     @staticmethod
     def _place(request: Request) -> Place:
@@ -199,14 +193,11 @@ class Builder:
     def _inside(self, request: Request) -> bool:
         """Whether a region has the place, if not as an entry: that it was reached from elsewhere so often was most likely
         before there was the region. It gets one of its own only if that goes on."""
-        arrivals = max(1, request.cpu.threshold)
-        return self._manager.covers(request) and self._again(request, self._covered, -(-self.policy.covered // arrivals))
-
-    def _again(self, request: Request, rounds: dict[Place, int], most: int) -> bool:
-        """Has the place come again so many times before it is compiled, as ``rounds`` counts."""
+        if not self._manager.covers(request):
+            return False
         place = self._place(request)
-        rounds[place] = rounds.get(place, 0) + 1
-        if rounds[place] > most:
+        self._covered[place] = self._covered.get(place, 0) + 1
+        if self._covered[place] > self.policy.covered:
             return False
         self._count_anew(request)
         return True

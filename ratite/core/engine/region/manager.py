@@ -25,7 +25,6 @@ from ratite.core.accel.base import RamBlock
 from ratite.core.engine import block as B
 from ratite.core.engine.cache import ObjectCache
 from ratite.core.engine.elf import BadObject
-from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage
 from ratite.core.engine.region.arena import Arena, Placed
 from ratite.core.engine.region.builder import Builder
@@ -90,11 +89,6 @@ class RegionManager:
             if self._arena is not None:
                 self._arena.close()
                 self._arena = None
-
-    def threshold(self, native: NativeIsa) -> int:
-        """Arrivals after which a CPU of ``native`` is to ask."""
-        low, high = self.policy.warm_threshold, self.policy.threshold
-        return min(low, high) if self.builder.warm(native) else high
 
     @property
     def busy(self) -> int:

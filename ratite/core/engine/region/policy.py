@@ -30,11 +30,7 @@ class Policy:
         self.code_size = code_size
         self.persistent = not synchronous  # regions are kept on disk
         self.disk = 256 << 20  # bytes of all compiled code on disk
-        # Where an earlier run has left regions, places are looked up there after few arrivals, and compiled after so many
-        # times that
-        self.warm_threshold = 64
-        self.warm_rounds = 15
-        self.covered = 2000  # arrivals at a place inside of a region, after which it gets one of its own
+        self.covered = 2  # times that a place inside of a region must become hot again before it gets one of its own
         self.attempts = 4  # to compile one place whose code keeps changing
         self.seconds = 30.0  # a worker may take for one region
         self.workers = 3  # at the most; each is a process of some 100 MB

@@ -33,7 +33,6 @@ class RegionStore:
         self._cache = cache.folder(f"regions-{self._base[:16].decode()}")
         self._page = native.shape.page
         self._known: set[str] = set()  # names that are there
-        self.warm = self._cache.any()  # whether an earlier run has left something
 
     def _name(self, kind: str, entry: int, code: bytes, number: int) -> str:
         start = code[entry:entry + _START]
