@@ -59,7 +59,7 @@ ON_ASK = -576  # u64 (block, number, value)
 ON_LOAD = -608  # four words, for 1, 2, 4 and 8 bytes: u64 (physical addr)
 ON_STORE = -640  # four words: void (physical addr, value)
 CAME_FROM, CAME_TO = -648, -656  # the last jump to a computed address in tier 0
-WINDOWED = -664  # a bit per mode that had windows
+WINDOWED = -664  # a bit per mode that had windows since translation changed
 
 BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
 

@@ -268,6 +268,7 @@ def _flush_all(isa: Isa, shape: B.Shape) -> Path:
     for number in range(shape.modes):
         e.if_(used.bit(number), partial(mode, number))
     e.write(B.TLB_USED, 0)
+    e.write(B.WINDOWED, 0)
     e.write(B.LARGE_LOW, -1)
     e.write(B.LARGE_HIGH, 0)
     e.ret()

@@ -374,6 +374,7 @@ class NativeVcpu(Vcpu):
 
     # -- translations
     def flush_tlb(self) -> None:
+        self._words[B.WINDOWED].value = 0
         self._flush_data_tlb()
         if self.native.shape.modes > 1:  # else addresses of code are physical, and records outlive it
             self._flush_code_tlb()

@@ -52,7 +52,9 @@ def _window(isa: Isa, shape: B.Shape) -> Path:
     mode = e.read(B.MODE_DATA) if isa.mmu_modes else e.const(0, 64)
     e.write(B.WINDOWED, e.read(B.WINDOWED) | e.const(1, 64) << mode)
     end = e.field(row, LAST) + 1
-    e.if_(_holds(e, words, B.WINDOW_READ, p) ^ 1, lambda: _set(e, row, words, B.WINDOW_READ, e.field(row, START), end))
+    known = e.const(-1, 64) - e.v(e.let(f"load i64, ptr {e.at(words, B.WINDOW_READ)}"), 64)
+    larger = (end - e.field(row, START)).ugt(known + B.WINDOW_LAST)  # of two RAMs the larger one has it
+    e.if_(larger, lambda: _set(e, row, words, B.WINDOW_READ, e.field(row, START), end))
     e.if_(code.ne(0) | e.field(row, FLAGS).ne(0), e.ret)
     e.if_(_holds(e, words, B.WINDOW_WRITE, p), e.ret)
     floor = e.v(e.let(f"load i64, ptr {e.at(words, B.WINDOW_WRITE)}"), 64)

@@ -20,6 +20,8 @@ class StateField:
         self, name: str, width: int, count: int = 1, *, text: str = "", zero: bool = False, reset: int = 0,
         hidden: bool = False, private: bool = False, names: Sequence[str] = (),
     ) -> None:
+        if private and count != 1:
+            raise ValueError(f"{name}: a private field has one element")
         self.name = name
         self.width = width
         self.count = count

@@ -28,6 +28,7 @@ from ratite.core.engine.region.store import RegionStore
 
 if TYPE_CHECKING:
     from ratite.core.engine.region.manager import RegionManager
+    from ratite.core.engine.vcpu import NativeVcpu
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ class Builder:
         self._new: deque[Request] = deque()
         self._waiting: deque[Request] = deque()
         self._better: deque[Request] = deque()
+        self._gone: set[NativeVcpu] = set()
+        self._current: dict[int, NativeVcpu] = {}  # whose request each thread is at
         self._turn = 0
         self._threads: list[threading.Thread] = []
         self._clients: set[Client] = set()
@@ -62,8 +65,9 @@ class Builder:
 
     def submit(self, request: Request) -> None:
         """Takes microseconds, unless the policy is to wait."""
-        if self.closed:
+        if self.closed or request.cpu in self._gone:
             return
+        request.view = self._manager.views
         if self.policy.synchronous:
             if request.tier == 2 or not self._found(request):
                 self._compile(request, self._own)
@@ -85,6 +89,16 @@ class Builder:
         """Memory means something else now."""
         self._tried.clear()
 
+    def forget(self, cpu: NativeVcpu) -> None:
+        """Drops what ``cpu`` asked for and waits until nobody is at it: its pages go. Not under the manager's lock."""
+        with self._wake:
+            self._gone.add(cpu)
+            for queue in (self._new, self._waiting, self._better):
+                kept = [request for request in queue if request.cpu is not cpu]
+                queue.clear()
+                queue.extend(kept)
+            self._wake.wait_for(lambda: cpu not in self._current.values(), self.policy.seconds)
+
     def close(self) -> None:
         """Ends threads and workers. Not under the manager's lock."""
         with self._wake:
@@ -96,7 +110,7 @@ class Builder:
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join()
-        for client in clients:
+        for client in self._clients:
             client.close()
 
     # -- threads
@@ -105,7 +119,9 @@ class Builder:
             body(*args)
         except Exception:
             _log.exception("a region could not be made; no more are tried")
-            self.closed = True
+            with self._wake:
+                self.closed = True
+                self._wake.notify_all()
 
     def _look_up(self) -> None:
         pause = self.policy.look_seconds[0]
@@ -113,23 +129,36 @@ class Builder:
             with self._wake:
                 if not self._new:
                     self._wake.wait(pause)
-                request = self._new.popleft() if self._new else None
-            if request is not None and not self._found(request):
+                request = self._begin(self._new.popleft() if self._new else None)
+            if request is not None:
+                found = self._found(request)
                 with self._wake:
-                    self._waiting.append(request)
-                    self._wake.notify_all()
+                    if not found and request.cpu not in self._gone:
+                        self._waiting.append(request)
+                    self._end()
             pause = self._manager.look(pause)
 
     def _compile_all(self, number: int) -> None:
         clients: dict[int, Client] = {}
         while not self.closed:
             with self._wake:
-                request = self._next(number)
-                if request is None and not self._wake.wait(self.policy.idle_seconds):
+                request = self._begin(self._next(number))
+                if request is None and not self._wake.wait(self.policy.idle_seconds) and not self.waiting:
                     for client in clients.values():
                         client.close()
             if request is not None:
                 self._compile(request, clients)
+                with self._wake:
+                    self._end()
+
+    def _begin(self, request: Request | None) -> Request | None:
+        if request is not None:
+            self._current[threading.get_ident()] = request.cpu
+        return request
+
+    def _end(self) -> None:
+        self._current.pop(threading.get_ident(), None)
+        self._wake.notify_all()
 
     def _next(self, number: int) -> Request | None:
         """What thread ``number`` compiles now. Guests go first: there are as many threads at work as they leave processors."""
@@ -144,13 +173,12 @@ class Builder:
     def _found(self, request: Request) -> bool:
         """Whether nothing is to be compiled: the place has a region by now, or must come again."""
         manager, store = self._manager, self._store(request.cpu.native)
-        if manager.known(request) or self._inside(request):
+        if request.view != manager.views or manager.known(request) or self._inside(request):
             return True
         if self._tried.get(self._place(request), 0) >= self.policy.attempts:
             return True
         if store is None:
             return False
-        request.view = manager.views
         for request.tier in (2, 1):
             seen: dict[int, Snapshot] = {}
             kept = self._stored(request, store, seen)
@@ -220,10 +248,9 @@ class Builder:
         else:
             stale = manager.known(request) or self._inside(request)
         tried = self._tried.get(place, 0)
-        if stale or (request.tier == 1 and tried >= self.policy.attempts):
+        if stale or request.view != manager.views or (request.tier == 1 and tried >= self.policy.attempts):
             return
         self._tried[place] = tried + 1
-        request.view = manager.views
         seen: dict[int, Snapshot] = {}
         started = time.perf_counter_ns()
         answer = self._ask(request, seen, clients)
@@ -233,7 +260,7 @@ class Builder:
             return
         if not manager.accept(request, *answer, seen):
             self._count_anew(request)
-        elif store is not None:
+        elif store is not None and not request.calls:  # what gave up here may do better in another run
             store.keep(request.kind, request.offset, {k: code for k, (_, code) in seen.items()}, *answer)
 
     def _ask(
@@ -245,6 +272,8 @@ class Builder:
             client = clients[id(native)] = Client(native)
             with self._wake:
                 self._clients.add(client)
+                if self.closed:
+                    client.kill()
 
         def more(number: int) -> Blobs:
             found = self._neighbour(request, number)
@@ -284,5 +313,5 @@ class Builder:
         columns = [memoryview((ctypes.c_uint64 * (2 * shape.slots)).from_address(page.base + shape.context_offset(k)))
                    .cast("B").cast("Q")[::2].tobytes() for k in range(len(native.isa.contexts))]
         fresh = [int.from_bytes(row[:8], "little") for row in native.decode]
-        jumps = {at: tuple(seen) for at, seen in tuple(page.jumps.items())}
+        jumps = {at: tuple(seen) for at, seen in page.jumps.copy().items()}
         return {"fresh": fresh, "jumps": jumps}, [ctypes.string_at(page.host, shape.page), *columns]

@@ -27,6 +27,7 @@ class Client:
         self._native = native
         self._process: subprocess.Popen[bytes] | None = None
         self._deadline = 0.0
+        self._killed = False
 
     @property
     def running(self) -> bool:
@@ -54,6 +55,8 @@ class Client:
         self._process = subprocess.Popen(
             [sys.executable, "-P", file, os.pathsep.join(p for p in sys.path if p)], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, bufsize=0, start_new_session=True)
+        if self._killed:  # meanwhile
+            self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             if sys.platform != "win32":
@@ -93,6 +96,7 @@ class Client:
 
     def kill(self) -> None:
         """Makes ``ask`` fail soon; from any thread."""
+        self._killed = True
         process = self._process
         if process is not None:
             process.kill()

@@ -268,7 +268,10 @@ class RegionEmitter(DirectEmitter):
         field = self.isa.layout[name]
         self.wrote = True
         if self.lazy and field.private:
-            self._assign(name, 0, self.const(value, field.width) if isinstance(value, int) else value)
+            new = self.const(value, field.width) if isinstance(value, int) else value
+            if new.width != field.width:
+                raise TypeError(f"{name} takes i{field.width}, not i{new.width}")
+            self._assign(name, 0, new)
             return
         super().set(name, value)
         self.values[name, -1] = self.const(value, field.width) if isinstance(value, int) else value

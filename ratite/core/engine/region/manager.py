@@ -26,7 +26,7 @@ from ratite.core.engine import block as B
 from ratite.core.engine.cache import ObjectCache
 from ratite.core.engine.elf import BadObject
 from ratite.core.engine.pages import CodePage
-from ratite.core.engine.region.arena import Arena, Placed
+from ratite.core.engine.region.arena import Arena
 from ratite.core.engine.region.builder import Builder
 from ratite.core.engine.region.policy import Policy
 from ratite.core.engine.region.records import Installed, Piece, Request, Snapshot, TierCounters
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ratite.core.engine.vcpu import NativeVcpu
 
 _log = logging.getLogger(__name__)
+_ATTEMPTS = 4  # to find room for a region, while others take it
 
 
 class RegionManager:
@@ -51,6 +52,7 @@ class RegionManager:
         self._by_page: dict[tuple[int, int], set[Installed]] = {}
         self._segments: dict[int, set[Installed]] = {}
         self._arena: Arena | None = None
+        self._evicting = threading.Lock()  # taken before the other
         self._closed = False
         self.views = 0  # how often the CPUs' view of memory changed
         self._next_look = self._total = 0.0
@@ -70,6 +72,8 @@ class RegionManager:
             last = not self._cpus
         if last:
             self.close()
+        else:
+            self.builder.forget(cpu)
 
     @property
     def closed(self) -> bool:
@@ -265,8 +269,15 @@ class RegionManager:
     def accept(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> bool:
         """Installs a region, if its code still is what it was and it makes sense."""
         try:
-            with self.lock:
-                return self._install(request, head, body, seen)
+            for _ in range(_ATTEMPTS):
+                with self.lock:
+                    done = self._install(request, head, body, seen)
+                    segment = self._arena.segment if self._arena is not None else 0
+                if done is not None:
+                    return done
+                if not self._make_room(segment):
+                    return False
+            return False
         except (BadObject, KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             self.counters[request.tier].failures += 1
             _log.warning("a region is refused: %s", error)
@@ -289,7 +300,8 @@ class RegionManager:
                     return True
         return False
 
-    def _install(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> bool:
+    def _install(self, request: Request, head: dict[str, Any], body: bytes, seen: dict[int, Snapshot]) -> bool | None:
+        """None where there is no room; then all is to be looked at again."""
         native = request.cpu.native
         shape, parcel = native.shape, native.isa.parcel
         pieces = []
@@ -298,14 +310,16 @@ class RegionManager:
             if not 0 <= start < end <= shape.page:
                 raise ValueError(f"a range {start}…{end}")
             pieces.append(Piece(page.ram, page.page, page.host, start, code[start:end]))
-        if request.view != self.views:  # addresses mean something else now
+        if request.view != self.views or request.cpu not in self._cpus:  # addresses mean something else now
             return False
         self._mark(pieces)
         if not all(p.unchanged() for p in pieces):  # since the worker was given them
             return False
-        placed = self._place(body)
+        if self._arena is None:
+            self._arena = Arena(self.policy.code_size)
+        placed = self._arena.place(body)
         if placed is None:
-            return False
+            return None
         table = (ctypes.c_uint64 * len(head["pages"])).from_address(placed.symbols["pages"])
         for k, number in enumerate(head["pages"]):
             table[k] = seen[number][0].phys
@@ -330,21 +344,19 @@ class RegionManager:
                 self._enter(cpu, region)
         return True
 
-    def _place(self, body: bytes) -> Placed | None:
-        """Room in the arena; None where a CPU did not leave what had to go for it."""
-        if self._arena is None:
-            self._arena = Arena(self.policy.code_size)
-        placed = self._arena.place(body)
-        if placed is None:
-            following = (self._arena.segment + 1) % self._arena.segments
-            for region in tuple(self._segments.get(following, ())):
-                self.counters[region.tier].evictions += 1
-                self._kill(region)
-            if not self._left():
-                return None
-            self._arena.advance()
-            placed = self._arena.place(body)
-        return placed
+    def _make_room(self, full: int) -> bool:
+        """Goes on behind segment ``full``, unless another thread has; False where a CPU did not leave what had to go for it."""
+        with self._evicting, self.lock:
+            assert self._arena is not None
+            if self._arena.segment == full:
+                following = (full + 1) % self._arena.segments
+                for region in tuple(self._segments.get(following, ())):
+                    self.counters[region.tier].evictions += 1
+                    self._kill(region)
+                if not self._left():
+                    return False
+                self._arena.advance()
+            return True
 
     def _left(self) -> bool:
         """Whether every CPU has been outside of generated code since now. Waits a little, in which the lock is not held."""
