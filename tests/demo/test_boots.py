@@ -55,15 +55,6 @@ def test_the_mirror_s_line_is_understood(tmp_path: Path) -> None:
         assert guests.mirror_in(text) == mirror
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not guests.MICROBLAZE.exists():
-        pytest.skip("the archive of MicroBlaze guests is not here")
-    made = tmp_path_factory.mktemp("guests")
-    guests.unpack_microblaze(made)
-    return made
-
-
 @pytest.mark.parametrize("guest", ["s3adsp1800", "ml605"])
 def test_microblaze_linux_reaches_its_shell(folder: Path, guest: str, capsys: pytest.CaptureFixture[str]) -> None:
     status = main.main(["--folder", str(folder), "--guest", guest])

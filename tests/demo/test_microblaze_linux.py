@@ -52,15 +52,6 @@ def trials(text: str) -> dict[str, Trial]:
     }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not guests.MICROBLAZE.exists():
-        pytest.skip("the archive of MicroBlaze guests is not here")
-    made = tmp_path_factory.mktemp("guests")
-    guests.unpack_microblaze(made)
-    return made
-
-
 def boot_of(guest: str, folder: Path, place: Path) -> dict[str, str]:
     """The guest's, with registers.c in the place of calm.c."""
     boot = guests.boot_of(guest, folder)

@@ -177,10 +177,15 @@ class IrEmitter(Emitter):
 
     def set(self, name: str, value: V | int) -> None:
         field = self.isa.layout[name]
-        v = self.const(value, field.width) if isinstance(value, int) else value
-        if v.width != field.width:
-            raise TypeError(f"{name} takes i{field.width}, not i{v.width}")
-        self.write(field.offset, v.zext(8 * field.size), 8 * field.size)
+        self.write(field.offset, self.fitting(name, value).zext(8 * field.size), 8 * field.size)
+
+    def fitting(self, name: str, value: V | int) -> V:
+        """``value`` as field ``name`` takes it. TypeError."""
+        width = self.isa.layout[name].width
+        v = self.const(value, width) if isinstance(value, int) else value
+        if v.width != width:
+            raise TypeError(f"{name} takes i{width}, not i{v.width}")
+        return v
 
     # -- memory
     def tlb_base(self) -> str:

@@ -121,7 +121,7 @@ class Builder:
             _log.exception("a region could not be made; no more are tried")
             with self._wake:
                 self.closed = True
-                self._wake.notify_all()
+                self._end()  # nobody is to wait for the request that failed
 
     def _look_up(self) -> None:
         pause = self.policy.look_seconds[0]
@@ -173,9 +173,7 @@ class Builder:
     def _found(self, request: Request) -> bool:
         """Whether nothing is to be compiled: the place has a region by now, or must come again."""
         manager, store = self._manager, self._store(request.cpu.native)
-        if request.view != manager.views or manager.known(request) or self._inside(request):
-            return True
-        if self._tried.get(self._place(request), 0) >= self.policy.attempts:
+        if self._needless(request):
             return True
         if store is None:
             return False
@@ -186,6 +184,16 @@ class Builder:
                 manager.counters[request.tier].cached += 1
                 return True
         return False
+
+    def _needless(self, request: Request) -> bool:
+        """Whether nothing is to be made: memory means something else by now, what was to be replaced is gone, or the place has
+        a region, must come again, or was tried often enough."""
+        if request.view != self._manager.views:
+            return True
+        if request.replaces is not None:
+            return not request.replaces.alive
+        often = self._tried.get(self._place(request), 0) >= self.policy.attempts
+        return self._manager.known(request) or self._inside(request) or often
 
     @staticmethod
     def _place(request: Request) -> Place:
@@ -243,14 +251,9 @@ class Builder:
     # -- what is made
     def _compile(self, request: Request, clients: dict[int, Client]) -> None:
         manager, place = self._manager, self._place(request)
-        if request.replaces is not None:
-            stale = not request.replaces.alive
-        else:
-            stale = manager.known(request) or self._inside(request)
-        tried = self._tried.get(place, 0)
-        if stale or request.view != manager.views or (request.tier == 1 and tried >= self.policy.attempts):
+        if self._needless(request):
             return
-        self._tried[place] = tried + 1
+        self._tried[place] = self._tried.get(place, 0) + 1
         seen: dict[int, Snapshot] = {}
         started = time.perf_counter_ns()
         answer = self._ask(request, seen, clients)

@@ -265,16 +265,13 @@ class RegionEmitter(DirectEmitter):
         return value
 
     def set(self, name: str, value: V | int) -> None:
-        field = self.isa.layout[name]
         self.wrote = True
-        if self.lazy and field.private:
-            new = self.const(value, field.width) if isinstance(value, int) else value
-            if new.width != field.width:
-                raise TypeError(f"{name} takes i{field.width}, not i{new.width}")
+        new = self.fitting(name, value)
+        if self.lazy and self.isa.layout[name].private:
             self._assign(name, 0, new)
-            return
-        super().set(name, value)
-        self.values[name, -1] = self.const(value, field.width) if isinstance(value, int) else value
+        else:
+            super().set(name, new)
+            self.values[name, -1] = new
 
     def instructions(self) -> V:
         return self.read(B.LIMIT) - self.v(self.left(0), 64) - self.read(B.TRAPS)

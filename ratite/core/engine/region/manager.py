@@ -1,7 +1,7 @@
 """Regions of an accelerator's CPUs: asked for where code is hot, compiled by workers, installed, and gone when it changes.
 
-    tier 0 counts ─ hot() ─> queue ─> thread: snapshot of the page ─> worker ─> object ─> arena ─> words of the side arrays
-                                            compared with memory before it is installed ─┘
+    tier 0 counts ─ hot() ─> builder: from disk or a worker ─> object ─> arena ─> words of the side arrays
+                                 compared with memory before it is installed ─┘
 
 A region is *installed* where a page's side array holds its entries' addresses; each CPU has side arrays of its own. Who writes
 code is followed by the marks on RAM (core.memory.code): a write kills the regions made from the bytes at once, on the
@@ -9,7 +9,7 @@ writer's thread, and makes the CPUs inside leave. What was written while no CPU 
 when a CPU decodes the page again.
 
 Threads: ``hot``, ``page_made`` and the write hooks run on vCPU threads and take the lock for microseconds; compiling holds no
-lock. Lock order: the manager's is taken last.
+lock. Lock order: the builder's and ``_evicting`` before the manager's, which is taken last.
 """
 
 from __future__ import annotations
@@ -234,29 +234,31 @@ class RegionManager:
         with self.lock:
             regions = [r for rows in self._segments.values() for r in rows]
             total = sum(r.heat for r in regions)
-            for region in regions:
-                if region.tier == 1 and not region.promoted:
-                    self._consider(region)
+            better = [self._better(region) for region in regions if region.tier == 1 and not region.promoted]
             for cpu in self._cpus:
                 if not cpu.outside:
                     cpu.look_up()  # heat is told when a region is left
+        for request in better:
+            if request is not None:
+                self.builder.submit(request)
         step = low if total != self._total else min(high, 2 * self._step)
         self._total, self._step = total, step
         self._next_look = time.monotonic() + step
         return step
 
-    def _consider(self, region: Installed) -> None:
+    def _better(self, region: Installed) -> Request | None:
+        """What to ask for in the place of ``region``, once it deserves that."""
         gives_up = region.deopts > 1000 and region.deopts * self.policy.deopt_distance > region.heat
         if region.heat < self.policy.promote_heat and not (gives_up and region.deopts > 10_000):
-            return
+            return None
         region.promoted = True
         (ram, number), parcel, _ = region.entries[0]
         for cpu in self._cpus:
             for page in cpu.pages.of_key((ram, number)):
                 if cpu.native is region.native:
                     offset = parcel * region.native.isa.parcel
-                    self.builder.submit(Request(cpu, page, offset, region.pc, region, gives_up))
-                    return
+                    return Request(cpu, page, offset, region.pc, region, gives_up)
+        return None
 
     def covers(self, request: Request) -> bool:
         """Whether a region was made from the place's code."""
