@@ -13,7 +13,7 @@ import struct
 import sys
 from collections.abc import Mapping
 
-from ratite.core.engine.hostmem import private
+from ratite.core.memory.host import anonymous
 
 _PAGE = 4096
 _LIMIT = 64 << 20  # bytes of a loaded object
@@ -94,7 +94,7 @@ class LoadedObject:
         # unwind tables are for exceptions that nobody throws here
         loaded = [s for s in sections if s.flags & _SHF_ALLOC and s.name != ".eh_frame"]
         size = self._place(loaded)
-        self._map = private(max(size, _PAGE))
+        self._map = anonymous(max(size, _PAGE))
         self.size = size
         self._anchor = ctypes.c_char.from_buffer(self._map)
         self._base = ctypes.addressof(self._anchor)

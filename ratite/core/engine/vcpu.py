@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from ratite.core.accel.base import CpuPort, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.engine import block as B
 from ratite.core.engine.bus import BusCallbacks
-from ratite.core.engine.hostmem import private
 from ratite.core.engine.idle import IdleWatch
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage, CodePages
 from ratite.core.isa.state import StateField
 from ratite.core.memory.code import LINE_BITS, PAGE_BITS
+from ratite.core.memory.host import anonymous
 from ratite.core.memory.reserve import LINE_BITS as RESERVED_BITS
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class NativeVcpu(Vcpu):
         self._port = port
         self._bus = BusCallbacks(port, bus_error, self._bus_fault, self._broken)
         self.layout = native.isa.layout
-        self._map = private(native.shape.size)
+        self._map = anonymous(native.shape.size)
         self._start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self._pointer = self._start + B.BASE
         self._arrays = {
