@@ -13,6 +13,8 @@ from ratite.core.accel.base import Exit
 from ratite.core.engine.cache import ObjectCache, key_of
 from ratite.core.engine.native import NativeIsa, NativeLibrary
 from ratite.core.engine.region.manager import RegionManager
+from ratite.core.engine.region.policy import Policy
+from ratite.core.engine.region.waiting import Waiting
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
@@ -230,6 +232,30 @@ def test_a_look_at_heat_needs_no_python(toy: tuple[Isa, NativeIsa], manager: Reg
         services.append(cpu.services - before)
     assert services[0] < 5 and services[1] > 20
     cpu.close()
+
+
+def test_the_hottest_place_is_compiled_first(toy: tuple[Isa, NativeIsa], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the one that became hot last; and the last one, where control comes to none of them."""
+    isa, _ = toy
+    manager = RegionManager(Policy(threshold=10))
+    waiting = Waiting()
+    monkeypatch.setattr(manager.builder, "submit", waiting.append)
+    pair = pair_of(toy, manager)
+    loops = 0, 0x400, 0x800
+    for at in loops:
+        pair.write(at, loop(isa, isa.assemble("add", rd=2, rs=2, rt=1)))
+
+    def run(at: int, count: int) -> None:
+        pair.start(BASE + at, {("r", 7): count})
+        pair.step(3 * count - 30)
+
+    for at in loops:
+        run(at, 50)
+    assert len(waiting) == 3 and waiting.take().offset == loops[2]  # nothing was counted from before
+    run(loops[0], 600)
+    run(loops[1], 50)
+    assert [waiting.take().offset for _ in range(2)] == [loops[0], loops[1]]
+    pair.close()
 
 
 def test_interrupts_enter_between_instructions(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:

@@ -90,6 +90,8 @@ WINDOW_LAST = 64  # bytes at the end that are not in it
 WINDOW_SMALL = 64 << 10  # bytes; a smaller one for writes gives way to a larger
 CODE_TLB_ENTRIES = 256
 CODE_TLB_ENTRY = 32  # virtual page, its records, physical page, -
+HEAT = 1024  # counters of 4 bytes; a place's is the one that heat_slot says
+HEAT_FACTOR = 0x9E3779B97F4A7C15
 CODE_PAGES = 4096
 CODE_PAGE = 16  # physical page, its records
 
@@ -97,6 +99,11 @@ RECORD = 16  # handler, imm (4), a, b, c, d (1 each)
 REGION_ADDRESS = 1 << 32  # words of a page's side array from here on are addresses of regions, below it they count
 
 PAGE_HEADER = 64  # before a page's records: host addresses of [0] the page's bytes, [8] its lines' code marks
+
+
+def heat_slot(side: int) -> int:
+    """Which of the HEAT counters takes the arrivals at the place whose word of the side array is at host address ``side``."""
+    return (side * HEAT_FACTOR & (1 << 64) - 1) >> 65 - HEAT.bit_length()
 
 
 class Shape:
@@ -122,7 +129,8 @@ class Shape:
         self.code_tlb = self.tlb + self.modes * self.tlb_size
         self.code_tlb_size = CODE_TLB_ENTRIES * CODE_TLB_ENTRY
         self.code_pages = self.code_tlb + self.modes * self.code_tlb_size  # records by physical page
-        self.scratch = self.code_pages + CODE_PAGES * CODE_PAGE
+        self.heat = self.code_pages + CODE_PAGES * CODE_PAGE  # arrivals at places that are hot already, see HEAT
+        self.scratch = self.heat + HEAT * 4
         self.scratch_records = 1 + self.edges
         # as far apart as a page's arrays, so that a change of context works there too
         self.size = BASE + self.scratch + self.context_offset(len(isa.contexts) - 1) + self.scratch_records * RECORD

@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ratite.core.engine import block as B
-from ratite.core.engine.ir import THREADED, IrEmitter
+from ratite.core.engine.ir import CPU_SCOPE, THREADED, IrEmitter
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V
@@ -79,10 +79,18 @@ class DirectEmitter(IrEmitter):
         self.label(region)
         self.tail(self.let(f"inttoptr i64 {seen.ref} to ptr"), rec, delta, bud)
         self.label(count)
-        # at the limit nothing is stored: a store under way would undo that of the region's address, every time in a tight loop
+        # at the limit nothing is stored there: a store under way would undo that of the region's address, every time in a tight
+        # loop. How hot the place is from then on is counted elsewhere, where places share counters
         most = self.read(B.HOT_AT)
-        up, hot, cold = self.new_label(), self.new_label(), self.new_label()
-        self.fork(str(seen.eq(most).ref), cold, up)
+        up, hot, cold, more_heat = (self.new_label() for _ in range(4))
+        self.fork(str(seen.eq(most).ref), more_heat, up)
+        self.label(more_heat)
+        word = self.v(self.let(f"ptrtoint ptr {side} to i64"), 64)
+        slot = (word * B.HEAT_FACTOR) >> 65 - B.HEAT.bit_length()
+        heat = self.at(self.at("%cpu", self.shape.heat), str((slot << 2).ref))
+        arrivals = self.v(self.let(f"load i32, ptr {heat}{CPU_SCOPE}"), 32)
+        self.put(f"store i32 {(arrivals + 1).ref}, ptr {heat}{CPU_SCOPE}")
+        self.goto(cold)
         self.label(up)
         more = seen + 1
         self.put(f"store i64 {more.ref}, ptr {side}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -187,6 +188,11 @@ class NativeVcpu(Vcpu):
         index = (addr >> self.native.isa.page_bits) & (B.CODE_TLB_ENTRIES - 1)
         tag, base = (ctypes.c_uint64 * 2).from_address(self._words[B.TLB_CODE].value + index * B.CODE_TLB_ENTRY)
         return base if tag == addr & -shape.page else 0
+
+    def arrivals(self) -> array[int]:
+        """How often control came to places that are hot already, by ``heat_slot``. The counters wrap around."""
+        start = B.BASE + self.native.shape.heat
+        return array("I", self._map[start:start + 4 * B.HEAT])
 
     def undisturbed(self) -> bool:
         request = B.BASE + B.EXIT_REQUEST
@@ -386,7 +392,7 @@ class NativeVcpu(Vcpu):
 
     def _flush_code_tlb(self) -> None:
         shape = self.native.shape
-        ctypes.memset(self._pointer + shape.code_tlb, 0xFF, shape.scratch - shape.code_tlb)  # and the known pages
+        ctypes.memset(self._pointer + shape.code_tlb, 0xFF, shape.heat - shape.code_tlb)  # and the known pages
 
     def _flush_code(self) -> None:
         self.pages.drop_all()

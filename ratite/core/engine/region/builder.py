@@ -3,7 +3,7 @@
     submit ─> lookup thread ─┬─ known, or on disk ──────────────> installed
                              └─> waiting ─> compile threads ─> worker ─> installed, kept on disk
 
-What waits is compiled newest first, because what became hot last is what runs now; every few turns the oldest gets its chance.
+What waits is compiled in the order in which control comes there now (``waiting.py``).
 A region is made better (tier 2) when nothing waits to be made at all.
 """
 
@@ -25,6 +25,7 @@ from ratite.core.engine.region.client import Blobs, Client, WorkerFailed
 from ratite.core.engine.region.policy import Policy
 from ratite.core.engine.region.records import Request, Snapshot
 from ratite.core.engine.region.store import RegionStore
+from ratite.core.engine.region.waiting import Waiting
 
 if TYPE_CHECKING:
     from ratite.core.engine.region.manager import RegionManager
@@ -48,11 +49,10 @@ class Builder:
         self._tried: dict[Place, int] = {}
         self._wake = threading.Condition()  # guards what follows
         self._new: deque[Request] = deque()
-        self._waiting: deque[Request] = deque()
+        self._waiting = Waiting()
         self._better: deque[Request] = deque()
         self._gone: set[NativeVcpu] = set()
         self._current: dict[int, NativeVcpu] = {}  # whose request each thread is at
-        self._turn = 0
         self._threads: list[threading.Thread] = []
         self._clients: set[Client] = set()
         self._own: dict[int, Client] = {}  # of a CPU that waits for its regions
@@ -93,7 +93,8 @@ class Builder:
         """Drops what ``cpu`` asked for and waits until nobody is at it: its pages go. Not under the manager's lock."""
         with self._wake:
             self._gone.add(cpu)
-            for queue in (self._new, self._waiting, self._better):
+            self._waiting.keep(lambda request: request.cpu is not cpu)
+            for queue in (self._new, self._better):
                 kept = [request for request in queue if request.cpu is not cpu]
                 queue.clear()
                 queue.extend(kept)
@@ -165,8 +166,7 @@ class Builder:
         if number and number >= (os.cpu_count() or 1) - self._manager.busy:
             return None
         if self._waiting:
-            self._turn += 1
-            return self._waiting.popleft() if self._turn % self.policy.oldest_turn == 0 else self._waiting.pop()
+            return self._waiting.take()
         return self._better.popleft() if self._better else None
 
     # -- what is there

@@ -34,7 +34,6 @@ class Policy:
         self.attempts = 4  # to compile one place whose code keeps changing
         self.seconds = 30.0  # a worker may take for one region
         self.workers = 3  # at the most; each is a process of some 100 MB
-        self.oldest_turn = 4  # each so many turns the place that has waited longest is compiled, else the newest
         self.idle_seconds = 20.0  # without work, after which workers end
         self.leave_seconds = 0.2  # CPUs may take to leave regions that must go
         # Tier 2: a region that executed so many instructions will execute as many again. At 2 ns each that is 100 ms, and

@@ -6,6 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from ratite.core.accel.base import RamBlock
+from ratite.core.engine.block import heat_slot
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage
 from ratite.core.engine.region.arena import Placed
@@ -87,7 +88,7 @@ Snapshot = tuple[CodePage, bytes]  # a page, and its bytes as the worker got the
 class Request:
     """A place that became hot."""
 
-    __slots__ = ("calls", "cpu", "offset", "page", "pc", "replaces", "tier", "view", "window")
+    __slots__ = ("calls", "cpu", "offset", "page", "pc", "replaces", "slot", "tier", "view", "window")
 
     def __init__(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int, replaces: Installed | None = None,
                  calls: bool = False) -> None:
@@ -99,6 +100,8 @@ class Request:
         self.calls = calls
         self.window: bool = replaces.window if replaces is not None else cpu.windowed
         self.view = -1
+        shape = cpu.native.shape
+        self.slot = heat_slot(page.base + shape.records + 8 * (offset // cpu.native.isa.parcel))
         self.tier = 2 if replaces is not None else 1
 
     @property
