@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ratite.core import log
 from ratite.core.device import Device
 from ratite.core.irq import parse_end
+from ratite.core.memory.code import PAGE_BITS
+from ratite.core.memory.flat import pieces_of
 from ratite.core.objects.obj import Obj
 from ratite.core.reset import in_order
 from ratite.qapi.errors import GenericError, QmpError
@@ -31,6 +33,7 @@ CREATED, INITIALIZED, READY = "created", "initialized", "ready"
 # As QEMU's; the bound is ours: ids stand in paths, messages and log lines.
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,126}")
 _ADDRESS_MAX = (1 << 64) - 1
+PAGE = 1 << PAGE_BITS
 
 
 class Wire(NamedTuple):
@@ -353,6 +356,12 @@ class Assembly:
             raise GenericError(
                 f"'{spec.region}' of {region.size:#x} bytes can't be mapped at {spec.offset:#x} of '{spec.space}': "
                 f"it must end at or below {space.root.size:#x}, not at {spec.offset + region.size:#x}"
+            )
+        if any(piece.region.IS_RAM and piece.delta % PAGE for piece in pieces_of(region, spec.offset)):
+            # Pages of the view are pages of the memory: code marks and what vCPUs keep of a page rest on it.
+            raise GenericError(
+                f"'{spec.region}' can't be mapped at {spec.offset:#x} of '{spec.space}': "
+                f"memory must be at a multiple of {PAGE} bytes"
             )
         space.map(region, spec.offset, spec.priority)
 

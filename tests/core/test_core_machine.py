@@ -264,6 +264,25 @@ def test_ram_must_not_overlap(bench: Bench) -> None:
     assert bench.error("map_region", "mem", "ram1", -1) == "Parameter 'offset' expects uint64"
 
 
+def test_ram_lies_on_pages(bench: Bench) -> None:
+    """Of the first RAM of a space and of any further; devices lie anywhere."""
+    bench.basic()
+    bench.create_object("memory-backend-ram", "ram1", {"size": 0x2000})
+
+    def told(at: int) -> str:
+        return f"'ram1' can't be mapped at {at:#x} of 'mem': memory must be at a multiple of 4096 bytes"
+
+    for at in (0x40000800, 0x40000001, 0x40000FFC):
+        bench.map_region("mem", "ram1", at)
+        assert told(at) in bench.error("wire")
+        bench.unmap_region("mem", "ram1", at)
+    for step in (bench.wire, bench.exit_preconfig):
+        step()
+        assert bench.error("map_region", "mem", "ram1", 0x40000800) == told(0x40000800)
+    bench.map_region("mem", "ram1", 0x40001000)
+    bench.map_region("mem", "w0", 0x40000880)
+
+
 def test_ram_larger_than_the_host_is_refused(bench: Bench) -> None:
     bench.basic()
     bench.exit_preconfig()

@@ -66,6 +66,22 @@ def test_the_console_goes_both_ways(board: str, tmp_path: Path) -> None:
         assert guest.wait_text("Q\n") == "echo\nCASSOWARY\nQ\n"
 
 
+@pytest.mark.parametrize("board", RISCV + MICROBLAZE)
+def test_a_guest_resets_its_machine_and_powers_it_off(board: str, tmp_path: Path) -> None:
+    with Guest("echo", board, tmp_path) as guest:
+        guest.start()
+        guest.wait_text("echo\n")
+        guest.send("r\n")
+        event = guest.client.wait_event("RESET")
+        assert event["data"] == {"guest": True, "reason": "guest-reset"}
+        guest.wait_text("echo\nR\necho\n")
+        assert guest.client.execute("query-status")["status"] == "running"
+        guest.send("again\nq\n")
+        assert guest.wait_text("Q\n") == "echo\nR\necho\nAGAIN\nQ\n"
+        event = guest.client.wait_event("SHUTDOWN")
+        assert event["data"] == {"guest": True, "reason": "guest-shutdown"}
+
+
 @pytest.mark.parametrize("board", RISCV)
 def test_a_cpu_that_cannot_fetch_its_trap_handler_panics(board: str, tmp_path: Path) -> None:
     with Guest("panic", board, tmp_path) as guest:

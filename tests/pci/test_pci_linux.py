@@ -5,80 +5,34 @@ That kernel is built without HOTPLUG_PCI: the shell writes Slot Control, as a ho
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ratite.clients.boots.initramfs import MARKER
-from ratite.clients.boots.machines import linux, pci
-from ratite.clients.qmp import Client
-from tests.debian import BOOT, MARKS, PATIENCE
+from ratite.clients.boots.machines import pci
+from tests.debian import MARKS, PATIENCE, Linux, booted
 
 pytestmark = MARKS
 ON, OFF = r"\300\001", r"\300\007"  # Slot Control: power and its indicator
 CONFIG = "/sys/bus/pci/devices/0000:00:02.0/config"
 
 
-class Linux:
-    """A daemon with the machine, its console and its monitor."""
-
-    def __init__(self, place: Path) -> None:
-        monitor, console = place / "m", place / "c"
-        command = [sys.executable, "-m", "ratite.daemon", "--qmp", f"unix:{monitor}"]
-        self.process = subprocess.Popen(command)
-        self.qmp = Client.connect(f"unix:{monitor}", timeout=PATIENCE)
-        self.qmp.execute("machine-create")
-        address = {"type": "unix", "data": {"path": str(console)}}
-        backend = {"type": "socket", "data": {"addr": address, "server": True, "wait": False}}
-        self.qmp.execute("chardev-add", id="con", backend=backend)
-        for name, arguments in (*linux("riscv64", "con", BOOT, harts=2), *pci(ports=2)):
-            self.qmp.execute(name, arguments)
-        for n, name in enumerate(("first", "second")):
-            image = place / name
-            image.write_bytes(name.encode().ljust(16) + os.urandom((1 << 20) - 16))
-            node = {"driver": "raw", "node-name": f"n{n}", "file": {"driver": "file", "filename": str(image)}}
-            self.qmp.execute("blockdev-add", node)
-        self.qmp.execute("device_add", driver="virtio-blk-pci", id="d0", bus="rp0", drive="n0")
-        self.qmp.execute("x-exit-preconfig")
-        self.console = socket.socket(socket.AF_UNIX)
-        self.console.settimeout(PATIENCE)
-        self.console.connect(str(console))
-        self.seen = b""
-        self.until(MARKER)
-
-    def until(self, text: str) -> str:
-        """What comes up to and with `text`."""
-        while text.encode() not in self.seen:
-            data = self.console.recv(65536)
-            assert data, f"the console ended: {self.seen[-2000:]!r}"
-            self.seen += data
-        found, _, self.seen = self.seen.partition(text.encode())
-        return found.decode(errors="replace")
-
-    def sh(self, command: str) -> str:
-        """What a command prints."""
-        self.console.sendall(f"{command}; echo @@$((40+2))@@\n".encode())
-        return self.until("@@42@@")
-
-    def close(self) -> None:
-        self.console.close()
-        self.qmp.close()
-        self.process.kill()
-        self.process.wait()
-
-
 @pytest.fixture
 def guest(tmp_path: Path) -> Iterator[Linux]:
-    made = Linux(tmp_path)
-    yield made
-    made.close()
+    more = list(pci(ports=2))
+    for n, name in enumerate(("first", "second")):
+        image = tmp_path / name
+        image.write_bytes(name.encode().ljust(16) + os.urandom((1 << 20) - 16))
+        node = {"driver": "raw", "node-name": f"n{n}", "file": {"driver": "file", "filename": str(image)}}
+        more.append(("blockdev-add", node))
+    more.append(("device_add", {"driver": "virtio-blk-pci", "id": "d0", "bus": "rp0", "drive": "n0"}))
+    with booted(tmp_path, more, harts=2) as made:
+        yield made
 
 
 def sums(text: str) -> list[str]:
@@ -86,8 +40,6 @@ def sums(text: str) -> list[str]:
 
 
 def sha(path: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

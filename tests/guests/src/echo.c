@@ -1,5 +1,17 @@
-/* Answers every line that comes in with the same line in capitals; "q" ends the machine. */
+/* Answers every line that comes in with the same line in capitals; "q" ends the machine, "r" resets it. */
 #include "guest.h"
+
+/* By the finisher, a little-endian device. */
+static void start_anew(void)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    put32(FINISHER, 0x77770000);
+#else
+    put32(FINISHER, 0x7777);
+#endif
+    for (;;)
+        sleep();
+}
 
 int main(void)
 {
@@ -20,6 +32,8 @@ int main(void)
         put_text("\n");
         if (n == 1 && line[0] == 'Q')
             return 0;
+        if (n == 1 && line[0] == 'R')
+            start_anew();
         n = 0;
     }
 }

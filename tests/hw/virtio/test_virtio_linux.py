@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from ratite.clients.boots.initramfs import MARKER
 from ratite.clients.boots.machines import linux
 from ratite.clients.qmp import Client, DaemonProcess
-from tests.debian import BOOT, MARKS, PATIENCE
+from tests.debian import BOOT, MARKS, PATIENCE, chardev
 
 pytestmark = MARKS
 MIB = 1 << 20
@@ -24,36 +23,6 @@ MODULES = "virtio_mmio virtio_blk failover net_failover virtio_net virtio-rng"
 
 #: Guest b's disk stops the machine where the host fails.
 STOPS: dict[str, dict[str, str]] = {"a": {}, "b": {"rerror": "stop", "werror": "stop"}}
-
-
-class Line:
-    """The other end of a chardev."""
-
-    def __init__(self, path: Path) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(PATIENCE)
-        self.sock.connect(str(path))
-        self.seen = b""
-
-    def until(self, text: str) -> str:
-        """What comes up to `text`."""
-        while text.encode() not in self.seen:
-            data = self.sock.recv(65536)
-            assert data and b"Kernel panic" not in self.seen, f"it said last: {self.seen[-2000:]!r}"
-            self.seen += data
-        found, _, self.seen = self.seen.partition(text.encode())
-        return found.decode(errors="replace")
-
-    def sh(self, command: str) -> str:
-        """What a command prints."""
-        self.sock.sendall(f"{command}; echo @@$((40+2))@@\n".encode())
-        return self.until("@@42@@")
-
-
-def chardev(qmp: Client, id: str, path: Path) -> Line:
-    address = {"type": "unix", "data": {"path": str(path)}}
-    qmp.execute("chardev-add", id=id, backend={"type": "socket", "data": {"addr": address, "server": True, "wait": False}})
-    return Line(path)
 
 
 class Pair:
