@@ -7,6 +7,7 @@ from ratite.daemon.commands import (
     block,
     char,
     control,
+    inspect,
     inventory,
     machine,
     misc,
@@ -19,4 +20,4 @@ from ratite.daemon.commands import (
     wiring,
 )
 
-MODULES = (accelerator, block, char, control, inventory, machine, misc, net, pci, qdev, qom, run_state, view, wiring)
+MODULES = (accelerator, block, char, control, inspect, inventory, machine, misc, net, pci, qdev, qom, run_state, view, wiring)
