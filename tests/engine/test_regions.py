@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ratite.core.accel.base import Exit
+from ratite.core.engine.block import RELAX_EACH
 from ratite.core.engine.cache import ObjectCache, key_of
 from ratite.core.engine.native import NativeIsa, NativeLibrary
+from ratite.core.engine.region import client
 from ratite.core.engine.region.manager import RegionManager
 from ratite.core.engine.region.policy import Policy
 from ratite.core.engine.region.waiting import Waiting
@@ -258,6 +263,24 @@ def test_the_hottest_place_is_compiled_first(toy: tuple[Isa, NativeIsa], monkeyp
     pair.close()
 
 
+def test_who_waits_for_another_cpu_gives_up_its_core(
+    toy: tuple[Isa, NativeIsa], manager: RegionManager, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Now and then; in regions as in tier 0."""
+    isa, native = toy
+    given_up = []
+    function = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: given_up.append(1) or 0)
+    monkeypatch.setattr(native, "sched_yield", ctypes.cast(function, ctypes.c_void_p).value)
+    pair = pair_of(toy, manager)
+    pair.write(0, loop(isa, isa.assemble("relax")))
+    pair.start(BASE, {("r", 7): 100_000})
+    pair.step(10)
+    assert not given_up
+    pair.step(3 * 20 * RELAX_EACH)
+    assert 20 <= len(given_up) <= 21 and executed(pair) > 10 * RELAX_EACH
+    pair.close()
+
+
 def test_interrupts_enter_between_instructions(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
     isa, _ = toy
     pair = pair_of(toy, manager)
@@ -320,6 +343,29 @@ def test_the_longest_unused_go_first(tmp_path: Path) -> None:
     assert cache.trim(2500) == 2
     assert [Path(path).name for _, _, path in cache.files()] == [names[3], names[0]]
     assert cache.trim(0) == 2 and cache.files() == []
+
+
+def test_workers_share_the_daemons_session(toy: tuple[Isa, NativeIsa], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux shares its cores between sessions: one of its own would have as much as all CPUs together, however nice it is. A
+    terminal's signals are not for it."""
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def start(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(client.subprocess, "Popen", start)
+    manager = RegionManager(Eager())
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    pair.write(0, loop(isa, isa.assemble("add", rd=2, rs=2, rt=1)))
+    pair.start(BASE, {("r", 7): 100_000})
+    pair.step(50)
+    (worker,) = started
+    assert os.getsid(worker.pid) == os.getsid(0) and os.getpgid(worker.pid) == worker.pid
+    pair.close()
+    manager.close()
 
 
 def test_a_worker_that_dies_costs_a_line(

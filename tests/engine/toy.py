@@ -123,6 +123,10 @@ def build(config: Mapping[str, object]) -> Isa:
         e.set("enable", 1)
         e.poll()
 
+    @isa.insn("relax", "011 000 000 011 0010", contexts=("",))
+    def relax(e: Emitter, i: Operands) -> None:
+        e.relax()
+
     @isa.insn("ll", "100 rd rs 000 0010", "{rd}, {rs}", contexts=("",))
     def ll(e: Emitter, i: Operands) -> None:
         e.set_reg("r", i.rd, e.load_reserved(reg(e, i.rs), 4).zext(word))

@@ -60,8 +60,12 @@ ON_LOAD = -608  # four words, for 1, 2, 4 and 8 bytes: u64 (physical addr)
 ON_STORE = -640  # four words: void (physical addr, value)
 CAME_FROM, CAME_TO = -648, -656  # the last jump to a computed address in tier 0
 WINDOWED = -664  # a bit per mode that had windows since translation changed
+SCHED_YIELD = -672  # address of the C library's
+RELAXED = -680  # times that the guest said it waits for another CPU
 
 BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
+
+RELAX_EACH = 1 << 5  # so many of them are spun through before the host may run another thread
 
 LEAVE, LOOK, SERVICE = 0, 1, 2  # bytes of EXIT_REQUEST
 

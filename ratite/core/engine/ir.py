@@ -362,6 +362,9 @@ class IrEmitter(Emitter):
     def fence(self) -> None:
         self.put("fence seq_cst")
 
+    def relax(self) -> None:
+        self.put(f"call {SLOW} void @{self.isa.name}_relax(ptr %cpu)")
+
     def stale_code(self) -> V:
         """Width 1: whether the host has work before code is fresh: stores into decoded code are told as they happen, so only
         where a request or a young page waits."""

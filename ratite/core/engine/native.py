@@ -37,7 +37,9 @@ class NativeIsa:
         self.wake = Query(self._symbol("wake"))
         self.table = self._symbol("table")
         self.names = ctypes.string_at(self._symbol("names")).decode().split()
-        self.clock_gettime = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0
+        libc = ctypes.CDLL(None)
+        self.clock_gettime, self.sched_yield = (
+            ctypes.cast(function, ctypes.c_void_p).value or 0 for function in (libc.clock_gettime, libc.sched_yield))
         contexts = range(len(isa.contexts))
         self.decode = [struct.pack("<QQ", self._symbol(f"decode_{k}"), 0) for k in contexts]
         edge = [struct.pack("<QQ", self._symbol(f"edge_{k}"), 0) for k in contexts]

@@ -325,9 +325,24 @@ def _ask(isa: Isa, shape: B.Shape) -> Path:
     return e
 
 
+def _relax(isa: Isa, shape: B.Shape) -> Path:
+    """What the guest waits for may need the core that it waits on: where vCPUs are more than cores, the holder of a lock may
+    stand in the run queue behind those that spin for it."""
+    e = Path(isa, shape, "relax", result="void", how="cold")
+    count = e.read(B.RELAXED) + 1
+    e.write(B.RELAXED, count)
+    e.if_((count & (B.RELAX_EACH - 1)).ne(0), e.ret)
+    function = e.read(B.SCHED_YIELD)
+    e.fp_outside()
+    e.let(f"call i32 {e.pointer(function)}()")
+    e.fp_inside()
+    e.ret()
+    return e
+
+
 def translation_paths(isa: Isa) -> list[Maker]:
     """What ``isa`` needs of this."""
-    made: list[Maker] = [_find, _has_code, *window_paths(), _fill, _records, _clock, _notify, _ask]
+    made: list[Maker] = [_find, _has_code, *window_paths(), _fill, _records, _clock, _notify, _ask, _relax]
     if isa.mmu_modes:
         made += [_translate, _modes, _flush_all, _flush_page, *(partial(_function, name) for name in isa.functions)]
     return made

@@ -65,7 +65,7 @@ class NativeVcpu(Vcpu):
             at: ctypes.c_uint64.from_address(self._pointer + at)
             for at in (B.IRQ_LINES, B.TRAPS, B.LIMIT, B.EXC, B.EXC_ADDR, B.PC, B.BUDGET, B.REASON, B.CTX,
                        B.RESERVED_SIZE, B.MEMMAP, B.MEMMAP_COUNT, B.TRAP_PC, B.TRAP_MARK, B.TLB_DATA, B.TLB_CODE, B.TLB_USED,
-                       B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET, B.YOUNG, B.TABLE, B.HOT_AT,
+                       B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET, B.SCHED_YIELD, B.YOUNG, B.TABLE, B.HOT_AT,
                        B.REGION_INSNS, B.WINDOWED, B.MODE_DATA, B.CAME_FROM, B.CAME_TO)}
         self.pages = CodePages(native, code_limit)
         self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
@@ -84,6 +84,7 @@ class NativeVcpu(Vcpu):
         self._hooks()
         self._words[B.TLB_DATA].value = self._pointer + native.shape.tlb
         self._words[B.TABLE].value = native.table
+        self._words[B.SCHED_YIELD].value = native.sched_yield
         self._words[B.TLB_CODE].value = self._pointer + native.shape.code_tlb
         for number, edges in enumerate(native.scratch_templates):
             scratch = B.BASE + native.shape.scratch + native.shape.context_offset(number)

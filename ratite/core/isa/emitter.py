@@ -228,6 +228,9 @@ class Emitter(ABC):
     def ask(self, number: int, value: V) -> V:
         """What the CPU object answers (``CpuPort.on_ask``), 64 bits; ``value`` is zero-extended to 64 bits."""
 
+    def relax(self) -> None:  # noqa: B027 - a hint
+        """The guest waits in a loop for what another CPU does: a hint, without effect on any state."""
+
     # -- control
     @abstractmethod
     def if_(self, c: V, then: Callable[[], object], other: Callable[[], object] | None = None) -> None: ...

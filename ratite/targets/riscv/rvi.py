@@ -182,6 +182,11 @@ def _system(isa: Isa) -> None:
     def fence(e: Emitter, i: Operands) -> None:
         e.fence()
 
+    @isa.insn("pause", "0000 0001 0000 00000 000 00000 0001111")
+    def pause(e: Emitter, i: Operands) -> None:
+        """Zihintpause 2.0; to who doesn't know of it a fence that orders nothing (Unprivileged 20191213 §2.7)."""
+        e.relax()
+
     @isa.insn("ecall", "000000000000 00000 000 00000 1110011")
     def ecall(e: Emitter, i: Operands) -> None:
         e.routine("trap", privilege(e) + ECALL_U, 0)

@@ -51,10 +51,12 @@ class Client:
             raise WorkerFailed(str(error)) from None
 
     def _start(self) -> None:
+        # In our session: where Linux groups sessions to share its cores (autogroup), one of its own would take as much as all
+        # CPUs together, however nice it is. A process group of its own: a terminal's signals are not for it.
         file = os.path.join(os.path.dirname(__file__), "worker.py")
         self._process = subprocess.Popen(
             [sys.executable, "-P", file, os.pathsep.join(p for p in sys.path if p)], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, bufsize=0, start_new_session=True)
+            stdout=subprocess.PIPE, bufsize=0, process_group=0)
         if self._killed:  # meanwhile
             self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
