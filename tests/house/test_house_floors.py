@@ -6,10 +6,10 @@ import re
 
 from house_sources import PACKAGE, Source, imports, none, sources, strings
 
-FLOORS = {"schema": 0, "qapi": 1, "core": 2, "targets": 3, "hw": 3, "daemon": 4, "clients": 5, "bench": 6}
+FLOORS = {"schema": 0, "machines": 0, "qapi": 1, "core": 2, "targets": 3, "hw": 3, "daemon": 4, "clients": 5, "bench": 6}
 
 # Groups of entry points, named like rooms.
-GROUPS = ("ratite.targets", "ratite.devices", "ratite.accelerators", "ratite.objects")
+GROUPS = ("ratite.targets", "ratite.devices", "ratite.accelerators", "ratite.objects", "ratite.machines")
 
 # Files of core whose business is a JSON file: the type manifest's writer and reader.
 JSON_READERS = ("ratite/core/objects/manifest.py", "ratite/core/objects/registry.py")
