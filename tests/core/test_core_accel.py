@@ -56,6 +56,23 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     made.machine.close()
 
 
+def test_a_cluster_says_how_much_code_may_be_kept(bench: Bench) -> None:
+    for size, why in (((1 << 20) - 1, "at least 1048576"), ((1 << 30) + 1, "at most 1073741824")):
+        text = bench.error("create_object", "cpu-cluster", "c", {"target": "toyle", "code-size": size})
+        assert text == f"Property 'cpu-cluster.code-size' must be {why}, not {size}"
+    kind = bench.get_property("le", "accel")
+    bench.device_del("cpu-le")
+    bench.delete_object("le")
+    cluster = {"target": "toyle", "address-space": "mem-le", "accel": kind, "code-size": 2 << 20}
+    bench.create_object("cpu-cluster", "le", cluster)
+    bench.device_add("toy-cpu", "cpu-le", {"cluster": "le"})
+    bench.exit_preconfig()
+    accelerators = [bench.machine.resolve(name).accelerator for name in ("le", "be")]
+    assert [a.code_size for a in accelerators] == [2 << 20, 64 << 20]
+    reports = [a.compiled() for a in accelerators]
+    assert [report and report["code-size"] for report in reports] == ([2 << 20, 64 << 20] if kind == "jit" else [None, None])
+
+
 def program(bench: Bench, name: str, code: Callable[[Callable[..., bytes]], bytes], at: int = 0x1000) -> None:
     isa = build({"big": name == "be", "word": 32})
     bench.call(bench.machine.resolve(f"mem-{name}").write, at, code(isa.assemble))

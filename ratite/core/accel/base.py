@@ -180,9 +180,11 @@ class Vcpu(ABC):
 
 
 class Accelerator(ABC):
-    """A way to execute guest code."""
+    """A way to execute guest code: one object a cluster. ``code_size``: bytes of compiled code that it may keep; the cluster
+    sets it before there are vCPUs."""
 
     NAME: str
+    code_size: int = 64 << 20
 
     @classmethod
     @abstractmethod

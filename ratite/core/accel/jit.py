@@ -38,7 +38,7 @@ class JitAccelerator(Accelerator):
         from ratite.core.engine.region.manager import RegionManager
         from ratite.core.engine.region.policy import Policy
 
-        return (self.regions or RegionManager(Policy())).report()
+        return (self.regions or RegionManager(Policy(code_size=self.code_size))).report()
 
     def create_vcpu(self, cpu: CpuPort, index: int) -> Vcpu:
         from ratite.core.engine.compiler import CompileFailed
@@ -60,5 +60,5 @@ class JitAccelerator(Accelerator):
         except (CompileFailed, BadObject) as error:
             raise GenericError(f"Accelerator 'jit' could not make native code for {cpu.ISA}: {error}") from error
         if self.regions is None or self.regions.closed:
-            self.regions = RegionManager(Policy())
+            self.regions = RegionManager(Policy(code_size=self.code_size))
         return NativeVcpu(native, cpu, BusError, _CODE_LIMIT, self.regions)

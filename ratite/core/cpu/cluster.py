@@ -26,6 +26,10 @@ class CpuCluster(Obj):
     accel = config("str", "", "accelerator; empty: the best that is usable")
     address_space = link("address-space", "what the CPUs see")
     word_size = config("uint8", 0, "mode that the CPUs start in; 0: the target's", unit="bits")
+    code_size = config(
+        "size", 64 << 20, "compiled code that the CPUs share; when it is full, what came first goes and is counted",
+        unit="bytes", minimum=1 << 20, maximum=1 << 30,
+    )  # fmt: skip
     accelerator_name = debug("str", text="the accelerator in use", getter="_accelerator_name")
 
     def __init__(self, id: str) -> None:
@@ -84,6 +88,7 @@ class CpuCluster(Obj):
         """Choose the accelerator and follow the view of memory."""
         name = self.accel or self._best()
         self.accelerator = self.machine.registry.accelerator(name)()
+        self.accelerator.code_size = int(self.code_size)
         self.space.listeners.append(self._view_changed)
 
     def unrealize(self) -> None:

@@ -61,12 +61,16 @@ class Isa:
     lengths: ((mask, match, bytes), …) tested on the first parcel, else ``default_length``; contexts: names of execution
     contexts besides the normal one "". ``pc_relative`` operands must have a slot "imm". ``mmu_modes``: ways in which addresses
     are translated; 0: they are physical. ``smallest_page``: log2 of the smallest mapping, where that is less than
-    ``page_bits``: what lies in such a one is found anew at each access. ``fp``: the rules of floating point, if any."""
+    ``page_bits``: what lies in such a one is found anew at each access; a larger one is ``translate``'s affair. ``fp``: the
+    rules of floating point, if any."""
+
+    #: log2 of what TLBs, decoded code and its marks (core.memory.code) are kept by, whatever pages the CPU has
+    page_bits = 12
 
     def __init__(
         self, name: str, *, word: int, big_endian: bool, fields: Mapping[str, Field], state: Sequence[StateField],
         parcel: int, default_length: int, lengths: Sequence[tuple[int, int, int]] = (), contexts: Sequence[str] = (),
-        page_bits: int = 12, misaligned: str = "native", mmu_modes: int = 0,
+        misaligned: str = "native", mmu_modes: int = 0,
         smallest_page: int = 0, fp: FpContext | None = None,
     ) -> None:
         if misaligned not in ("native", "fault"):
@@ -80,10 +84,9 @@ class Isa:
         self.lengths = tuple(lengths)
         self.default_length = default_length
         self.contexts = ("", *contexts)
-        self.page_bits = page_bits
         self.misaligned = misaligned
         self.mmu_modes = mmu_modes
-        self.smallest_page = smallest_page or page_bits
+        self.smallest_page = smallest_page or self.page_bits
         self.fp = fp
         self.insns: list[Insn] = []
         self.routines: dict[str, Routine] = {}
