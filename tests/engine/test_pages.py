@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ratite.core.accel.base import Exit, RamRange
 from ratite.core.engine.native import NativeLibrary
 from ratite.core.engine.vcpu import NativeVcpu
+from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
 from tests.engine.toy import ToyPort, ToyRam
 
@@ -165,18 +166,23 @@ def test_fresh_code_sees_a_store_past_an_entry_that_was_to_go(library: NativeLib
         each.close()
 
 
-def test_a_page_of_code_that_is_filled_anew_costs_little(library: NativeLibrary) -> None:
-    """Freed code is overwritten word by word: after some of them the page is written past the check."""
-    native = library.get(ToyPort.ISA, CONFIG)
-    isa = native.isa
-    ram = ToyRam(3 * PAGE)
-    cpu = NativeVcpu(native, SplitPort(ram, [(0x10000, 0, 3 * PAGE, False)]), BusError, 1 << 20)
+def fill_code(isa: Isa, ram: ToyRam) -> None:
+    """A page of code that ends in a jump to r7, behind one that clears from r4 to r6 and sleeps."""
     old = isa.assemble("addi", rd=2, rs=2, imm=1)
     ram.map[PAGE:2 * PAGE - 2] = (old * (PAGE // len(old)))[:PAGE - 2]
     ram.map[2 * PAGE - 4:2 * PAGE] = isa.assemble("jr", rs=7) + isa.assemble("jr", rs=7)
     loop = (isa.assemble("sw", rs=4, rt=1, imm=0) + isa.assemble("addi", rd=4, rs=4, imm=4)
             + isa.assemble("bne", rs=4, rt=6, imm=-8) + isa.assemble("sleep"))
     ram.map[:len(loop)] = loop
+
+
+def test_a_page_of_code_that_is_filled_anew_costs_little(library: NativeLibrary) -> None:
+    """Freed code is overwritten word by word: after some of them the page is written past the check."""
+    native = library.get(ToyPort.ISA, CONFIG)
+    isa = native.isa
+    ram = ToyRam(3 * PAGE)
+    cpu = NativeVcpu(native, SplitPort(ram, [(0x10000, 0, 3 * PAGE, False)]), BusError, 1 << 20)
+    fill_code(isa, ram)
     told = []
     ram.code.on_write.append(lambda offset, size: told.append(offset))
     cpu.reset(0x11000)
@@ -186,3 +192,29 @@ def test_a_page_of_code_that_is_filled_anew_costs_little(library: NativeLibrary)
     assert ram.map[PAGE:2 * PAGE] == bytes(PAGE)
     assert 16 < len(told) < 64
     cpu.close()
+
+
+def test_what_a_sleeping_cpu_had_decoded_is_filled_anew(library: NativeLibrary) -> None:
+    """It need not wake up for the other to write past the check."""
+    native = library.get(ToyPort.ISA, CONFIG)
+    isa = native.isa
+    ram = ToyRam(3 * PAGE)
+    cpu, asleep = (NativeVcpu(native, ToyPort(ram, start=0x10000), BusError, 1 << 20) for _ in range(2))
+    fill_code(isa, ram)
+    asleep.reset(0x11000)
+    asleep.set("r", 0x1000C, 7)  # the other's last instruction
+    assert asleep.run().kind == Exit.HALT and ram.code.pages[1] == 1
+    told = []
+    ram.code.on_write.append(lambda offset, size: told.append(offset))
+    cpu.reset(0x10000)
+    for register, value in ((4, 0x11000), (6, 0x12000)):
+        cpu.set("r", value, register)
+    assert cpu.run().kind == Exit.HALT
+    assert ram.map[PAGE:2 * PAGE] == bytes(PAGE)
+    assert ram.code.pages[1] == 0 and 0 < len(told) < 64
+    ram.map[PAGE:PAGE + 4] = isa.assemble("addi", rd=3, rs=0, imm=5)
+    asleep.set("pc", 0x11000)
+    asleep.step()
+    assert asleep.get("r", 3) == 5
+    for each in (cpu, asleep):
+        each.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from ratite.core.engine.bus import BusCallbacks
 from ratite.core.engine.idle import IdleWatch
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage, CodePages
+from ratite.core.engine.watch import MadeHook, RamHook
 from ratite.core.isa.state import StateField
 from ratite.core.memory.code import LINE_BITS, PAGE_BITS
 from ratite.core.memory.host import anonymous
@@ -42,6 +43,8 @@ _TYPES = MappingProxyType({1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_ui
 _PATIENCE = 64  # stores into a code page that hit no instruction before the page counts as data again
 _TARGETS = 64  # of one computed jump that are remembered
 _REWRITES = 24  # stores that did: somebody fills the page with something else, and what is left of it is decoded anew
+_CROWD = 8  # stores into one page that wait together: it is dropped, not made anew piece by piece
+_BACKLOG = 16  # stores that wait for a CPU which is outside, after which who stores does its work
 
 
 class NativeVcpu(Vcpu):
@@ -69,11 +72,12 @@ class NativeVcpu(Vcpu):
                        B.REGION_INSNS, B.WINDOWED, B.MODE_DATA, B.CAME_FROM, B.CAME_TO)}
         self.pages = CodePages(native, code_limit)
         self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
-        self._made: dict[int, _MadeHook] = {}  # by RAM
+        self._made: dict[int, MadeHook] = {}  # by RAM
         self._young: list[CodePage] = []  # that may have missed a store of another CPU
         self._drops: set[int] = set()  # physical addresses of pages that turned out to be data
         self._failure: BaseException | None = None
         self._executed = 0  # as of the last time outside of generated code
+        self._gate = threading.Lock()  # held while requests are served, and on the way into generated code
         self._outside = threading.Event()
         self._outside.set()
         self._keep: list[object] = []
@@ -115,7 +119,8 @@ class NativeVcpu(Vcpu):
 
     def remap(self) -> None:
         self._bus.forget()
-        self._flush_code()
+        with self._gate:
+            self._flush_code()
         self._unwatch()
         self._ranges = list(self._port.ram_ranges())
         self._lines: dict[int, int] = {}  # address of a RAM's line marks
@@ -136,8 +141,8 @@ class NativeVcpu(Vcpu):
         self._words[B.MEMMAP].value = ctypes.addressof(table)
         self._words[B.MEMMAP_COUNT].value = len(self._ranges)
         for ram in {id(r.ram): r.ram for r in self._ranges}.values():
-            ram.code.on_write.append(_RamHook(self, ram))
-            hook = _MadeHook(self, ram)
+            ram.code.on_write.append(RamHook(self, ram))
+            hook = MadeHook(self, ram)
             self._made[id(ram)] = hook
             ram.code.on_made.append(hook)
         if self.regions is not None:
@@ -168,6 +173,8 @@ class NativeVcpu(Vcpu):
             self.regions.written(ram, offset, size)
         self._stale.append((ram, offset, size))
         self._request(B.SERVICE)
+        if len(self._stale) >= _BACKLOG and self._outside.is_set():
+            self._serve_from_outside()
 
     def code_made(self) -> None:
         """A page has become code: what may be written past the check is to be found out anew."""
@@ -242,11 +249,14 @@ class NativeVcpu(Vcpu):
 
     def _once(self, function: Callable[[int], None], budget: int) -> Exit | None:
         """Into native code and back; an exit that its caller must know of."""
-        self._service()
         self._set_clock()
+        with self._gate:
+            self._service()
+            self._outside.clear()
         reason = self._enter(function, budget)
         if reason == B.FLUSH:
-            self._refresh()
+            with self._gate:
+                self._refresh()
         elif reason == B.HALTED:
             return Exit(Exit.HALT)
         elif reason == B.KICKED:
@@ -272,7 +282,6 @@ class NativeVcpu(Vcpu):
         limit = self._executed + words[B.TRAPS].value + budget
         words[B.LIMIT].value = limit
         words[B.BUDGET].value = budget
-        self._outside.clear()
         function(self._pointer)
         left = ctypes.c_int64(words[B.BUDGET].value).value
         self._spent = budget - left
@@ -283,18 +292,22 @@ class NativeVcpu(Vcpu):
             raise failure
         return words[B.REASON].value
 
+    def _serve_from_outside(self) -> None:
+        """On the thread of somebody who stores: a CPU that sleeps would keep its pages, and with them each store into them
+        slow, until it wakes."""
+        if self._gate.acquire(blocking=False):
+            try:
+                if self._outside.is_set():
+                    self._service()
+            finally:
+                self._gate.release()
+
     def _service(self) -> None:
-        """What others asked for; the vCPU is outside of generated code."""
+        """What others asked for; the vCPU is outside of generated code, and the gate is held."""
         self._map[B.BASE + B.EXIT_REQUEST + B.SERVICE] = 0
         self.services += 1
-        flush = False
         reached = [(hook, hook.ram.code.generation) for hook in self._made.values()]  # before the requests are read
-        while self._stale:
-            item = self._stale.popleft()
-            if item is None:
-                flush = True
-            else:
-                self._forget(*item)
+        flush = self._forget_stale()
         for at in self._drops:
             page = self.pages.by_phys.get(at)
             if page is not None:
@@ -307,6 +320,23 @@ class NativeVcpu(Vcpu):
             self._flush_data_tlb()
         for hook, generation in reached:
             hook.reached = generation
+
+    def _forget_stale(self) -> bool:
+        """What the stores that others told of hit is decoded anew; whether somebody else made code."""
+        items = []
+        while self._stale:
+            items.append(self._stale.popleft())
+        stores = [item for item in items if item is not None]
+        crowded: set[tuple[int, int]] = set()
+        if len(stores) > _CROWD:
+            touched = Counter((id(ram), offset >> PAGE_BITS) for ram, offset, _ in stores)
+            crowded = {key for key, count in touched.items() if count > _CROWD}
+            for key in crowded:
+                self._drops.update(page.phys for page in self.pages.of_key(key))
+        for ram, offset, size in stores:
+            if (id(ram), offset >> PAGE_BITS) not in crowded or offset >> PAGE_BITS != offset + size - 1 >> PAGE_BITS:
+                self._forget(ram, offset, size)
+        return len(stores) < len(items)
 
     def _refresh(self) -> None:
         """The guest asks for code as it stands. Stores that were seen are in ``_stale`` by now; a page in which one may have
@@ -514,7 +544,8 @@ class NativeVcpu(Vcpu):
         self._unwatch()
         if self.regions is not None:
             self.regions.remove(self)
-        self.pages.close()
+        with self._gate:
+            self.pages.close()
 
 
 class _View:
@@ -540,33 +571,3 @@ class _View:
 
     def ranges(self) -> Sequence[RamRange]:
         return self._cpu._ranges
-
-
-class _MadeHook:
-    """What a RAM calls when a page has become code. ``reached``: the last generation whose write entries are gone."""
-
-    __slots__ = ("owner", "ram", "reached")
-
-    def __init__(self, owner: NativeVcpu, ram: RamBlock) -> None:
-        self.owner = owner
-        self.ram = ram
-        self.reached = ram.code.generation
-
-    def __call__(self, page: int, generation: int) -> None:
-        self.owner.code_made()
-
-    def settled(self, generation: int) -> bool:
-        return self.reached >= generation or self.owner.outside
-
-
-class _RamHook:
-    """What a RAM calls when Python code wrote into a code page."""
-
-    __slots__ = ("owner", "ram")
-
-    def __init__(self, owner: NativeVcpu, ram: RamBlock) -> None:
-        self.owner = owner
-        self.ram = ram
-
-    def __call__(self, offset: int, size: int) -> None:
-        self.owner.invalidate(self.ram, offset, size)
