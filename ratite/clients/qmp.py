@@ -14,6 +14,7 @@ from __future__ import annotations
 import array
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -50,22 +51,27 @@ class Client:
         if "QMP" not in greeting:
             raise QmpClientError(f"the greeting must have a member QMP, not {greeting}")
         self.greeting: dict[str, Any] = greeting["QMP"]
-        self.execute("qmp_capabilities", {"enable": ["oob"]} if oob else {})
+        self.oob = oob and "oob" in self.greeting["capabilities"]
+        self.execute("qmp_capabilities", {"enable": ["oob"]} if self.oob else {})
 
     @classmethod
-    def connect(cls, address: str, timeout: float = 10.0, oob: bool = False) -> Client:
-        """To "unix:PATH" or "tcp:HOST:PORT"; tries until somebody listens, `timeout` seconds at most."""
-        deadline = time.monotonic() + timeout
+    def connect(cls, address: str, timeout: float = 10.0, oob: bool = False, patience: float | None = None) -> Client:
+        """To "unix:PATH" or "tcp:HOST:PORT"; tries until somebody listens, `patience` seconds at most (default: `timeout`)."""
+        deadline = time.monotonic() + (timeout if patience is None else patience)
         while True:
             try:
                 sock = _open(address)
                 break
             except (FileNotFoundError, ConnectionRefusedError) as error:
-                if time.monotonic() > deadline:
+                if time.monotonic() >= deadline:
                     raise QmpClientError(f"nobody listens at {address}: {error.strerror}") from None
                 time.sleep(0.002)
         sock.settimeout(timeout)
-        return cls(sock, oob)
+        try:
+            return cls(sock, oob)
+        except BaseException:
+            sock.close()
+            raise
 
     def __enter__(self) -> Client:
         return self
@@ -77,11 +83,18 @@ class Client:
         """End the session."""
         self._sock.close()
 
+    def set_timeout(self, timeout: float | None) -> None:
+        """Seconds that an answer may take from now on; None: any time."""
+        self._sock.settimeout(timeout)
+
     # -- commands
 
-    def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, fds: Sequence[int] = (), **more: Any) -> Any:
+    def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, *,
+        fds: Sequence[int] = (), _key: str = "execute", **more: Any,
+    ) -> Any:  # fmt: skip
         """What the command returns.  CommandError if it is refused; events that come meanwhile are kept."""
-        message: dict[str, Any] = {"execute": command}
+        message: dict[str, Any] = {_key: command}
         given = {**(arguments or {}), **{name.replace("_", "-"): value for name, value in more.items()}}
         if given:
             message["arguments"] = given
@@ -97,6 +110,10 @@ class Client:
         if "error" in answer:
             raise CommandError(command, answer["error"])
         return answer["return"]
+
+    def execute_oob(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """The same out of band: it overtakes what waits."""
+        return self.execute(command, arguments, _key="exec-oob")
 
     def hmp(self, line: str) -> str:
         """What a line of the human monitor prints, with plain newlines."""
@@ -122,6 +139,38 @@ class Client:
                 return answer
             self.events.append(answer)
 
+    def drain(self) -> list[Event]:
+        """The events that nobody has waited for, with what has arrived by now; doesn't wait.  QmpClientError at the end of the
+        stream, once all before it was taken."""
+        try:
+            while self._ready():
+                message = self.receive()
+                if "event" in message:
+                    self.events.append(message)
+        except QmpClientError:
+            if not self.events:
+                raise
+        found, self.events = self.events, []
+        return found
+
+    def _ready(self) -> bool:
+        """Whether `receive` would answer at once, or find the end."""
+        while b"\r\n" not in self._buffer:
+            if not select.select([self._sock], [], [], 0)[0]:
+                return False
+            try:
+                chunk = self._sock.recv(1 << 16)
+            except ConnectionError:
+                return True
+            if not chunk:
+                return True
+            self._buffer += chunk
+        return True
+
+    def fileno(self) -> int:
+        """The socket's descriptor, to wait for events with others."""
+        return self._sock.fileno()
+
     # -- messages
 
     def send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
@@ -130,6 +179,12 @@ class Client:
 
     def send_bytes(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Bytes as they are."""
+        try:
+            self._send(data, fds)
+        except ConnectionError:
+            raise QmpClientError("the server has closed the connection") from None
+
+    def _send(self, data: bytes, fds: Sequence[int]) -> None:
         if fds:
             if sys.platform == "win32":
                 raise QmpClientError("this host can't send file descriptors")
@@ -165,7 +220,10 @@ class Client:
                 del self._buffer[: end + 2]
                 return line
             searched = max(0, len(self._buffer) - 1)
-            chunk = self._sock.recv(1 << 16)
+            try:
+                chunk = self._sock.recv(1 << 16)
+            except ConnectionError:
+                chunk = b""
             if not chunk:
                 raise QmpClientError("the server has closed the connection")
             self._buffer += chunk

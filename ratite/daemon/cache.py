@@ -28,56 +28,88 @@ def cache(arguments: Sequence[str], place: ObjectCache) -> int:
     parser = argparse.ArgumentParser(prog="ratite cache", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("what", choices=("stat", "list", "clear", "trim", "warm"))
     parser.add_argument("more", nargs="*", metavar="N | CPU[,PROP=VALUE]...", help="for trim: MiB to keep; for warm: CPU types")
+    parser.add_argument("--json", action="store_true", help="print JSON; for warm a line when one starts and when it is ready")
     given = parser.parse_args(arguments)
     if given.what == "warm":
-        return warm(given.more)
-    rows = place.files()
+        return warm(given.more, given.json)
     if given.what == "trim":
         if len(given.more) != 1 or not given.more[0].isdecimal():
             parser.error("trim needs a number of MiB, 0 or more")
-        print(f"{place.trim(int(given.more[0]) << 20)} files removed")
     elif given.more:
         parser.error(f"{given.what} takes nothing more, not {given.more[0]!r}")
-    elif given.what == "clear":
-        print(f"{place.trim(0)} files removed")
+    if given.what in ("clear", "trim"):
+        removed = place.trim(int(given.more[0]) << 20 if given.more else 0)
+        print(_json({"removed": removed}) if given.json else f"{removed} files removed")
     elif given.what == "list":
-        for when, size, path in rows:
-            used = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
-            print(f"{size:>10} {used} {Path(path).relative_to(place.user)}")
+        _list(place, given.json)
     else:
-        regions = [row for row in rows if Path(row[2]).parent.name.startswith("regions-")]
-        print(f"{place.user}: {len(rows)} files, {sum(size for _, size, _ in rows) >> 10} KiB")
-        print(f"regions of hot code: {len(regions)} files, {sum(size for _, size, _ in regions) >> 10} KiB")
+        _stat(place, given.json)
     return 0
 
 
-def warm(models: Sequence[str]) -> int:
+def _list(place: ObjectCache, as_json: bool) -> None:
+    rows = [(size, when, str(Path(path).relative_to(place.user))) for when, size, path in place.files()]
+    if as_json:
+        print(_json([{"name": name, "bytes": size, "used": when} for size, when, name in rows]))
+        return
+    for size, when, name in rows:
+        print(f"{size:>10} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(when))} {name}")
+
+
+def _stat(place: ObjectCache, as_json: bool) -> None:
+    rows = place.files()
+    regions = [size for _, size, path in rows if Path(path).parent.name.startswith("regions-")]
+    total = sum(size for _, size, _ in rows)
+    if as_json:
+        kept = {"files": len(regions), "bytes": sum(regions)}
+        print(_json({"path": place.user, "files": len(rows), "bytes": total, "regions": kept}))
+        return
+    print(f"{place.user}: {len(rows)} files, {total >> 10} KiB")
+    print(f"regions of hot code: {len(regions)} files, {sum(regions) >> 10} KiB")
+
+
+def _json(value: object) -> str:
+    import json
+
+    return json.dumps(value)
+
+
+def warm(models: Sequence[str], as_json: bool = False) -> int:
     """Compiles what a first machine with each of `models`, as `device_add` of the human monitor takes them, would wait for;
-    the exit status, 1 if one of them failed."""
+    the exit status, 1 if one of them failed. With `as_json` a line {"state": "started", …} or {"state": "ready" or "failed", …}
+    as each comes to it, and no log."""
     from ratite.core.objects.registry import TypeRegistry
     from ratite.daemon.log import Log
     from ratite.daemon.settings import read_settings
     from ratite.qapi.errors import QmpError
 
-    Log().prepare()  # the compiler's start and end are told there
+    Log("error" if as_json else "warning").prepare()  # the compiler's start and end are told there
     registry = TypeRegistry()
     failed = False
+    todo: list[tuple[str, str, str, dict[str, Any]]] = []
     for model in models or [row.name for row in registry.types(abstract=False) if row.kind == "cpu"]:
         driver, properties = read_settings(model, registry)
         row = registry.find(driver)
-        targets = () if row is None or row.kind != "cpu" or row.abstract else row.data["targets"]
-        if not targets:
+        if row is None or row.kind != "cpu" or row.abstract:
             print(f"{driver} is no CPU type", file=sys.stderr)
             failed = True
-        for target in targets:
-            started = time.monotonic()
-            try:
-                _realize_one(registry, target, driver, properties)
-            except QmpError as error:
-                print(f"{model} for {target}: {error.desc}", file=sys.stderr)
-                failed = True
-            else:
-                print(f"{model} for {target}: ready after {time.monotonic() - started:.1f} s", flush=True)
+        else:
+            todo += [(model, target, driver, properties) for target in row.data["targets"]]
+    for number, (model, target, driver, properties) in enumerate(todo, 1):
+        about = {"cpu": model, "target": target, "number": number, "count": len(todo)}
+        if as_json:
+            print(_json({"state": "started", **about}), flush=True)
+        started, state = time.monotonic(), "ready"
+        try:
+            _realize_one(registry, target, driver, properties)
+        except QmpError as error:
+            print(f"{model} for {target}: {error.desc}", file=sys.stderr)
+            failed, state = True, "failed"
+        seconds = time.monotonic() - started
+        if as_json:
+            print(_json({"state": state, **about, "seconds": round(seconds, 3)}), flush=True)
+        elif state == "ready":
+            print(f"{model} for {target}: ready after {seconds:.1f} s", flush=True)
     return int(failed)
 
 
@@ -93,15 +125,6 @@ def _realize_one(registry: TypeRegistry, target: str, driver: str, properties: M
         machine.exit_preconfig()
     finally:
         machine.close()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The console script `ratite`."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] != "cache":
-        print("usage: ratite cache {stat,list,clear,trim,warm}", file=sys.stderr)
-        return 2
-    return cache(given[1:], ObjectCache())
 
 
 if __name__ == "__main__":

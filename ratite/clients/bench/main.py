@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TextIO
 
 from ratite.clients.bench import access, coremark, kernels, mix, monitor
 from ratite.clients.bench.report import Row, as_json, host, table
@@ -15,8 +17,8 @@ from ratite.clients.qmp import CommandError, QmpClientError
 PARTS = ("monitor", "access", "mix", "kernels", "coremark", "scaling")
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m ratite.bench", description="Measure ratite, beside QEMU where it is installed.")
+def _arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(program, description="Measure ratite, beside QEMU where it is installed.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} (default: all)")
     parser.add_argument("--boards", help="rv64, rv32, s3adsp1800, ml605 (default: rv64,s3adsp1800, for coremark ml605 too)")
     parser.add_argument("--source", type=Path, help="CoreMark's folder: its guests are built from it first")
@@ -26,8 +28,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="short guests, without goals: for trying")
     parser.add_argument("--long", action="store_true", help="kernels for six times as long")
     parser.add_argument("--no-peer", action="store_true", help="measure ratite alone")
-    parser.add_argument("--json", type=Path, help="write all samples here")
+    parser.add_argument("--json", metavar="PATH", nargs="?", const="-", help="write all samples there (alone: to stdout)")
     options = parser.parse_args(argv)
+    if options.json in PARTS:  # --json PART: the word is a part
+        options.parts, options.json = [options.json, *options.parts], "-"
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"PART must be {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
@@ -76,9 +80,15 @@ def _coremark(options: argparse.Namespace, which: Callable[[str], str | None]) -
     return coremark.measure(there, options.runs, options.accel, options.short, _say, which, coremark.BUILT)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program: str = "python -m ratite.bench") -> int:
     """Command line; 1 when a measurement fails or a goal isn't met."""
-    options = _arguments(argv)
+    options = _arguments(argv, program)
+    out = sys.stdout
+    with redirect_stdout(sys.stderr if options.json == "-" else out):
+        return _bench(options, out)
+
+
+def _bench(options: argparse.Namespace, out: TextIO) -> int:
     programs = {program for board, program, _ in mix.QEMU_MACHINES if board in options.boards}
     for program in sorted(programs | {"qemu-system-riscv64"}):
         if not options.no_peer and peer(program) is None:
@@ -91,8 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     _say("")
     print(table(rows))
-    if options.json:
-        options.json.write_text(as_json(rows) + "\n")
+    if options.json == "-":
+        print(as_json(rows), file=out)
+    elif options.json:
+        Path(options.json).write_text(as_json(rows) + "\n")
     return 1 if any(row.met is False for row in rows) else 0
 
 

@@ -52,7 +52,8 @@ def jit_reports(ctx: Context) -> list[dict[str, Any]]:
         report = cluster.accelerator.compiled() if cluster.accelerator is not None else None
         if report is not None:
             cpus = [{"qom-path": cpu.path, "instructions": cpu.vcpu.instructions,
-                     "compiled-instructions": cpu.vcpu.compiled_instructions} for cpu in cluster.cpus if cpu.vcpu is not None]
+                     "compiled-instructions": cpu.vcpu.compiled_instructions, "exits": cpu.vcpu.services,
+                     "traps": cpu.vcpu.traps} for cpu in cluster.cpus if cpu.vcpu is not None]
             reports.append({"cluster": path, **report, "cpus": cpus})
     return reports
 

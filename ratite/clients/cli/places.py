@@ -1,0 +1,159 @@
+"""Where machines that `ratite run` started are found: a folder each below $XDG_RUNTIME_DIR/ratite/machines, while they live.
+
+    NAME/machine.json   name, pid of the daemon, what was run, when, its consoles     NAME/qmp.sock   its QMP socket
+    NAME/console.sock   its console, a UNIX socket (one client at a time)              NAME/console.log, NAME/daemon.log
+
+Without XDG_RUNTIME_DIR it is /tmp/ratite-UID. Folders are 0700; one that belongs to somebody else is refused, never used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ratite.clients.cli.kit import Mistake, nearest
+from ratite.clients.qmp import Client, QmpClientError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+# A UNIX socket's path may have 107 bytes.
+_LONGEST = 107
+
+
+class Machine(NamedTuple):
+    """A machine to talk to: its QMP address; `folder` and `record` where `ratite run` started it."""
+
+    name: str
+    address: str
+    folder: Path | None = None
+    record: Mapping[str, Any] = {}
+
+    def connect(self, timeout: float = 30.0) -> Client:
+        """A QMP session. Mistake if nobody answers."""
+        return connect(self.address, timeout)
+
+
+def connect(address: str, timeout: float = 30.0) -> Client:
+    """A QMP session at unix:PATH, tcp:HOST:PORT or PATH. Mistake if there is nobody, or nobody who speaks QMP."""
+    full = address if address.startswith(("unix:", "tcp:")) else f"unix:{address}"
+    try:
+        return Client.connect(full, timeout, oob=True, patience=0)
+    except TimeoutError:
+        raise Mistake(f"{address} does not greet: no QMP socket, or one that serves somebody else") from None
+    except QmpClientError as error:
+        raise Mistake(str(error)) from None
+    except (OSError, ValueError) as error:
+        raise Mistake(f"cannot connect to {address}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def runtime_folder() -> Path:
+    """Ours alone, made if it isn't there. Mistake if somebody else could write there."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    place = Path(base) / "ratite" if os.path.isabs(base) else Path(f"/tmp/ratite-{os.getuid()}")
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = place.lstat()
+    except OSError as error:
+        raise Mistake(f"cannot use {place} for what runs: {error.strerror}; set XDG_RUNTIME_DIR to a folder of yours") from None
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o022:
+        raise Mistake(f"{place} must be a folder that only you can write; set XDG_RUNTIME_DIR to another place")
+    return place
+
+
+def machines_folder() -> Path:
+    """The folder of machines' folders."""
+    place = runtime_folder() / "machines"
+    place.mkdir(mode=0o700, exist_ok=True)
+    return place
+
+
+def claim(name: str) -> Path:
+    """A new folder for a machine of that name. Mistake if one of that name lives."""
+    if not _NAME.match(name):
+        raise Mistake(f"a machine's name must be of letters, digits, '.', '_' and '-', 64 at most, not {name!r}")
+    place = machines_folder() / name
+    if len(os.fsencode(place / "console.sock")) > _LONGEST:
+        raise Mistake(f"{place} is too long a path for sockets; set XDG_RUNTIME_DIR to a shorter one")
+    made = Path(tempfile.mkdtemp(prefix="new-", dir=runtime_folder()))
+    (made / "starting").write_text(str(os.getpid()))
+    for _ in range(2):
+        with suppress(OSError):  # there is one, and it isn't empty
+            made.rename(place)
+            return place
+        if alive(place):
+            break
+        shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(made)
+    raise Mistake(f"a machine {name!r} runs already; stop it (ratite stop {name}) or choose another --name")
+
+
+def free_name(wish: str) -> str:
+    """`wish`, made a possible name, with a number behind it if a machine is called so."""
+    wish = re.sub(r"[^A-Za-z0-9._-]+", "-", wish).strip("-._")[:48] or "machine"
+    there = set(os.listdir(machines_folder()))
+    name, number = wish, 2
+    while name in there and alive(machines_folder() / name):
+        name, number = f"{wish}-{number}", number + 1
+    return name
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Make the machine known; whole or not at all."""
+    half = folder / "machine.json.new"
+    half.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    half.rename(folder / "machine.json")
+
+
+def alive(folder: Path) -> bool:
+    """Whether a daemon listens there, or a machine is being started there: by a process that lives."""
+    with closing(socket.socket(socket.AF_UNIX)) as sock:
+        sock.settimeout(2)
+        with suppress(OSError):
+            sock.connect(str(folder / "qmp.sock"))
+            return True
+    try:
+        pid = int((folder / "starting").read_text())
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def local() -> list[Machine]:
+    """The machines that live, by name; what dead ones left is removed."""
+    found = []
+    for folder in sorted(machines_folder().iterdir()):
+        if not alive(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        try:
+            record = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # it is being started
+        found.append(Machine(folder.name, f"unix:{folder / 'qmp.sock'}", folder, record))
+    return found
+
+
+def find(name: str | None, qmp: str | None = None) -> Machine:
+    """The machine of a command line: NAME, an address in its place, --qmp ADDR, or the only one there is. Mistake."""
+    if qmp is not None:
+        return Machine(qmp, qmp)
+    if name is not None and (":" in name or "/" in name):
+        return Machine(name, name)
+    there = {machine.name: machine for machine in local()}
+    if name is None:
+        if len(there) == 1:
+            return next(iter(there.values()))
+        what = f"name one of {', '.join(there)}" if there else "start one with ratite run, or give --qmp ADDR"
+        raise Mistake(f"{'several machines run' if there else 'no machine runs'}: {what}")
+    if name not in there:
+        raise Mistake(f"there is no machine {name!r}{nearest(name, there)}" + ("" if there else "; none runs (ratite ps)"))
+    return there[name]
