@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -24,5 +25,6 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def log_as_it_was() -> Iterator[None]:
     """A test that starts logging leaves none behind: it would write to what pytest has closed by then."""
     yield
+    logging.getLogger("ratite.core").handlers.clear()
     if "structlog" in sys.modules:
         sys.modules["structlog"].reset_defaults()

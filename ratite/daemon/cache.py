@@ -83,7 +83,7 @@ def warm(models: Sequence[str], as_json: bool = False) -> int:
     from ratite.daemon.settings import read_settings
     from ratite.qapi.errors import QmpError
 
-    Log("error" if as_json else "warning").prepare()  # the compiler's start and end are told there
+    Log("error" if as_json else "warning").take_core()  # the compiler's start and end are told there
     registry = TypeRegistry()
     failed = False
     todo: list[tuple[str, str, str, dict[str, Any]]] = []

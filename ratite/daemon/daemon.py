@@ -177,7 +177,7 @@ class Daemon:
         registry = self.registry
         if primary_target is not None:
             registry.target(primary_target)
-        self.log.prepare()
+        self.log.take_core()
         from ratite.core.machine import Machine
 
         machine = Machine(registry, autostart=not self.options.paused)

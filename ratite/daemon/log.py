@@ -1,10 +1,14 @@
-"""The daemon's log: structlog, imported and configured at the first line, not at start."""
+"""The daemon's log: structlog, imported and configured at the first line, not at start nor with the first machine: with what
+it brings along it takes longer to import than a machine to be assembled."""
 
 from __future__ import annotations
 
 import sys
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logging import LogRecord
 
 LEVELS = MappingProxyType({"debug": 10, "info": 20, "warning": 30, "error": 40})
 
@@ -39,6 +43,25 @@ class Log:
     def error(self, event: str, **fields: Any) -> None:
         """A fault of ratite's own, of a plug-in or of the host."""
         self.prepare().error(event, **fields)
+
+    def take_core(self) -> None:
+        """Have the core's lines come here from now on, in place of whoever had them; once a process."""
+        import logging
+
+        from ratite.core.log import LOGGER
+
+        logger, handler = logging.getLogger(LOGGER), logging.Handler()
+        handler.emit = self._core_said  # type: ignore[method-assign]
+        logger.handlers[:] = [handler]
+        logger.setLevel(self._threshold)
+        logger.propagate = False
+
+    def _core_said(self, record: LogRecord) -> None:
+        fields = dict(record.msg.fields)  # type: ignore[attr-defined]  # a core.log.Line
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        write = self.prepare().error if record.levelno >= LEVELS["error"] else self.prepare().warning
+        write(record.msg.event, **fields)  # type: ignore[attr-defined]
 
     def prepare(self) -> Any:
         """Configure structlog for the whole process, once; the daemon's logger."""

@@ -39,13 +39,8 @@ def compile_text(text: str, level: int = 2) -> bytes:
 def describe_host() -> str:
     """What compiled code depends on in this host: its processor's name and features, and the LLVM binding's version."""
     from contextlib import suppress
-    from importlib import metadata
     from pathlib import Path
 
-    try:
-        version = metadata.version("llvmlite")
-    except metadata.PackageNotFoundError:
-        version = "none"
     wanted = ("vendor_id", "cpu family", "model", "stepping", "flags")
     rows: dict[str, str] = {}
     with suppress(OSError), Path("/proc/cpuinfo").open() as file:
@@ -55,7 +50,28 @@ def describe_host() -> str:
                 rows.setdefault(key.strip(), value.strip())
             if not line.strip():  # the end of the first processor
                 break
-    return f"llvmlite {version}; " + "; ".join(f"{k} {rows.get(k, '?')}" for k in wanted)
+    return f"llvmlite {_version('llvmlite')}; " + "; ".join(f"{k} {rows.get(k, '?')}" for k in wanted)
+
+
+def _version(package: str) -> str:
+    """Of an installed distribution, "none": what importlib.metadata tells, which takes longer to import than a machine to be
+    loaded, where the folder's name doesn't."""
+    from contextlib import suppress
+    from importlib.util import find_spec
+    from os import listdir, path
+
+    spec = find_spec(package)
+    for place in spec.submodule_search_locations or () if spec else ():
+        with suppress(OSError):
+            found = [n for n in listdir(path.dirname(place)) if n.startswith(f"{package}-") and n.endswith(".dist-info")]
+            if len(found) == 1:
+                return found[0][len(package) + 1:-len(".dist-info")]
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def host_fma() -> bool:

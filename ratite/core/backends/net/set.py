@@ -10,7 +10,6 @@ from ratite.core.backends import sockets
 from ratite.core.backends.io import IoThread
 from ratite.core.backends.net.netdev import Netdev
 from ratite.core.backends.net.stream import StreamNetdev
-from ratite.core.backends.net.user import UserNetdev
 from ratite.core.objects.obj import Obj
 from ratite.qapi.errors import DeviceNotFound, GenericError
 
@@ -45,6 +44,8 @@ class NetdevSet(Obj):
 
     def _make(self, id: str, kind: str, options: Mapping[str, Any]) -> Netdev:
         if kind == "user":
+            from ratite.core.backends.net.user import UserNetdev  # processes and temporary files, which few need
+
             return UserNetdev(id, self, options)
         if kind == "stream":
             return StreamNetdev(id, self, sockets.parse_address(options.get("addr")), options.get("server", False))
