@@ -50,18 +50,21 @@ class Log:
 
         from ratite.core.log import LOGGER
 
-        logger, handler = logging.getLogger(LOGGER), logging.Handler()
-        handler.emit = self._core_said  # type: ignore[method-assign]
+        handler = logging.Handler()
+        vars(handler)["emit"] = self._core_said
+        logger = logging.getLogger(LOGGER)
         logger.handlers[:] = [handler]
         logger.setLevel(self._threshold)
         logger.propagate = False
 
     def _core_said(self, record: LogRecord) -> None:
-        fields = dict(record.msg.fields)  # type: ignore[attr-defined]  # a core.log.Line
+        line: Any = record.msg  # a core.log.Line
+        fields = dict(line.fields)
         if record.exc_info:
             fields["exc_info"] = record.exc_info
-        write = self.prepare().error if record.levelno >= LEVELS["error"] else self.prepare().warning
-        write(record.msg.event, **fields)  # type: ignore[attr-defined]
+        logger = self.prepare()
+        write = logger.error if record.levelno >= LEVELS["error"] else logger.warning
+        write(line.event, **fields)
 
     def prepare(self) -> Any:
         """Configure structlog for the whole process, once; the daemon's logger."""

@@ -16,6 +16,8 @@ import pytest
 from daemon_kit import CAPABILITIES, OOB_CAPABILITIES, Raw
 
 from ratite.clients.qmp import Client, CommandError, DaemonProcess
+from ratite.core import log as core_log
+from ratite.daemon.log import Log
 
 
 def status(raw: Raw) -> Any:
@@ -285,9 +287,34 @@ def test_first_reply_needs_no_heavy_module(tmp_path: Path) -> None:
         modules = set([process.stdout.readline() for _ in range(6)][-1].split())
         assert not [name for name in modules if name.startswith(("ratite.targets.", "ratite.hw.", "llvmlite"))]
         assert {state for name, state in states.items() if name.startswith(("ratite.hw", "ratite.targets"))} <= {"unloaded"}
+        qmp.execute("machine-create")
+        qmp.execute("query-status")
+        modules = set([process.stdout.readline() for _ in range(2)][-1].split())
+        assert "ratite.core.machine" in modules
+        assert not modules & {"structlog", "importlib.metadata", "tempfile", "shutil"}
         qmp.execute("quit")
     assert process.wait(5) == 0
     process.stdout.close()
+
+
+def test_the_cores_lines_come_to_the_daemons_log(tmp_path: Path) -> None:
+    """With their fields, at the daemon's level; a second daemon's log takes them over."""
+    said, later = tmp_path / "log", tmp_path / "later"
+    logs = [Log("error", str(said), as_json=True), Log("warning", str(later))]
+    logs[0].take_core()
+    core_log.warn("nobody asked", n=1)
+    try:
+        raise ValueError("why")
+    except ValueError:
+        core_log.error("object failed", path="/machine", exc_info=True)
+    logs[1].take_core()
+    core_log.warn("told elsewhere", n=2)
+    (line,) = map(json.loads, said.read_text().splitlines())
+    assert (line["level"], line["event"], line["path"]) == ("error", "object failed", "/machine")
+    assert "ValueError: why" in line["exception"]
+    assert 'event="told elsewhere" n=2' in later.read_text()
+    for log in logs:
+        log._out.close()
 
 
 def test_quit(daemon: DaemonProcess, path: str) -> None:

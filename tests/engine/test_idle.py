@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,39 @@ def test_a_line_ends_the_quiet(polling: Polling) -> None:
     cpu.kick()
     assert not cpu.undisturbed()
     assert cpu.run().kind == Exit.KICKED
+
+
+def test_the_guest_goes_on_while_it_is_proved(polling: Polling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proof takes milliseconds, for which a guest that measures time would have stood still: here it comes to its end while
+    the proof is still being made."""
+    begun, may_end = threading.Event(), threading.Event()
+    prove = Prover.prove
+
+    def slow(*args: Any) -> Proof | None:
+        begun.set()
+        may_end.wait(60)
+        return prove(*args)
+
+    monkeypatch.setattr(Prover, "prove", slow)
+    polling.load(*poll_flag(polling))
+    cpu = polling.cpu
+    outcome: list[Exit] = []
+    thread = threading.Thread(target=lambda: outcome.append(cpu.run()))
+    thread.start()
+    assert begun.wait(60)
+    polling.write(FLAG, 7)
+    thread.join(60)
+    assert outcome and outcome[0].kind == Exit.HALT and not may_end.is_set()
+    may_end.set()
+
+
+def test_what_was_proved_goes_with_the_view_of_memory(polling: Polling) -> None:
+    """A proof holds host addresses, which may be nobody's afterwards."""
+    polling.load(*poll_flag(polling))
+    cpu = polling.cpu
+    assert cpu.run().kind == Exit.IDLE and cpu.idle.proofs == 1
+    cpu.remap()
+    assert cpu.run().kind == Exit.IDLE and cpu.idle.proofs == 2
 
 
 def test_what_a_proof_depends_on(polling: Polling) -> None:

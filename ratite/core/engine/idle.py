@@ -4,7 +4,7 @@ Some kernels have no instruction to sleep by (Linux on MicroBlaze) and poll a fl
 backward branch or jump, a CPU that has run for a while is looked at:
 
     run ──slice used up──> look ─┬─ the loop is known and its proof holds ──────────> sleep, then a short slice
-                                 ├─ the same registers twice within a few looks ────> prove
+                                 ├─ the same registers twice within a few looks ────> prove, and go on meanwhile
                                  └─ neither ────────────────────────────────────────> a slice twice as long
 
 The *proof* is an evaluator's run on a copy of the registers and an overlay of memory.  It ends well if it comes back to
@@ -15,12 +15,15 @@ memory that others may poll too, and proves nothing.  The proof is kept and hold
 The CPU sleeps until something is asked of it, and only for a moment (core.cpu.thread), because devices may
 write memory without an interrupt.
 
-Everything here runs on the vCPU's thread.
+Everything here runs on the vCPU's thread, but for the proof, which takes milliseconds: a guest that measures how long its
+loops take must not stand still for it.  It is a statement about registers and memory as it read them, whatever happens to
+them while it is made, and holds where they are found like that.
 """
 
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -38,8 +41,9 @@ _LOOK_FROM = 4_000_000  # shorter slices end in a look only where a known loop i
 _LOOKS = 64  # places in a row at which registers are compared
 _FAR = 2  # looks
 _KEPT, _PLACES = 4, 64  # proofs at one place, places
-# Proving takes milliseconds of the thread: this many times as long is left to the guest afterwards.
+# Proving takes milliseconds of a thread: this many times as long passes before the next.
 _REST_FAILED, _REST_PROVED = 50, 10
+_PROVING = 200_000  # instructions between looks while a proof is made
 
 
 class Proof:
@@ -98,16 +102,23 @@ class IdleWatch:
         self._near: frozenset[int] = frozenset()  # where known loops come by
         self._seen: dict[tuple[int, int], bytes] = {}
         self._looks = 0  # how many are left of those in a row
+        self._place = (0, 0)  # where the proof began that is being made
+        self._proving: threading.Thread | None = None
+        self._result: tuple[Proof | None, float] | None = None  # what it found, seconds it took; set as its last act
         self._since = self._not_before = 0.0  # by the thread's clock
 
     def forget(self) -> None:
-        """The view of memory changed."""
+        """The view of memory changed, or goes: nothing here looks at it any more."""
+        if self._proving is not None:
+            self._proving.join()
+        self._proving = self._result = None
         self._known.clear()
         self._near = frozenset()
         self._prover = None
 
     def look(self) -> bool:
         """Whether the CPU may sleep; the slice is used up."""
+        self._take_result()
         cpu = self._cpu
         place = cpu.place()
         known = self._known.get(place)
@@ -115,6 +126,9 @@ class IdleWatch:
             lines, arrays = cpu.lines(), cpu.arrays
             if any(proof.holds(arrays, lines) for proof in known):
                 return self._sleep()
+        if self._proving is not None:
+            self.left = _PROVING
+            return False
         near = place[0] in self._near
         if not self._looks:
             if self._slice < _LOOK_FROM and not near:
@@ -124,14 +138,16 @@ class IdleWatch:
         self._looks -= 1
         if near:
             # In a known loop, on the way to where it was proved: if that is far, there is to be a place that is nearer.
-            proved = self._looks < _LOOKS - _FAR and self._prove(place)
+            proving = self._looks < _LOOKS - _FAR and self._prove(place)
         else:
             registers = cpu.registers()
-            proved = self._seen.get(place) == registers and self._prove(place)
+            proving = self._seen.get(place) == registers and self._prove(place)
             self._seen[place] = registers
-        if proved:
-            return self._sleep()
-        if self._looks:
+        if proving:
+            self._seen.clear()
+            self._looks = 0
+            self.left = _PROVING
+        elif self._looks:
             self.left = 1
         else:
             self._go_on()
@@ -154,27 +170,49 @@ class IdleWatch:
         self.left, self._since = self._slice, now
 
     def _prove(self, place: tuple[int, int]) -> bool:
-        started = time.thread_time()
-        if started < self._not_before:
+        """Begins a proof that the CPU, as it is now, goes round; whether it did."""
+        if time.thread_time() < self._not_before:
             return False
-        if self._prover is None:
-            from ratite.core.engine.idle_proof import Prover  # the evaluator, which most guests never need
+        cpu = self._cpu
+        arrays = {name: list(values) for name, values in cpu.arrays.items()}
+        self._place = place
+        self._proving = threading.Thread(
+            target=self._work, args=(place, arrays, cpu.lines(), cpu.ranges()), name="idle-proof", daemon=True)
+        self._proving.start()
+        return True
 
-            self._prover = Prover(self._isa, self._cpu.ranges())
-        proof = self._prover.prove(*place, self._cpu.arrays, self._cpu.lines())
-        ended = time.thread_time()
-        self._not_before = ended + (ended - started) * (_REST_FAILED if proof is None else _REST_PROVED)
+    def _work(
+        self, place: tuple[int, int], arrays: Mapping[str, Any], lines: int, ranges: Sequence[RamRange],
+    ) -> None:
+        """The proof's thread."""
+        started = time.thread_time()
+        proof = None
+        try:
+            if self._prover is None:
+                from ratite.core.engine.idle_proof import Prover  # the evaluator, which most guests never need
+
+                self._prover = Prover(self._isa, ranges)
+            proof = self._prover.prove(*place, arrays, lines)
+        finally:
+            self._result = proof, time.thread_time() - started
+
+    def _take_result(self) -> None:
+        """What a proof that has ended came to."""
+        if self._result is None:
+            return
+        (proof, seconds), self._proving, self._result = self._result, None, None
+        self._not_before = time.thread_time() + seconds * (_REST_FAILED if proof is None else _REST_PROVED)
         if proof is None:
-            return False
+            return
         self.proofs += 1
+        self._slice = _SHORT  # it may be in its loop no more, but comes back
         if len(self._known) >= _PLACES:
             self._known.clear()
             self._near = frozenset()
-        rows = self._known.setdefault(place, [])
+        rows = self._known.setdefault(self._place, [])
         rows.append(proof)
         del rows[:-_KEPT]
         self._near |= proof.places
-        return True
 
 
 def byte_order(isa: Isa) -> Literal["big", "little"]:

@@ -119,6 +119,7 @@ class NativeVcpu(Vcpu):
 
     def remap(self) -> None:
         self._bus.forget()
+        self.idle.forget()
         with self._gate:
             self._flush_code()
         self._unwatch()
@@ -541,6 +542,7 @@ class NativeVcpu(Vcpu):
         return self.native.isa.disassemble(addr, code)
 
     def close(self) -> None:
+        self.idle.forget()
         self._unwatch()
         if self.regions is not None:
             self.regions.remove(self)
