@@ -121,7 +121,7 @@ def test_ratites_own_commands_are_absent_under_the_qemu_personality() -> None:
     assert {"machine-create", "wire-irq", "unwire-irq", "map-region", "unmap-region", "query-wiring", "machine-wire",
             "query-machine-phase", "query-view", "query-jit",
             "view-select", "query-targets", "query-device-types", "query-modules", "query-accelerators",
-            "device-add", "device-del", "qom-list-get",
+            "machine-dump", "device-add", "device-del", "qom-list-get",
                 "query-topology", "query-memory-map", "query-memory", "query-registers"} == own  # fmt: skip
 
 

@@ -61,6 +61,8 @@ class Chardev(Obj):
         super().__init__(id)
         self.owner = owner
         self.frontend: Frontend | None = None
+        # As chardev-add took it: {"type", "data"}.
+        self.options: Mapping[str, Any] = {}
         self.mutex = threading.Lock()
         self.connected_event = threading.Event()
         for name, value in options.items():

@@ -60,6 +60,7 @@ class ChardevSet(Obj):
             raise GenericError(f"'{kind}' is not a valid char driver")
         module, _, name = KINDS[kind].partition(":")
         made: Chardev = getattr(import_module(module), name)(id, self, _with_fd(options, fd_of))
+        made.options = {"type": kind, "data": dict(options)}
         made.open()
         self.add_child(made)
         made.phase = "realized"

@@ -207,6 +207,10 @@ class Cpu(Device):
             self.cluster.remove_cpu(self)
         super().unwire()
 
+    def given_as(self, prop: Prop) -> Any:
+        """As Obj's; where a CPU starts follows from what it runs, unless a client said it."""
+        return None if prop.name == "reset-pc" and prop.name not in self.given else super().given_as(prop)
+
     def realize(self) -> None:
         """Check the images, make the vCPU, start its thread (parked)."""
         from ratite.core.memory.access import Access

@@ -166,6 +166,11 @@ class Obj:
         """The value as the object holds it."""
         return getattr(self, prop.getter)() if prop.getter else getattr(self, prop.attr)
 
+    def given_as(self, prop: Prop) -> Any:
+        """What a client has to give so that the same object arises, defaults applied; None: nothing, it is left open."""
+        value = self.get_property(prop.name)
+        return None if prop.link and not value else value
+
     def set_property(self, name: str, value: Any) -> None:
         """A client's set: checks existence, kind, phase, type and range, in this order.  GenericError else."""
         prop = self.prop(name)

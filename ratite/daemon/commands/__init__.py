@@ -10,6 +10,7 @@ from ratite.daemon.commands import (
     inspect,
     inventory,
     machine,
+    machine_file,
     misc,
     net,
     pci,
@@ -20,4 +21,7 @@ from ratite.daemon.commands import (
     wiring,
 )
 
-MODULES = (accelerator, block, char, control, inspect, inventory, machine, misc, net, pci, qdev, qom, run_state, view, wiring)
+MODULES = (
+    accelerator, block, char, control, inspect, inventory, machine, machine_file, misc, net, pci, qdev, qom, run_state, view,
+    wiring,
+)  # fmt: skip

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from ratite.core.assembly import READY
 from ratite.core.bus import BusDevice
 from ratite.core.memory import Access, FlatView, Region
+from ratite.core.objects.props import Prop, debug, state
 from ratite.core.objects.props import config as config_prop
-from ratite.core.objects.props import debug, state
 from ratite.hw.pci.config import ConfigSpace
 from ratite.hw.pci.express import Power
 from ratite.hw.pci.msi import Msi, Msix
@@ -167,6 +167,11 @@ class PciFunction(BusDevice):
 
     def _address(self) -> str:
         return f"{self.bus.id}:{self.devfn >> 3:02x}.{self.devfn & 7}" if self.devfn >= 0 and self.bus is not None else ""
+
+    def given_as(self, prop: Prop) -> Any:
+        """As Obj's, with the address that was found."""
+        found = prop.name == "addr" and self.devfn >= 0
+        return f"{self.devfn >> 3:02x}.{self.devfn & 7}" if found else super().given_as(prop)
 
     # -- life cycle
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.chardev import CLOSED, OPENED
 from ratite.core.bus import Bus, BusDevice
-from ratite.core.objects.props import config, debug, link, state
+from ratite.core.objects.props import Prop, config, debug, link, state
 from ratite.hw.virtio.bus import OnVirtioBus
 from ratite.hw.virtio.device import VirtioDevice
 from ratite.qapi.errors import GenericError
@@ -256,6 +256,10 @@ class SerialPort(BusDevice):
         self._stalled: Chain | None = None
         self._taken = 0
         self._budget = 0
+
+    def given_as(self, prop: Prop) -> Any:
+        """As Obj's, with the number that was found."""
+        return self.number if prop.name == "nr" and self.phase == "realized" else super().given_as(prop)
 
     # -- life cycle
 

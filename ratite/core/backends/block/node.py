@@ -6,6 +6,7 @@ user that writes or any number that only read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ratite.core.backends.block.account import stats_of_a_node
@@ -50,6 +51,8 @@ class BlockNode(Obj):
         self.wr_highest_offset = 0
         # Whether it was made along with the node that stands on it, and goes with that.
         self.implicit = False
+        # As blockdev-add took it; of a node that was made along with another one nothing.
+        self.options: Mapping[str, Any] = {}
 
     @property
     def filename(self) -> str:

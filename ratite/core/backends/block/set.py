@@ -32,7 +32,9 @@ class BlockSet(Obj):
         """blockdev-add: `options` as BlockdevOptions, checked by the schema.  GenericError."""
         if "node-name" not in options:
             raise GenericError("'node-name' must be specified for the root node")
-        return self._open(options, options["node-name"])
+        made = self._open(options, options["node-name"])
+        made.options = dict(options)
+        return made
 
     def _open(self, options: Mapping[str, Any], name: str, implicit: bool = False) -> BlockNode:
         if not implicit and not _NAME.fullmatch(name):

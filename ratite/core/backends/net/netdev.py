@@ -9,8 +9,8 @@ Everything here is called under the machine lock.  With nobody at the other end 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ratite.core.objects.obj import Obj
 from ratite.core.objects.props import debug
@@ -47,6 +47,8 @@ class Netdev(Obj):
         super().__init__(id)
         self.owner = owner
         self.frontend: NetFrontend | None = None
+        # As netdev_add took it, without the id.
+        self.options: Mapping[str, Any] = {}
 
     def open(self) -> None:
         """Takes what the host must give; GenericError when it doesn't."""

@@ -37,6 +37,7 @@ class NetdevSet(Obj):
         if id in self.children:
             raise GenericError(f"Duplicate ID '{id}'")
         made = self._make(id, kind, options)
+        made.options = {"type": kind, **options}
         made.open()
         self.add_child(made)
         made.phase = "realized"
