@@ -111,7 +111,7 @@ class Evaluator(Emitter):
     # -- running
     def step(self) -> str:
         """One instruction, trap or interrupt; RAN, HALTED or PANIC."""
-        self._halted = False
+        self._halted, self._retired = False, True
         self._next_ctx = ""
         try:
             if not self.ctx and self._interrupted():
@@ -123,7 +123,6 @@ class Evaluator(Emitter):
             semantics, operand = prepared
             self.ilen = len(raw)
             self._next = (self.pc_value + self.ilen) & self.mask
-            self._retired = True
             semantics(self, operand)
         except _End:
             pass

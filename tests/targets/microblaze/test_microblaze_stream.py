@@ -17,7 +17,7 @@ from ratite.targets.microblaze.stream import (
     STALLED,
     TEST_SHIFT,
 )
-from tests.targets.microblaze.microblaze_kit import CODE, EE, IE, C, Machine
+from tests.targets.microblaze.microblaze_kit import CODE, EE, HOLE, IE, C, Machine
 
 FSL, ROOM, UM = 0x10, 2, 0x800
 FULL: dict[str, object] = {"fsl_links": 16, "use_extended_fsl_instr": True, "fsl_exception": True}
@@ -186,6 +186,14 @@ def test_what_an_interrupt_ends(name: str, config: dict[str, object], taken: boo
         m.give(4, (1, 0))
         m.cpu.step()
         assert (m["r5"], m["pc"]) == (1, CODE + 4)
+
+
+def test_a_fetch_from_nowhere_counts_after_waiting_too() -> None:
+    """It reads 0, an instruction as any, whatever the step before it did."""
+    m = Streams()
+    assert m.run(m.asm("get", rd=5, link=4)) == "halt" and m.cpu.executed == 0
+    m.cpu.pc_value = HOLE
+    assert (m.cpu.step(), m.cpu.executed, m["pc"]) == ("ran", 1, HOLE + 4)
 
 
 def test_an_interrupt_that_is_masked_does_not_wake() -> None:
