@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ratite.daemon.log import Log
     from ratite.daemon.options import Options
     from ratite.daemon.qmp.address import Endpoint
+    from ratite.qapi.resolved import ResolvedSchema
 
 # The QEMU whose wire behaviour is spoken.
 QEMU_VERSION = (10, 0, 2)
@@ -52,7 +53,11 @@ def version() -> dict[str, Any]:
 
 
 class Daemon:
-    """See the module's head.  `endpoints` are open already; `run` serves until the end."""
+    """See the module's head.  `endpoints` are open already; `run` serves until the end.
+
+    `tied`: the first monitor's end is the daemon's.  `ended`: the loop and the process are somebody else's, who is told of
+    the end; `run` is not called then.  `schema`: one that is loaded already.
+    """
 
     def __init__(
         self,
@@ -61,6 +66,10 @@ class Daemon:
         log: Log,
         endpoints: Sequence[Endpoint],
         modules: Sequence[ModuleType],
+        *,
+        schema: ResolvedSchema | None = None,
+        tied: bool = False,
+        ended: Callable[[], None] | None = None,
     ) -> None:
         self.options = options
         self.log = log
@@ -68,10 +77,13 @@ class Daemon:
         self.fdsets = FdSets()
         self.bridge = Bridge(loop, log)
         self.hub = EventHub(self._sessions, loop.call_later)
-        self.views = Views(load_schema(), self._list_types)
+        self.views = Views(schema or load_schema(), self._list_types)
         self._dispatcher = Dispatcher(self, collect(modules))
         self._endpoints = endpoints
+        self._tied = tied
+        self._ended = ended
         self._connections: dict[Connection, None] = {}
+        self._owner: Connection | None = None
         self._machine: Machine | None = None
         self._registry: TypeRegistry | None = None
         self.targets: tuple[str, ...] = ()
@@ -81,31 +93,36 @@ class Daemon:
         # Called when the end begins, since the process may be ended by the watchdog.
         self.at_end: Callable[[], None] = lambda: None
         self._count = 0
-        self._ending = False
+        self._ending = self._stopped = False
         greeting = {"QMP": {"version": version(), "capabilities": ["oob"]}}
         self._greeting = encode(greeting)
         self._listeners = [
-            Listener(endpoint.sock, loop, log, self._accepted) for endpoint in endpoints if endpoint.address.server
+            Listener(endpoint.sock, loop, log, self.add_monitor) for endpoint in endpoints if endpoint.address.server
         ]
         for endpoint in endpoints:
             if not endpoint.address.server:
-                self._accepted(endpoint.sock)
+                self.add_monitor(endpoint.sock)
 
     # -- monitors
 
-    def _accepted(self, sock: socket.socket) -> None:
+    def add_monitor(self, sock: socket.socket) -> None:
+        """Serve QMP to who is at the other end of a connected socket."""
         self._count += 1
         session = Session(self.views.get(RATITE, self.targets), self._greeting, f"monitor{self._count}")
         self.log.info("monitor connected", session=session.name)
         connection = Connection(sock, session, self.loop, self.log, self._dispatcher.execute, self._closed)
         self._connections[connection] = None
+        if self._tied and self._count == 1:
+            self._owner = connection
         connection.start()
 
     def _closed(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
         self.log.info("monitor closed", session=connection.session.name)
         if self._ending and not self._connections:
-            self.loop.stop()
+            self._stop()
+        elif connection is self._owner:
+            self.shutdown("host-signal")
 
     def _sessions(self) -> Iterator[Session]:
         return iter([connection.session for connection in self._connections])
@@ -251,26 +268,45 @@ class Daemon:
         for listener in self._listeners:
             listener.close()
         for endpoint in self._endpoints:
-            endpoint.remove()
+            # The others are monitors, which get their last words yet.
+            if endpoint.address.server:
+                endpoint.remove()
         self.at_end()
-        watchdog = threading.Timer(WATCHDOG_SECONDS, os._exit, (self.exit_status,))
-        watchdog.daemon = True
-        watchdog.start()
-        self.loop.call_later(DRAIN_SECONDS, self.loop.stop)
+        if self._ended is None:
+            watchdog = threading.Timer(WATCHDOG_SECONDS, os._exit, (self.exit_status,))
+            watchdog.daemon = True
+            watchdog.start()
+        self.loop.call_later(DRAIN_SECONDS, self._stop)
         self.loop.call_soon(self._finish)
 
     def _finish(self) -> None:
         for connection in list(self._connections):
             connection.finish()
         if not self._connections:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Everything is sent, or it took too long."""
+        if self._ended is None:
             self.loop.stop()
+        elif not self._stopped:
+            # The loop is others' as well: what takes time is done aside.
+            self._stopped, ended = True, self._ended
+            self._close_sockets()
+            self.bridge.aside(self._close_machine, lambda value, error: ended())
 
     def _clean_up(self) -> None:
+        self._close_sockets()
+        self._close_machine()
+
+    def _close_sockets(self) -> None:
         for connection in list(self._connections):
             connection.close()
         for endpoint in self._endpoints:
             endpoint.remove()
         self.fdsets.close()
+
+    def _close_machine(self) -> None:
         if self._machine is not None:
             self._machine.close()
 

@@ -37,10 +37,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"ratited {__version__}")
         return 0
+    if options.control:
+        return _control(options)
     if not options.qmp:
-        print("ratited: give at least one --qmp ADDR; see ratited --help", file=sys.stderr)
+        print("ratited: give at least one --qmp ADDR or --control ADDR; see ratited --help", file=sys.stderr)
         return 2
     return _serve(options)
+
+
+def _control(options: Options) -> int:
+    if sys.platform == "win32":
+        print("ratited: --control needs a POSIX host", file=sys.stderr)
+        return 1
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    pidfile = _write_pidfile(options.pidfile)
+    try:
+        from ratite.daemon.control.main import serve
+
+        return serve(options)
+    except ImportError as error:
+        print(f"ratited: --control needs {error.name}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        _remove_pidfile(pidfile)
 
 
 def _serve(options: Options) -> int:

@@ -26,6 +26,11 @@ class Option(NamedTuple):
 
 OPTIONS: tuple[Option, ...] = (
     Option(("--qmp",), "ADDR", True, "serve QMP at ADDR (see below); may be given several times"),
+    Option(("--control",), "ADDR", True, "serve the control plane (JSON-RPC, many machines) at ADDR, instead of --qmp"),
+    Option(("--token-file",), "PATH", False, "bearer token of TCP clients of the control plane; read again by SIGHUP"),
+    Option(("--tls-cert",), "PATH", False, "certificate chain of the control plane's TCP addresses (PEM)"),
+    Option(("--tls-key",), "PATH", False, "its private key"),
+    Option(("--host-name",), "NAME", True, "another name by which TCP clients may call the control plane"),
     Option(("--allow",), "PATTERN", True, "load only targets, types, accelerators and plug-ins that match a PATTERN"),
     Option(("--paused", "-S"), "", False, "x-exit-preconfig leaves the machine stopped until `cont`"),
     Option(("--no-shutdown", "-no-shutdown"), "", False, "stay when the guest shuts down"),
@@ -57,6 +62,11 @@ addresses (for --qmp):
   ...,server=off        connect to the address instead of listening at it.  `-qmp ADDR` is --qmp with this
                         as the default, as QEMU has it and qmp-shell-wrap needs it.
 
+  For --control also
+  default               unix:$XDG_RUNTIME_DIR/ratite/control.sock
+  systemd               the sockets that systemd has opened
+  TCP needs --token-file there, and TLS off loopback.
+
 try it:
   ratited --qmp unix:/tmp/r.sock &
   qmp-shell /tmp/r.sock                      (from `pip install qemu.qmp`; tab completes)
@@ -75,6 +85,11 @@ class Options:
     """The parsed command line, an attribute an option: a list, a string or None, or a bool."""
 
     qmp: list[str]
+    control: list[str]
+    token_file: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    host_name: list[str]
     allow: list[str]
     paused: bool
     no_shutdown: bool
@@ -131,6 +146,10 @@ def parse(argv: Sequence[str]) -> Options:
 def _checked(options: Options) -> Options:
     if options.log_level not in ("debug", "info", "warning", "error"):
         raise UsageError(f"--log-level must be debug, info, warning or error, not {options.log_level!r}")
+    if options.qmp and options.control:
+        raise UsageError("give --qmp (one machine) or --control (many), not both")
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise UsageError("--tls-cert and --tls-key go together")
     if options.uuid is not None:
         digits = options.uuid.replace("-", "").lower()
         if len(digits) != 32 or set(digits) - set("0123456789abcdef"):

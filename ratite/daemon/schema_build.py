@@ -1,4 +1,4 @@
-"""Makes `ratite/schema/resolved.json` from the schema's sources; `--check` fails when the file is stale.
+"""Makes the resolved schemas in `ratite/schema` from their sources; `--check` fails when one is stale.
 
     python -m ratite.daemon.schema_build [--check]
 
@@ -15,13 +15,16 @@ from pathlib import Path
 SCHEMA = Path(__file__).resolve().parent.parent / "schema"
 SOURCE = SCHEMA / "ratite-schema.json"
 RESOLVED = SCHEMA / "resolved.json"
+CONTROL_SOURCE = SCHEMA / "control-plane.json"
+CONTROL_RESOLVED = SCHEMA / "resolved-control.json"
+PRODUCTS = ((SOURCE, RESOLVED), (CONTROL_SOURCE, CONTROL_RESOLVED))
 
 
-def build() -> bytes:
+def build(source: Path = SOURCE) -> bytes:
     """The resolved schema's file.  SchemaError for a fault in the sources."""
     from ratite.qapi.schema import compile_schema
 
-    data = compile_schema(str(SOURCE)).to_json()
+    data = compile_schema(str(source)).to_json()
     definitions = ",\n".join(json.dumps(each, separators=(",", ":")) for each in data["definitions"])
     return f'{{"version":{data["version"]},"definitions":[\n{definitions}\n]}}\n'.encode()
 
@@ -29,14 +32,17 @@ def build() -> bytes:
 def main(argv: Sequence[str] | None = None) -> int:
     """Build, or check; the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
-    made = build()
-    if "--check" in arguments:
-        if RESOLVED.exists() and RESOLVED.read_bytes() == made:
-            return 0
-        print(f"{RESOLVED} is stale: run python -m ratite.daemon.schema_build", file=sys.stderr)
-        return 1
-    RESOLVED.write_bytes(made)
-    return 0
+    stale = 0
+    for source, resolved in PRODUCTS:
+        made = build(source)
+        if resolved.exists() and resolved.read_bytes() == made:
+            continue
+        if "--check" in arguments:
+            print(f"{resolved} is stale: run python -m ratite.daemon.schema_build", file=sys.stderr)
+            stale = 1
+        else:
+            resolved.write_bytes(made)
+    return stale
 
 
 if __name__ == "__main__":

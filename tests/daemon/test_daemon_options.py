@@ -15,6 +15,11 @@ from ratite.daemon.qmp.address import Address, AddressError
 def test_the_table_is_pinned() -> None:
     assert [(option.names, option.metavar, option.many) for option in OPTIONS] == [
         (("--qmp",), "ADDR", True),
+        (("--control",), "ADDR", True),
+        (("--token-file",), "PATH", False),
+        (("--tls-cert",), "PATH", False),
+        (("--tls-key",), "PATH", False),
+        (("--host-name",), "NAME", True),
         (("--allow",), "PATTERN", True),
         (("--paused", "-S"), "", False),
         (("--no-shutdown", "-no-shutdown"), "", False),

@@ -495,3 +495,19 @@ def test_qmp_shell_wrap(tmp_path: Path) -> None:
         input="query-status\nquit\n", env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert '"status": "prelaunch"' in done.stdout, done.stderr
+
+
+def test_a_monitor_that_the_daemon_connected_to_gets_its_last_words(tmp_path: Path) -> None:
+    path = str(tmp_path / "listening")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(1)
+        listener.settimeout(30)
+        process = subprocess.Popen([sys.executable, "-m", "ratite.daemon", "-qmp", f"unix:{path}"])
+        try:
+            with Client(listener.accept()[0]) as client:
+                assert client.execute("quit") == {}
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+            process.wait()

@@ -16,6 +16,7 @@ from ratite.qapi.errors import GenericError
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
+        "console": "ratite.core.backends.console:ConsoleChardev",
         "file": "ratite.core.backends.file:FileChardev",
         "memory": "ratite.core.backends.ringbuf:RingbufChardev",
         "null": "ratite.core.backends.chardev:NullChardev",
@@ -97,6 +98,14 @@ class ChardevSet(Obj):
             for id, child in found
             if isinstance(child, Chardev)
         ]
+
+    def attach_peer(self, id: str, fd: int) -> None:
+        """chardev-attach: `fd` is the chardev's from now on.  GenericError, and it stays the caller's."""
+        found = self.find(id)
+        attach = getattr(found, "attach_peer", None)
+        if attach is None:
+            raise GenericError(f"Chardev '{id}' must be of kind 'console', not '{found.kind}'")
+        attach(fd)
 
     def ringbuf_read(self, id: str, size: int) -> bytes:
         """ringbuf-read's bytes; GenericError in QEMU's words."""

@@ -32,14 +32,12 @@ def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
     """Make one."""
     backend = arguments["backend"]
     refuse_nul(backend)
-    named = ctx.session.named_fds
+    session = ctx.session
     taken: list[int] = []
 
     def fd_of(name: str) -> int:
         # Only what this session gave itself by getfd: a number would take the descriptors of others.
-        fd = named.pop(name, None)
-        if fd is None:
-            raise GenericError(f"File descriptor named '{name}' has not been found")
+        fd = session.take_named_fd(name)
         taken.append(fd)
         return fd
 
@@ -59,6 +57,17 @@ def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
 def chardev_remove(ctx: Context, arguments: dict[str, Any]) -> None:
     """Remove one that no device uses."""
     ctx.machine.chardev_remove(arguments["id"])
+
+
+@command("chardev-attach", side=OWNER)
+def chardev_attach(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Attach a peer to a console."""
+    fd = ctx.session.take_named_fd(arguments["fdname"])
+    try:
+        ctx.machine.chardevs.attach_peer(arguments["id"], fd)
+    except GenericError:
+        os.close(fd)
+        raise
 
 
 @command("chardev-send-break", side=OWNER)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import suppress
 from typing import Any
 
 from ratite.daemon.dispatch import OWNER, Context, command
@@ -45,6 +47,29 @@ def closefd(ctx: Context, arguments: dict[str, Any]) -> None:
     if fd is None:
         raise GenericError(f"File descriptor named '{arguments['fdname']}' not found")
     os.close(fd)
+
+
+@command("monitor-add")
+def monitor_add(ctx: Context, arguments: dict[str, Any]) -> None:
+    """One more monitor."""
+    fd = ctx.session.take_named_fd(arguments["fdname"])
+    ctx.daemon.add_monitor(socket_of(fd))
+
+
+def socket_of(fd: int) -> socket.socket:
+    """The connected stream socket behind a descriptor, which is ours; else GenericError, and it is closed."""
+    refusal = GenericError("the file descriptor must be a connected stream socket")
+    try:
+        made = socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        raise refusal from None
+    with suppress(OSError):
+        made.getpeername()
+        if made.type == socket.SOCK_STREAM:
+            return made
+    made.close()
+    raise refusal
 
 
 @command("add-fd")

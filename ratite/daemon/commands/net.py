@@ -34,9 +34,7 @@ def netdev_add(ctx: Context, arguments: dict[str, Any]) -> None:
 
 
 def _take(ctx: Context, name: str, taken: list[int]) -> int:
-    fd = ctx.session.named_fds.pop(name, None)
-    if fd is None:
-        raise GenericError(f"File descriptor named '{name}' has not been found")
+    fd = ctx.session.take_named_fd(name)
     taken.append(fd)
     return fd
 

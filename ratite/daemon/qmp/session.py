@@ -290,6 +290,13 @@ class Session:
             raise GenericError("No file descriptor supplied via SCM_RIGHTS")
         return self.fds.popleft()
 
+    def take_named_fd(self, name: str) -> int:
+        """The descriptor that getfd has named so; the caller owns it.  GenericError if there is none."""
+        fd = self.named_fds.pop(name, None)
+        if fd is None:
+            raise GenericError(f"File descriptor named '{name}' has not been found")
+        return fd
+
     def change_view(self, view: View) -> bool:
         """Switch to another view; whether it was another."""
         if view is self.view:

@@ -1,0 +1,58 @@
+"""What a forked instance does first: its own session, files, limits and log; then its own loop and daemon.
+
+    request   {"options": {...}, "limits": {...}, "dirs": [{name, path, writable}], "permissions": [...]}
+    files     its monitor, its log, then a directory for each of `dirs`
+
+Its first monitor is the control plane's; when that is gone, so is the instance.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ratite.qapi.resolved import ResolvedSchema
+
+
+def live(request: Mapping[str, Any], fds: Sequence[int], schema: ResolvedSchema) -> int:
+    """The instance's life, in a process of its own; its exit status."""
+    import asyncio
+
+    from ratite.daemon import commands
+    from ratite.daemon.daemon import Daemon
+    from ratite.daemon.log import Log
+    from ratite.daemon.options import Options
+    from ratite.daemon.qmp.address import open_endpoint
+
+    monitor, log_fd, *_dirs = fds
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    for fd in (null, log_fd):
+        os.close(fd)
+    _limit(request["limits"])
+    options = Options(**request["options"])
+    endpoint = open_endpoint(f"fd:{monitor},server=off")
+    loop = asyncio.SelectorEventLoop()
+    gc.enable()
+    daemon = Daemon(options, loop, Log(options.log_level), [endpoint], commands.MODULES, schema=schema, tied=True)
+    status = daemon.run()
+    sys.stderr.flush()
+    return status
+
+
+def _limit(limits: Mapping[str, int]) -> None:
+    """The limits that the kernel holds for a process."""
+    import resource
+
+    if "files" in limits:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        wanted = limits["files"] if hard == resource.RLIM_INFINITY else min(limits["files"], hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

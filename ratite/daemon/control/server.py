@@ -1,0 +1,210 @@
+"""The control plane's HTTP: requests, WebSockets, metrics; aiohttp's only user.
+
+    POST /rpc      one JSON-RPC text, a request or a batch        GET /rpc       a WebSocket, a text a message
+    GET /metrics   Prometheus
+
+Every request passes the gate first.  A text is 4 MiB at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from ratite.daemon.control import rpc
+from ratite.daemon.control.gate import Gate, GateError, Refused, is_loopback
+from ratite.daemon.control.methods import Methods
+from ratite.daemon.control.peer import TASKS_MAX, Peer
+from ratite.daemon.control.plane import ControlPlane
+from ratite.daemon.control.rpc import Call, RpcError
+from ratite.daemon.qmp.address import Endpoint, open_endpoint
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+BODY_MAX = 4 << 20
+CLOSE_SECONDS = 1.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ControlServer:
+    """Serves a plane.  Routes may be added to `app`, doors to `gate`, before `start`."""
+
+    def __init__(self, plane: ControlPlane, gate: Gate, tls: SSLContext | None = None) -> None:
+        self.plane = plane
+        self.gate = gate
+        self.app = web.Application(client_max_size=BODY_MAX, middlewares=[self._guard])
+        self.app.router.add_post("/rpc", self._post)
+        self.app.router.add_get("/rpc", self._websocket)
+        self.app.router.add_get("/metrics", self._metrics)
+        self._methods = Methods(plane)
+        self._tls = tls
+        self._runner = web.AppRunner(self.app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_SECONDS)
+        self._sockets: dict[web.WebSocketResponse, None] = {}
+        self._sites: list[tuple[web.SockSite, Endpoint]] = []
+
+    # -- listening
+
+    async def start(self) -> None:
+        """Ready to listen; no route can be added any more."""
+        await self._runner.setup()
+
+    async def listen(self, endpoint: Endpoint | str) -> tuple[str, int] | str:
+        """Serve at an address (of --qmp's form) or an open endpoint; its socket's name.  GateError, AddressError."""
+        if isinstance(endpoint, str):
+            endpoint = open_endpoint(endpoint)
+        try:
+            name = endpoint.sock.getsockname()
+            tls = None
+            if endpoint.sock.family in (socket.AF_INET, socket.AF_INET6):
+                tls = self._tls
+                if not self.gate.has_token:
+                    raise GateError(f"address {endpoint.address.text!r}: TCP needs --token-file")
+                if tls is None and not is_loopback(name):
+                    raise GateError(f"address {endpoint.address.text!r}: off loopback, TLS is needed (--tls-cert, --tls-key)")
+            site = web.SockSite(self._runner, endpoint.sock, ssl_context=tls)
+            await site.start()
+        except BaseException:
+            endpoint.remove()
+            raise
+        self._sites.append((site, endpoint))
+        return name[:2] if isinstance(name, tuple) else name
+
+    async def close(self) -> None:
+        """Accept nothing more, say goodbye, remove the sockets' paths."""
+        for site, endpoint in self._sites:
+            await site.stop()
+            endpoint.remove()
+        goodbyes = [
+            ws.close(code=WSCloseCode.GOING_AWAY, message=b"the control plane is ending") for ws in list(self._sockets)
+        ]
+        if goodbyes:
+            await asyncio.wait([asyncio.ensure_future(each) for each in goodbyes], timeout=CLOSE_SECONDS)
+        await self._runner.cleanup()
+
+    # -- requests
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            self.gate.check(request)
+        except Refused as refusal:
+            self.plane.refused += 1
+            self.plane.log.warning("control request refused", status=refusal.status, reason=str(refusal))
+            headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
+            return web.Response(status=refusal.status, text=f"{refusal}\n", headers=headers)
+        return await handler(request)
+
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        # What a form of another site can't send.
+        if request.content_type != "application/json":
+            return web.Response(status=415, text="Content-Type must be application/json\n")
+        peer = Peer(self.plane)
+        try:
+            text = (await request.read()).decode()
+            calls, batch = rpc.take(text)
+        except RpcError as error:
+            return _json(_refusal(error))
+        except UnicodeDecodeError as error:
+            return _json(_refusal(RpcError(rpc.PARSE_ERROR, f"parse error: {error}")))
+        answers = await self._answers(peer, calls)
+        if not answers:
+            return web.Response(status=204)
+        return _json(answers if batch else answers[0])
+
+    async def _answers(self, peer: Peer, calls: list[Call]) -> list[dict[str, Any]]:
+        """Of the calls of one text, begun in order and executed side by side."""
+        begun = [self._methods.begin(peer, call) for call in calls]
+        if len(begun) == 1 and asyncio.iscoroutine(begun[0]):
+            begun = [await begun[0]]
+        waiting = [asyncio.ensure_future(each) for each in begun if asyncio.iscoroutine(each)]
+        done = iter(await asyncio.gather(*waiting)) if waiting else iter(())
+        answers = [next(done) if asyncio.iscoroutine(each) else each for each in begun]
+        return [answer for answer in answers if isinstance(answer, dict)]
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        from ratite.daemon.control.metrics import CONTENT_TYPE, collect
+
+        text = await collect(self.plane)
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+
+    # -- WebSockets
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        ws = web.WebSocketResponse(max_msg_size=BODY_MAX, compress=False)
+        await ws.prepare(request)
+        transport = request.transport
+
+        def drop() -> None:
+            if transport is not None:
+                transport.abort()
+
+        peer = Peer(self.plane, ws.send_str, drop)
+        self.plane.peers[peer] = None
+        self._sockets[ws] = None
+        try:
+            async for message in ws:
+                if message.type is WSMsgType.TEXT:
+                    self._take(peer, message.data)
+                    if peer.full or len(peer.tasks) >= TASKS_MAX:
+                        await self._wait_for_room(peer)
+                elif message.type is WSMsgType.BINARY:
+                    peer.send(rpc.encode(_refusal(RpcError(rpc.PARSE_ERROR, "a message must be text, not binary"))))
+        finally:
+            peer.close()
+            self._sockets.pop(ws, None)
+        return ws
+
+    def _take(self, peer: Peer, text: str) -> None:
+        try:
+            calls, batch = rpc.take(text)
+        except RpcError as error:
+            peer.send(rpc.encode(_refusal(error)))
+            return
+        if batch:
+            self._start(peer, object(), self._answers(peer, calls), lambda: None)
+            return
+        call = calls[0]
+        answer = self._methods.begin(peer, call)
+        if asyncio.iscoroutine(answer):
+            # One that has no id of its own can't be cancelled; an id that is in use already neither.
+            key = object() if call.id is None or call.id in peer.tasks else call.id
+            self._start(peer, key, answer, lambda: self._methods.cancelled(call))
+        elif isinstance(answer, dict):
+            peer.send(rpc.encode(answer))
+
+    def _start(self, peer: Peer, key: object, work: Any, cancelled: Callable[[], object]) -> None:
+        """Send what `work` brings, or `cancelled()`, if it is anything."""
+        task = self.plane.loop.create_task(work)
+        peer.tasks[key] = task
+
+        def done(task: asyncio.Task[Any]) -> None:
+            if peer.tasks.get(key) is task:
+                del peer.tasks[key]
+            if len(peer.tasks) < TASKS_MAX and not peer.full:
+                peer.room.set()
+            if not task.cancelled() and task.exception() is not None:
+                self.plane.log.error("a call failed inside", exc_info=task.exception())
+                return
+            answer = cancelled() if task.cancelled() else task.result()
+            if answer:
+                peer.send(rpc.encode(answer))
+
+        task.add_done_callback(done)
+
+    async def _wait_for_room(self, peer: Peer) -> None:
+        peer.room.clear()
+        await peer.room.wait()
+
+
+def _refusal(error: RpcError) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": None, "error": error.to_dict()}
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=rpc.encode(value).encode("ascii"), content_type="application/json")
