@@ -17,6 +17,7 @@ from ratite.core.engine.block import RELAX_EACH
 from ratite.core.engine.cache import ObjectCache, key_of
 from ratite.core.engine.native import NativeIsa, NativeLibrary
 from ratite.core.engine.region import client
+from ratite.core.engine.region.access import Access, groups
 from ratite.core.engine.region.manager import RegionManager
 from ratite.core.engine.region.policy import Policy
 from ratite.core.engine.region.waiting import Waiting
@@ -92,6 +93,48 @@ def test_random_code_behind_an_mmu_agrees(library: NativeLibrary, manager: Regio
         pair.compare_memory()
     assert executed(pair) > 0
     pair.close()
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_accesses_behind_one_base_agree(library: NativeLibrary, manager: RegionManager, big: bool) -> None:
+    """Loops over frames that lie in one page or two, of which each may be read-only, unmapped, clean or a device."""
+    native = library.get(test_mmu.MmuPort.ISA, {"big": big, "word": 32})
+    isa = native.isa
+    pair = Pair(isa, native, lambda ram: test_mmu.MmuPort(ram, big=big, word=32), test_mmu.SIZE, manager)
+    rng = random.Random(7)
+    resume = isa.assemble("addi", rd=4, rs=4, imm=0x155) + isa.assemble("jr", rs=6)
+    for _ in range(6):
+        body = [isa.assemble("addi", rd=4, rs=4, imm=rng.choice([24, 36, 43, 72]))]
+        for _ in range(rng.randrange(3, 12)):
+            name, imm = rng.choice(["lw", "lw", "lb", "sw"]), rng.randrange(-100, 200)
+            body.append(isa.assemble(name, **{"rt" if name == "sw" else "rd": rng.choice([2, 3])}, rs=4, imm=imm))
+        pair.write(0x40, resume)
+        pair.write(0x100, loop(isa, *body))
+        pair.write(0x2000, rng.randbytes(0x6000))
+        test_mmu.random_table(rng, pair)
+        test_mmu.set_entry(pair, 0, test_mmu.BASE, 0x1F)
+        for page in range(1, 5):
+            kind = rng.choice([0x1F, 0x1F, 0x1F, 0x17, 0x1D, 0])  # all, clean, read-only, none
+            test_mmu.set_entry(pair, page, test_mmu.BASE + 0x1000 * rng.randrange(2, 8), kind)
+        pair.start(0x100, {("vector", 0): 0x40, ("root", 0): test_mmu.TABLE, ("mode", 0): 1, ("r", 6): 0x100,
+                           ("r", 7): 5000, ("r", 4): 0x1000, ("r", 2): rng.getrandbits(32)})
+        while pair.right.get("r", 4) < 0x3F00:
+            pair.step(rng.randrange(20, 400))
+        pair.compare_memory()
+    assert executed(pair) > 1000
+    pair.close()
+
+
+def test_accesses_are_looked_up_together() -> None:
+    """Those near each other behind one base, for writes where one of them writes."""
+    rows = [Access("a", 8, 8, False), Access("b", 0, 4, False), Access("a", 0, 4, True), Access("a", 600, 1, False),
+            Access("a", 602, 2, False), Access("a", 255, 2, False), Access("a", -3, 2, False)]
+    found = groups(rows, aligned=False)
+    assert found == {6: (0, -3, 16, True, 8), 2: (0, -3, 16, True, 8), 0: (0, -3, 16, True, 8),
+                     3: (1, 600, 604, False, 2), 4: (1, 600, 604, False, 2)}
+    assert groups(rows[:3], aligned=True) == {0: (0, 0, 16, True, 8), 2: (0, 0, 16, True, 8)}
+    assert groups([Access("a", 2, 2, False), Access("a", 4, 4, False), Access("a", 9, 4, False)], aligned=True) == {
+        0: (0, 0, 8, False, 4), 1: (0, 0, 8, False, 4)}
 
 
 def test_every_operation_agrees(library: NativeLibrary, manager: RegionManager) -> None:

@@ -233,7 +233,9 @@ def test_regions_make_room_for_others(library: NativeLibrary) -> None:
     policy.code_size, policy.synchronous = 8 * 4096, False  # a CPU that waits for its region can't leave the others
     manager = RegionManager(policy)
     pair = Pair(isa, native, lambda ram: ToyPort(ram, word=32), SIZE, manager)
-    body = [isa.assemble("lw", rd=2, rs=4, imm=0), isa.assemble("sw", rs=4, rt=2, imm=4)] * 6
+    # each pair has a base of its own, for the region of what can be looked up together is small
+    body = [isa.assemble("lw", rd=4, rs=4, imm=0), isa.assemble("sw", rs=4, rt=4, imm=4)] * 12
+    pair.write(FLAG, (BASE + FLAG).to_bytes(4, "little"))
     for k in range(LOOPS):
         pair.write(k * 0x100, loop(isa, *body, isa.assemble("addi", rd=3, rs=3, imm=k)))
 

@@ -199,8 +199,10 @@ class IrEmitter(Emitter):
         index = (a >> (self.isa.page_bits - 5)) & ((B.TLB_ENTRIES - 1) * B.TLB_ENTRY)
         return self.at(self.tlb_base(), str(index.ref))
 
-    def _probe(self, addr: V, size: int, for_write: bool) -> tuple[V, str, V]:
-        """(address as i64, TLB entry, hit). An access hits inside a page; where misaligned ones fault, only an aligned one."""
+    def _probe(self, addr: V, size: int, for_write: bool, aligned: int = 0) -> tuple[V, str, V]:
+        """(address as i64, TLB entry, hit). An access hits inside a page; where misaligned ones fault, only one that is aligned
+        to ``aligned``, its size unless told."""
+        aligned = aligned or size
         a = addr.zext(64)
         entry = self.entry_of(a)
         tag = self.v(self.let(f"load i64, ptr {self.at(entry, 8 if for_write else 0)}{CPU_SCOPE}"), 64)
@@ -208,7 +210,7 @@ class IrEmitter(Emitter):
         if size == 1:
             return a, entry, tag.eq(a & page)
         if self.isa.misaligned == "fault":
-            return a, entry, tag.eq(a & page | a & (size - 1))
+            return a, entry, tag.eq((a if size == aligned else a + (size - 1)) & page | a & (aligned - 1))
         return a, entry, tag.eq((a + (size - 1)) & page)
 
     def _host(self, entry: str, a: V) -> str:
@@ -303,8 +305,10 @@ class IrEmitter(Emitter):
         self.fork(str(mark.eq(0).ref), on, broken, likely=True)
         self.label(broken)
         at = self.v(self.let(f"ptrtoint ptr {word} to i64"), 64)
-        last = at if over is None else at + (((over[0] & 63) + (over[1] - 1)) >> LINE_BITS << 1)
-        self.put(f"call {SLOW} void @{self.isa.name}_broken(ptr %cpu, i64 {at.ref}, i64 {last.ref})")
+        how = f"broken(ptr %cpu, i64 {at.ref}, i64 {at.ref})"
+        if over is not None:
+            how = f"broken_over(ptr %cpu, i64 {at.ref}, i64 {over[0].ref}, i64 {over[1]})"
+        self.put(f"call {SLOW} void @{self.isa.name}_{how}")
         self.goto(on)
         if not join:
             self.label(on)

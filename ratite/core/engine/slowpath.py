@@ -198,6 +198,15 @@ def _broken(isa: Isa, shape: B.Shape) -> Path:
     return e
 
 
+def _broken_over(isa: Isa, shape: B.Shape) -> Path:
+    """The same for a store of ``n`` bytes at ``a``, whose first byte is in the line of ``word``."""
+    e = Path(isa, shape, "broken_over", "word", "a", "n", result="void", how="cold")
+    word, a, n = e.parameter("word"), e.parameter("a"), e.parameter("n")
+    e.do("broken", word, word + (((a & (1 << LINE_BITS) - 1) + (n - 1)) >> LINE_BITS << 1))
+    e.ret()
+    return e
+
+
 def _store_phys(isa: Isa, shape: B.Shape) -> Path:
     e = Path(isa, shape, "store_phys", "p", "n", "v", result="void", how="cold")
     p, n, value = e.parameter("p"), e.parameter("n"), e.parameter("v")
@@ -352,8 +361,8 @@ def _stored(isa: Isa, shape: B.Shape) -> Path:
 
 def slow_paths(isa: Isa, shape: B.Shape) -> Iterator[tuple[str, set[str]]]:
     """(LLVM text, the intrinsics that it needs) of each slow path."""
-    makers = [_load, _load_phys, _load_bus, _store, _store_phys, _store_bus, _broken, _ram, _atomic, _reserve, _conditional,
-              _stored]
+    makers = [_load, _load_phys, _load_bus, _store, _store_phys, _store_bus, _broken, _broken_over, _ram, _atomic, _reserve,
+              _conditional, _stored]
     if isa.mmu_modes:
         makers += [_load_across, _store_across]
     for make in (*translation_paths(isa), *makers, *fp_paths(isa)):

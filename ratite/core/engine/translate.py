@@ -65,7 +65,7 @@ def _fill(isa: Isa, shape: B.Shape) -> Path:
         entry = e.entry_of(a)
         tag = a & -shape.page
         allowed = e.read(B.MAP_ALLOWED) if isa.mmu_modes else e.const(3, 64)
-        shut = code.ne(0) | e.field(row, FLAGS).ne(0) | (allowed & 2).eq(0)
+        shut = code.ne(0) | e.field(row, FLAGS).ne(0) | (allowed & 3).ne(3)  # regions read by an entry for writes too
         readable = e.select((allowed & 1).ne(0), tag, _NONE)
         e.put(f"store i64 {readable.ref}, ptr {entry}")
         e.put(f"store i64 {e.select(shut, e.const(_NONE, 64), tag).ref}, ptr {e.at(entry, 8)}")

@@ -15,14 +15,11 @@ import re
 from collections.abc import Callable, Mapping
 
 from ratite.core.engine import block as B
-from ratite.core.engine.ir import CPU_SCOPE, RAM_SCOPE, SLOW, THREADED
-from ratite.core.engine.threaded import DirectEmitter
+from ratite.core.engine.ir import CPU_SCOPE, SLOW, THREADED
+from ratite.core.engine.region.access import Key, RegionMemory
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.operands import Operands
 from ratite.core.isa.value import V, signed
-from ratite.core.memory.reserve import LINE_BITS
-
-Key = tuple[int, int]  # distance from the base, context
 
 
 class Relative:
@@ -62,7 +59,7 @@ class Flow:
         self.jumps = False
 
 
-class RegionEmitter(DirectEmitter):
+class RegionEmitter(RegionMemory):
     """Writes the units of one region. ``units``: those that are in it; ``table``: tier 0's functions by name; ``calls``:
     whether a TLB miss is dealt with by a call (else tier 0 executes the instruction); ``lazy``: registers are written to the
     block at exits, not as they change: only what may run in between must not look at them, as slow paths don't; ``window``: RAM
@@ -73,29 +70,20 @@ class RegionEmitter(DirectEmitter):
         lazy: bool = False, window: bool = False,
         returns: Mapping[tuple[str, int], list[int]] | None = None, indirect: Mapping[Key, list[int]] | None = None,
     ) -> None:
-        super().__init__(isa, shape)
+        super().__init__(isa, shape, calls=calls, window=window)
         self.table = table
         self.units = units
-        self.calls = calls
         self.lazy = lazy
-        self.window = window and not calls
         self.written: set[tuple[str, int]] = set()
         self.returns = returns or {}
         self.indirect = indirect or {}
-        self.off = 0
-        self.pending = 0  # instructions of this block before the current one
         self.flow = Flow()
-        self.values: dict[tuple[str, int], V] = {}
         self.shapes: dict[str, Shape_] = {}
         self.origins: dict[str, tuple[str, int]] = {}
-        self.sums: dict[str, tuple[V, int]] = {}  # what is another value and a constant
         self.used: set[tuple[str, int]] = set()
         self.edges: dict[str, tuple[str, Key]] = {}  # label -> (kind, target): blocks to be written at the end
-        self.deopts: dict[str, tuple[Key, int]] = {}
         self.leaves: set[str] = set()
-        self.wrote = False
         self._depth = 0
-        self._must_leave = False
         self._call = re.compile(rf"@{re.escape(isa.name)}_(\w+)\(")
 
     # -- one unit
@@ -194,6 +182,8 @@ class RegionEmitter(DirectEmitter):
             if op == "add" and isinstance(b, int) and isinstance(a, str) and value.ref != a:
                 before, amount = self.sums.get(a, (self.v(a, width), 0))
                 self.sums[name] = before, amount + signed(b, width)
+            elif op == "add" and a == 0 and isinstance(b, str):  # a move
+                self.sums[name] = self.sums.get(b, (self.v(b, width), 0))
             origin = self.origins.get(str(a)) if isinstance(b, int) else None
             if origin is not None:
                 self.origins[name] = origin
@@ -276,63 +266,7 @@ class RegionEmitter(DirectEmitter):
     def instructions(self) -> V:
         return self.read(B.LIMIT) - self.v(self.left(0), 64) - self.read(B.TRAPS)
 
-    # -- memory
-    def tlb_base(self) -> str:
-        return "%tlb" if self.isa.mmu_modes else super().tlb_base()
-
-    def load(self, addr: V, size: int, otherwise: Callable[[V], V | None] | None = None) -> V:
-        if self.calls or self.wrote:
-            return super().load(addr, size, otherwise)
-        width = 8 * size
-        if self.window:
-            host = self.let(f"getelementptr i8, ptr %w.r.host, i64 {self._inside(addr, size, 'r').ref}")
-        else:
-            a, entry, hit = self._probe(addr, size, False)
-            self._unless_deopt(hit)
-            host = self._host(entry, a)
-        return self.swapped(self.v(self.let(f"load i{width}, ptr {host}, align 1{RAM_SCOPE}"), width))
-
-    def store(self, addr: V, value: V, otherwise: Callable[[V], object] | None = None) -> None:
-        if self.wrote:
-            super().store(addr, value, otherwise)
-            self._must_leave = True  # it may have been a store into this very code
-            return
-        width = value.width
-        if self.window:
-            a = self._inside(addr, width // 8, "w")
-            host = self.let(f"getelementptr i8, ptr %w.w.host, i64 {a.ref}")
-            word = self.let(f"getelementptr i16, ptr %w.w.lines, i64 {a.sar(LINE_BITS).ref}")
-        else:
-            a, entry, hit = self._probe(addr, width // 8, True)
-            self._unless_deopt(hit)
-            host, word = self._host(entry, a), self._line_word(entry, a)
-        self.wrote = True
-        self.put(f"store i{width} {self.swapped(value).ref}, ptr {host}, align 1{RAM_SCOPE}")
-        over = (a, width // 8) if self.isa.misaligned == "native" and width > 8 else None
-        self.break_reservation(word, over=over)
-
-    def _inside(self, addr: V, size: int, which: str) -> V:
-        """Distance of ``addr`` from the high end of window ``which``, 64 bits; elsewhere the instruction is tier 0's."""
-        base, amount = self.sums.get(str(addr.ref), (addr, 0)) if self.word == 64 else (addr, 0)
-        key = (f"window {which} {base.ref}", -1)  # lives as long as what is known of registers
-        distance = self.values.get(key)
-        if distance is None:
-            distance = self.values[key] = base.zext(64) - self.v(f"%w.{which}.high", 64)
-        if amount:
-            distance = distance + amount
-        self._unless_deopt(distance.ugt(self.v(f"%w.{which}.floor", 64)))
-        if size > 1 and self.isa.misaligned == "fault":
-            self._unless_deopt((distance & (size - 1)).eq(0))
-        return distance
-
-    def _unless_deopt(self, hit: V) -> None:
-        on = self.new_label()
-        number = self.number
-        label = f"D{self.off}.{number}".replace("-", "m")
-        self.deopts[label] = ((self.off, number), self.pending)
-        self.fork(str(hit.ref), on, label, likely=True)
-        self.label(on)
-
+    # -- memory: see RegionMemory
     def _slow(
         self, call: str, returns: bool, join: str, otherwise: Callable[[V], V | object | None] | None = None,
     ) -> tuple[str, list[tuple[str, str]]]:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ratite.core.engine import block as B
 from ratite.core.engine.ir import CPU_SCOPE, METADATA, THREADED
+from ratite.core.engine.region.access import Group, groups
 from ratite.core.engine.region.emit import Flow, Key, RegionEmitter, Unsuitable
 from ratite.core.engine.region.policy import Limits
 from ratite.core.engine.threaded import SIGNATURE
@@ -149,7 +150,7 @@ class _Walk:
     def _line(self, key: Key) -> None:
         """Straight code from ``key``."""
         e = self.e
-        e.values.clear()
+        e.begin_block({})
         linked: tuple[str, int] | None = None
         self.leaders.add(key)
         while True:
@@ -216,16 +217,17 @@ class _Writer:
         self.shape = former.shape
         self.walk = walk
         self.entry = entry
-        self.e = RegionEmitter(
+        # the first writes blocks for nothing, to see their accesses
+        self.survey, self.e = (RegionEmitter(
             former.isa, former.shape, former.table, dict.fromkeys(walk.leaders), calls=limits.calls, lazy=limits.lazy,
-            window=limits.window, returns=walk.sites, indirect=walk.indirect)
+            window=limits.window, returns=walk.sites, indirect=walk.indirect) for _ in range(2))
 
     def region(self) -> Region:
         walk, e = self.walk, self.e
         e.dead = True
         e.out.append("")
         for key in sorted(walk.leaders):
-            self._block(key)
+            self._block(e, key, self._plan(key))
         touched = self._ranges()
         pages = [0, *sorted({page for page, _, _ in touched} - {0})]
         if len(pages) > 1:
@@ -233,11 +235,18 @@ class _Writer:
         e.tails()
         return Region(self._text(pages), walk.entries, pages, touched, len(walk.units))
 
-    def _block(self, key: Key) -> None:
-        e, units, leaders = self.e, self.walk.units, self.walk.leaders
+    def _plan(self, key: Key) -> dict[int, Group]:
+        """Accesses of the block that are looked up together."""
+        if self.e.calls or self.e.window:
+            return {}
+        self._block(self.survey, key, {})
+        self.survey.out.clear()
+        return groups(self.survey.accesses, aligned=self.isa.misaligned == "fault")
+
+    def _block(self, e: RegionEmitter, key: Key, plan: dict[int, Group]) -> None:
+        units, leaders = self.walk.units, self.walk.leaders
         e.label(f"B{key[0]}.{key[1]}".replace("-", "m"))
-        e.values.clear()
-        e.pending = 0
+        e.begin_block(plan)
         while True:
             unit = units[key]
             flow = e.unit(key, unit.length, unit.semantics, e.known(unit.values))
