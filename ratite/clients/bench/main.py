@@ -9,12 +9,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-from ratite.clients.bench import access, coremark, kernels, mix, monitor
+from ratite.clients.bench import access, coremark, kernels, mix, monitor, parallel, short
 from ratite.clients.bench.report import Row, as_json, host, table
 from ratite.clients.bench.subjects import peer, qemu, ratite
+from ratite.clients.boots.main import FOLDER
 from ratite.clients.qmp import CommandError, QmpClientError
 
-PARTS = ("monitor", "access", "mix", "kernels", "coremark", "scaling")
+PARTS = ("monitor", "access", "mix", "kernels", "coremark", "scaling", "short", "beside", "harts")
 
 
 def _arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
@@ -22,6 +23,7 @@ def _arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} (default: all)")
     parser.add_argument("--boards", help="rv64, rv32, s3adsp1800, ml605 (default: rv64,s3adsp1800, for coremark ml605 too)")
     parser.add_argument("--source", type=Path, help="CoreMark's folder: its guests are built from it first")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="Linux guests' files, for harts (make boots)")
     parser.add_argument("--runs", type=int, default=3, help="runs of the mix, each (default 3)")
     parser.add_argument("--starts", type=int, default=30, help="starts of each daemon (default 30)")
     parser.add_argument("--accel", default="", help="accelerator (default: the best usable)")
@@ -66,7 +68,22 @@ def _measure(options: argparse.Namespace) -> list[Row]:
         rows += _coremark(options, which)
     if "scaling" in options.parts:
         rows += mix.scaling(guest, options.runs, options.accel, _say)
+    if "short" in options.parts:
+        rows += short.measure(options.runs, options.accel, _say, which)
+    if "beside" in options.parts:
+        rows += parallel.beside(options.runs, options.accel, options.short, _say)
+    if "harts" in options.parts:
+        rows += _harts(options, which)
     return rows
+
+
+def _harts(options: argparse.Namespace, which: Callable[[str], str | None]) -> list[Row]:
+    """Four harts' rows; left out by name where the guest's files are missing."""
+    try:
+        return parallel.harts(options.runs, options.short, _say, which, options.folder)
+    except FileNotFoundError as error:
+        print(f"bench: harts is left out: {error}")
+        return []
 
 
 def _coremark(options: argparse.Namespace, which: Callable[[str], str | None]) -> list[Row]:

@@ -131,12 +131,15 @@ def under_qemu(program: str, options: tuple[str, ...], elf: Path, typed: bytes =
     return run_program(command, typed)
 
 
-def under_ratite(boards: list[str], guest: Guest, accel: str, env: Mapping[str, str] | None = None) -> list[Run]:
-    """One run of a machine that has every board of `boards` with `guest` on it, all at once; `env` for the daemon."""
+def under_ratite(boards: list[str], guest: Guest, accel: str, env: Mapping[str, str] | None = None,
+                 beside: Sequence[tuple[str, Guest]] = ()) -> list[Run]:  # fmt: skip
+    """One run of a machine that has every board of `boards` with `guest` on it, all at once; `env` for the daemon. It has the
+    boards of `beside` too, whose guests must still be busy at the end."""
+    every = [*((board, guest) for board in boards), *beside]
     with tempfile.TemporaryDirectory(prefix="ratite-bench-") as name, (Path(name) / "log").open("wb") as log:
         folder = Path(name)
         listeners = []
-        for number in range(len(boards)):
+        for number in range(len(every)):
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(str(folder / f"console{number}"))
             listener.listen(1)
@@ -145,20 +148,20 @@ def under_ratite(boards: list[str], guest: Guest, accel: str, env: Mapping[str, 
         with DaemonProcess(folder / "qmp", "--no-shutdown", "--paused", stderr=log, env=env) as daemon, \
                 Client.connect(daemon.address, timeout=LIMIT) as qmp:  # fmt: skip
             qmp.execute("machine-create")
-            for number, board in enumerate(boards):
+            for number, (board, program) in enumerate(every):
                 address = {"type": "unix", "data": {"path": str(folder / f"console{number}")}}
                 backend = {"type": "socket", "data": {"addr": address, "server": False}}
                 qmp.execute("chardev-add", {"id": f"console{number}", "backend": backend})
                 prefix = f"m{number}-"
-                commands = [*machines.one_cpu(board, guest.elf(board), f"console{number}", prefix=prefix, accel=accel)]
-                if guest.timer:
+                commands = [*machines.one_cpu(board, program.elf(board), f"console{number}", prefix=prefix, accel=accel)]
+                if program.timer:
                     commands += machines.with_timer(board, prefix=prefix)
                 for command, arguments in commands:
                     # One finisher would end the machine under the others.
-                    if len(boards) == 1 or "finisher" not in str(arguments):
+                    if len(every) == 1 or "finisher" not in str(arguments):
                         qmp.execute(command, arguments)
             qmp.execute("x-exit-preconfig")
-            timers = _consoles(listeners, lambda: qmp.execute("cont"), guest.typed)
+            timers = _consoles(listeners, lambda: qmp.execute("cont"), guest.typed, len(boards))
             busy = busiest(daemon.process.pid)
             qmp.execute("stop")
             counts = [
@@ -173,7 +176,8 @@ def under_ratite(boards: list[str], guest: Guest, accel: str, env: Mapping[str, 
     ]
 
 
-def _consoles(listeners: list[socket.socket], start: Callable[[], object], typed: bytes) -> list[Timer]:
+def _consoles(listeners: list[socket.socket], start: Callable[[], object], typed: bytes, count: int) -> list[Timer]:
+    """The first `count` of them, to their ends; the others must not have come to theirs."""
     import selectors
 
     timers = []
@@ -186,7 +190,7 @@ def _consoles(listeners: list[socket.socket], start: Callable[[], object], typed
             selector.register(sock, selectors.EVENT_READ, timers[-1])
         start()
         deadline = time.monotonic() + LIMIT
-        while not all(timer.done for timer in timers):
+        while not all(timer.done for timer in timers[:count]):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the guest did not end within {LIMIT:g} s: {[timer.text[-80:] for timer in timers]}")
             for key, _ in selector.select(1.0):
@@ -194,7 +198,9 @@ def _consoles(listeners: list[socket.socket], start: Callable[[], object], typed
                 key.data.take(chunk)
         for key in list(selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
-    return timers
+    if any(timer.done for timer in timers[count:]):
+        raise RuntimeError("what was to compute beside the guest ended before it")
+    return timers[:count]
 
 
 def in_turns(board: str, guest: str, count: int, accel: str, path: str | None, options: tuple[str, ...],

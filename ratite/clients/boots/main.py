@@ -29,6 +29,7 @@ from ratite.clients.boots.machines import GUESTS, MIB, RAM, linux
 from ratite.clients.qmp import Client, CommandError, DaemonProcess, QmpClientError
 
 FOLDER = Path("build/guests")
+LINE_LIMIT = 300.0  # seconds for one boot, unless told
 
 
 class BootError(Exception):
@@ -84,8 +85,13 @@ class Console:
         self._sock.close()
 
 
-def boot_ratite(guest: str, boot: dict[str, str], harts: int, timeout: float, cache: CodeCache) -> Result:
-    """One boot in a daemon of its own.  BootError."""
+Work = Callable[[Console], None]
+
+
+def boot_ratite(
+    guest: str, boot: dict[str, str], harts: int, timeout: float, cache: CodeCache, work: Work | None = None
+) -> Result:
+    """One boot in a daemon of its own; `work` is done at the shell before it ends.  BootError."""
     cache.prepare()
     with tempfile.TemporaryDirectory(prefix="ratite-boots-") as folder:
         place = Path(folder) / "console"
@@ -107,12 +113,14 @@ def boot_ratite(guest: str, boot: dict[str, str], harts: int, timeout: float, ca
             try:
                 qmp.execute("x-exit-preconfig")
                 marker, shell = _to_shell(console, harts, started)
+                if work is not None:
+                    work(console)
                 return Result(marker, shell, _peak(daemon.process.pid), _instructions(qmp, harts))
             finally:
                 console.close()
 
 
-def boot_qemu(guest: str, boot: dict[str, str], harts: int, timeout: float) -> Result:
+def boot_qemu(guest: str, boot: dict[str, str], harts: int, timeout: float, work: Work | None = None) -> Result:
     """The same guest on QEMU's board of the same name.  BootError; FileNotFoundError where there is no QEMU."""
     program, options = _qemu(guest, harts)
     given = {"-bios" if name == "firmware" else f"-{name}": value for name, value in boot.items()}
@@ -128,6 +136,8 @@ def boot_qemu(guest: str, boot: dict[str, str], harts: int, timeout: float) -> R
                 console = Console(place, started + timeout)
                 try:
                     marker, shell = _to_shell(console, harts, started)
+                    if work is not None:
+                        work(console)
                     return Result(marker, shell, _peak(process.pid), 0)
                 finally:
                     console.close()
@@ -225,7 +235,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--harts", type=int, default=1, help="CPUs of the riscv64 guest (default: 1)")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where the guests' files are (default: {FOLDER})")
     parser.add_argument("--append", default="", help="added to the kernel's command line")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one boot (default: 300)")
+    parser.add_argument("--timeout", type=float, default=LINE_LIMIT, help=f"seconds for one boot (default: {LINE_LIMIT:g})")
     parser.add_argument(
         "--cache", nargs="+", choices=STATES, default=["user"], metavar="|".join(STATES),
         help="the code cache that boots start from, one after the other in turns (default: user)",
