@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ratite.core.accel.base import Exit
+from ratite.core.engine import block as B
 from ratite.core.engine.native import NativeLibrary
 from ratite.core.engine.region.manager import RegionManager
 from ratite.core.engine.vcpu import NativeVcpu
@@ -175,6 +176,25 @@ def test_cpus_share_regions(library: NativeLibrary, ram: RamRegion) -> None:
         ram.write(0, showing(isa, number))
         ram.write(FLAG, bytes(4))
     assert manager.counters[1].invalidations == 3
+    for cpu in cpus:
+        cpu.close()
+
+
+def test_each_cpu_counts_for_itself(library: NativeLibrary, ram: RamRegion) -> None:
+    """In a cache line of its own; what is told are the sums."""
+    native, manager = library.get(ToyPort.ISA, LITTLE), RegionManager(Eager())
+    isa = native.isa
+    ram.write(0, loop(isa, showing(isa, 1), isa.assemble("sw", rs=4, rt=3, imm=0)) + isa.assemble("sleep"))
+    cpus = [NativeVcpu(native, SharedPort(ram, False), BusError, CODE_LIMIT, manager) for _ in range(B.STRIPES + 1)]
+    for cpu in cpus:
+        start(cpu)
+        cpu.set("r", 1000, 7)
+        assert cpu.run().kind == Exit.HALT
+    (region,) = {region for rows in manager._by_page.values() for region in rows}
+    each = [cpu.compiled_instructions for cpu in cpus]
+    assert region.heat == sum(each) == manager.report()["tiers"][0]["instructions"]
+    assert list(region._stat[::B.STRIPE_SIZE // 8]) == [each[0] + each[-1], *each[1:-1]]
+    assert region.placed.symbols["stat"] % B.STRIPE_SIZE == 0
     for cpu in cpus:
         cpu.close()
 

@@ -50,7 +50,7 @@ def harts(
     """Four shells that count, in a Linux guest of four harts, against one of them: what they do in the same time, and seconds.
     FileNotFoundError where the guest's files are missing."""
     boot = boot_of("riscv64", folder)
-    steps = 2_000 if short else 40_000
+    steps = 2_000 if short else 100_000
     path = which("qemu-system-riscv64")
     seconds: list[list[tuple[float, float]]] = [[], []]
     for number in range(count):

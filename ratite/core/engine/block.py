@@ -61,9 +61,15 @@ ON_STORE = -640  # four words: void (physical addr, value)
 CAME_FROM, CAME_TO = -648, -656  # the last jump to a computed address in tier 0
 WINDOWED = -664  # a bit per mode that had windows since translation changed
 SCHED_YIELD = -672  # address of the C library's
+STRIPE = -688  # which of a region's counters are this CPU's: bytes from their start
 RELAXED = -680  # times that the guest said it waits for another CPU
 
 BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
+
+# A region's counters, instructions and deopts, once for each of so many CPUs, in cache lines of their own: harts that run one
+# region on two cores would pass a common line to and fro at each exit.
+STRIPES = 8
+STRIPE_SIZE = 64
 
 RELAX_EACH = 1 << 5  # so many of them are spun through before the host may run another thread
 

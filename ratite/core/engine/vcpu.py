@@ -68,8 +68,8 @@ class NativeVcpu(Vcpu):
             at: ctypes.c_uint64.from_address(self._pointer + at)
             for at in (B.IRQ_LINES, B.TRAPS, B.LIMIT, B.EXC, B.EXC_ADDR, B.PC, B.BUDGET, B.REASON, B.CTX,
                        B.RESERVED_SIZE, B.MEMMAP, B.MEMMAP_COUNT, B.TRAP_PC, B.TRAP_MARK, B.TLB_DATA, B.TLB_CODE, B.TLB_USED,
-                       B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET, B.SCHED_YIELD, B.YOUNG, B.TABLE, B.HOT_AT,
-                       B.REGION_INSNS, B.WINDOWED, B.MODE_DATA, B.CAME_FROM, B.CAME_TO)}
+                       B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET, B.SCHED_YIELD, B.STRIPE, B.YOUNG, B.TABLE,
+                       B.HOT_AT, B.REGION_INSNS, B.WINDOWED, B.MODE_DATA, B.CAME_FROM, B.CAME_TO)}
         self.pages = CodePages(native, code_limit)
         self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
         self._made: dict[int, MadeHook] = {}  # by RAM
@@ -98,7 +98,7 @@ class NativeVcpu(Vcpu):
             self._words[B.HOT_AT].value = regions.policy.threshold
             self.pages.made = partial(regions.page_made, self)
             self.pages.lock = regions.lock
-            regions.add(self)
+            self._words[B.STRIPE].value = regions.add(self)
         self.remap()
         self.reset(0)
 

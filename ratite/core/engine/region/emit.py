@@ -474,12 +474,13 @@ class RegionEmitter(RegionMemory):
         budget = self.v(self.let("load i64, ptr %b"), 64)
         spent = self.v("%bud0", 64) - budget
         self.write(B.REGION_INSNS, self.read(B.REGION_INSNS) + spent)
-        heat = self.v(self.let("load i64, ptr @stat"), 64) + spent
-        self.put(f"store i64 {heat.ref}, ptr @stat")
+        stat = self.at("@stat", str(self.read(B.STRIPE).ref))
+        heat = self.v(self.let(f"load i64, ptr {stat}"), 64) + spent
+        self.put(f"store i64 {heat.ref}, ptr {stat}")
         if name.startswith("dispatch_"):
-            deopts = self.v(self.let("load i64, ptr getelementptr (i8, ptr @stat, i64 8)"), 64)
-            more = deopts + self.v(self.let("load i64, ptr %d"), 64)
-            self.put(f"store i64 {more.ref}, ptr getelementptr (i8, ptr @stat, i64 8)")
+            stat = self.at(stat, 8)
+            more = self.v(self.let(f"load i64, ptr {stat}"), 64) + self.v(self.let("load i64, ptr %d"), 64)
+            self.put(f"store i64 {more.ref}, ptr {stat}")
         if name:
             address = self.let(f"load ptr, ptr {self.at('%table', 8 * self.table[name])}")
             pc = self.let("load i64, ptr %x")

@@ -280,7 +280,7 @@ class _Writer:
     def _text(self, pages: list[int]) -> str:
         e, entries = self.e, self.walk.entries
         alone = len(entries) == 1
-        out = ["@stat = hidden global [2 x i64] zeroinitializer",
+        out = [f"@stat = hidden global [{B.STRIPES * B.STRIPE_SIZE // 8} x i64] zeroinitializer, align {B.STRIPE_SIZE}",
                f"@pages = hidden global [{max(1, len(pages))} x i64] zeroinitializer"]
         where = f"hidden {THREADED} void @e0" if alone else f"internal {THREADED} void @body"
         out.append(f"define {where}(ptr %cpu, ptr %rec, i64 %delta, i64 %bud0) {'strictfp ' if e.uses_fp else ''}{{\nentry:")

@@ -48,6 +48,7 @@ class RegionManager:
         self.lock = threading.RLock()
         self.counters = {1: TierCounters(), 2: TierCounters()}
         self._cpus: list[NativeVcpu] = []
+        self._added = 0  # CPUs so far
         self._watched: dict[int, tuple[RamBlock, _WriteHook]] = {}
         self._by_page: dict[tuple[int, int], set[Installed]] = {}
         self._segments: dict[int, set[Installed]] = {}
@@ -59,10 +60,12 @@ class RegionManager:
         self._step = policy.look_seconds[0]
 
     # -- CPUs
-    def add(self, cpu: NativeVcpu) -> None:
-        """``cpu`` will ask; before it runs."""
+    def add(self, cpu: NativeVcpu) -> int:
+        """``cpu`` will ask; before it runs. Which of a region's counters are its own, see block.STRIPE."""
         with self.lock:
             self._cpus.append(cpu)
+            self._added += 1
+            return (self._added - 1) % B.STRIPES * B.STRIPE_SIZE
 
     def remove(self, cpu: NativeVcpu) -> None:
         """``cpu`` runs no more. With the last one everything goes."""

@@ -6,7 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from ratite.core.accel.base import RamBlock
-from ratite.core.engine.block import heat_slot
+from ratite.core.engine.block import STRIPE_SIZE, STRIPES, heat_slot
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage
 from ratite.core.engine.region.arena import Placed
@@ -49,16 +49,16 @@ class Installed:
         self.window: bool = request.window
         self.promoted = False
         self.alive = True
-        self._stat = (ctypes.c_uint64 * 2).from_address(placed.symbols["stat"])
+        self._stat = (ctypes.c_uint64 * (STRIPES * STRIPE_SIZE // 8)).from_address(placed.symbols["stat"])
 
     @property
     def heat(self) -> int:
         """Instructions executed in it."""
-        return self._stat[0]
+        return sum(self._stat[::STRIPE_SIZE // 8])
 
     @property
     def deopts(self) -> int:
-        return self._stat[1]
+        return sum(self._stat[1::STRIPE_SIZE // 8])
 
     def pages(self) -> set[tuple[int, int]]:
         """RAM pages that it was made from."""
