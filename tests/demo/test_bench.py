@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ratite.clients.bench import coremark, main
-from ratite.clients.bench.mix import Run, Timer, run_program
+from ratite.clients.bench import coremark, main, short
+from ratite.clients.bench.mix import Guest, Run, Timer, run_program, under_ratite
 from ratite.clients.bench.report import Row, table
 
 
@@ -48,6 +48,27 @@ def test_coremark_is_left_out_by_name_where_it_was_not_built(
     text = capsys.readouterr().out
     for board in coremark.BOARDS:
         assert f"coremark on {board} is left out: not built" in text
+
+
+def test_four_harts_are_left_out_by_name_where_their_guest_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["harts", "--no-peer", "--folder", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert f"harts is left out: {tmp_path}" in text and "is missing" in text
+
+
+def test_a_short_run_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(short, "PROGRAMS", ("mix-short",))
+    (row,) = short.measure(1, "", lambda text: None, lambda program: None)
+    assert row.name == "mix-short on rv64, exec to exit" and row.ours[0] > 0 and row.met is None
+
+
+def test_what_computes_beside_a_guest_must_outlast_it() -> None:
+    (run,) = under_ratite(["rv64"], Guest("mix-short"), "", beside=[("s3adsp1800", Guest("mix"))])
+    assert run.checksum == "f14067e3" and run.instructions > 1_000_000
+    with pytest.raises(RuntimeError, match="ended before"):
+        under_ratite(["s3adsp1800"], Guest("mix"), "", beside=[("rv64", Guest("mix-short"))])
 
 
 def test_a_folder_without_coremark_is_an_error(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -180,11 +181,12 @@ def _consoles(listeners: list[socket.socket], start: Callable[[], object], typed
     """The first `count` of them, to their ends; the others must not have come to theirs."""
     import selectors
 
-    timers = []
-    with selectors.DefaultSelector() as selector:
+    timers: list[Timer] = []
+    with selectors.DefaultSelector() as selector, ExitStack() as sockets:
         for listener in listeners:
-            sock, _ = listener.accept()
-            listener.close()
+            sockets.enter_context(listener)
+        for listener in listeners:
+            sock = sockets.enter_context(listener.accept()[0])
             sock.sendall(typed)
             timers.append(Timer())
             selector.register(sock, selectors.EVENT_READ, timers[-1])
@@ -196,10 +198,8 @@ def _consoles(listeners: list[socket.socket], start: Callable[[], object], typed
             for key, _ in selector.select(1.0):
                 chunk = key.fileobj.recv(4096)  # type: ignore[union-attr]
                 key.data.take(chunk)
-        for key in list(selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
-    if any(timer.done for timer in timers[count:]):
-        raise RuntimeError("what was to compute beside the guest ended before it")
+            if any(timer.done for timer in timers[count:]):
+                raise RuntimeError("what was to compute beside the guest ended before it")
     return timers[:count]
 
 
