@@ -113,9 +113,9 @@ def test_coremark_is_taken_at_its_own_word() -> None:
     brief = REPORT.replace("Correct operation validated", "ERROR! Must execute for at least 10 secs")
     assert coremark.checked(marked(brief), "it", True).checksum == "0x5275"
     wrong = REPORT.replace("[0]crc", "[0]ERROR! list crc 0x0000 - should be 0xe714\n[0]crc")
-    for text, short in (brief, False), (wrong, True), (REPORT.replace("2K perf", "6k perf"), True):
+    for text, brisk in (brief, False), (wrong, True), (REPORT.replace("2K perf", "6k perf"), True):
         with pytest.raises(RuntimeError, match="it is not valid"):
-            coremark.checked(marked(text), "it", short)
+            coremark.checked(marked(text), "it", brisk)
 
 
 # Not CoreMark: what stands in for its five files uses all that a port has to give, and reports in the same form.
