@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ratite.core import loader
 from ratite.core.fdt import DeviceTree, Node, flatten, parse
-from ratite.core.fdt.node import cells
 from ratite.core.fdt.tree import group_of
 from ratite.core.loader import Image, Segment
 from ratite.qapi.errors import GenericError
+from ratite.qapi.fdt import cells
 
 if TYPE_CHECKING:
     from ratite.core.cpu.base import Cpu

@@ -46,6 +46,18 @@ class Device(Obj):
     # How the device stands in a device tree, where name and `compatible` are all there is to say (ratite.core.fdt).
     FDT: ClassVar[Described | None] = None
 
+    # What the device answers to in the device trees of others, and how it reads them: rules as plain data, for the manifest.
+    #
+    #   compatible   the strings; several types may answer to one, then the node is all of them
+    #   regions      the region that each entry of reg is (default: the first region); joined: reg is pieces of one
+    #   offset       what is added to reg
+    #   properties   {property: cell's name, or {cell, divide, node} | {const} | {targets} | {modes} | {size} | {base: n} |
+    #                {present, value} | {text, behind} | {guest-endianness} | {window: [PCI space, 0: bus address, 2: size]}}
+    #   inputs       the input that an interrupt's number counts, or {number: input}
+    #   root         [output, CPU's input] of a controller that a tree tells no parent of
+    #   ranges, map  of a PCI host: {space code: region}, and the output that interrupt-map counts
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+
     # An input's level is its driver's state; it is put back with the driver's outputs.
     input_levels = debug("list:uint8", text="levels of the irq inputs", getter="_input_levels")
     output_levels = state(

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratite.core.fdt import DeviceTree, Node, flatten, parse
-from ratite.core.fdt.node import cells
 from ratite.core.fdt.tree import group_of
 from ratite.qapi.errors import GenericError
+from ratite.qapi.fdt import cells
 
 NAMES = st.from_regex(r"[a-z][a-z0-9,._+-]{0,12}", fullmatch=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ratite.core.fdt.node import Node, flatten, parse
 from ratite.core.fdt.tree import Described, DeviceTree
+from ratite.qapi.fdt import Node, flatten, parse
 
 __all__ = ("Described", "DeviceTree", "Node", "flatten", "parse")

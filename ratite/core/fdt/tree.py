@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ratite.core.fdt.node import Node, cells, flatten
+from ratite.qapi.fdt import Node, cells, flatten
 
 if TYPE_CHECKING:
     from ratite.core.cpu.base import Cpu

@@ -5,7 +5,8 @@ A row of the types table:
     name, parent, abstract, text, kind ("object" | "device" | "cpu" | ""), bus, hotplug, targets, implements, requires,
     module ("ratite.hw.char.ns16550:Ns16550"), properties (as Prop.describe, the type's and its bases'),
     inputs, outputs ({name: count or property name}), regions ({name: size or property name}),
-    static (CPUs whose model never changes: true), computed-lines (the type counts its lines in a way of its own: true)
+    from-fdt (what it answers to in device trees, see core/device.py), static (CPUs whose model never changes: true),
+    computed-lines (the type counts its lines in a way of its own: true)
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def describe_class(cls: type[Obj]) -> dict[str, Any]:
     }
     if getattr(cls, "STATIC_MODEL", False):
         row["static"] = True
+    if getattr(cls, "FROM_FDT", ()):
+        row["from-fdt"] = [dict(rule) for rule in cls.FROM_FDT]  # type: ignore[attr-defined]
     declares = [base for base in cls.__mro__ if "line_counts" in base.__dict__]
     if len(declares) > 1:
         row["computed-lines"] = True

@@ -47,6 +47,17 @@ class Ns16550(SerialDevice):
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(8, (1, 4), (1, 1), "endianness")}  # at regshift 0
 
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "compatible": ["ns16550a", "ns16550"],
+            "properties": {
+                "regshift": "reg-shift",
+                "baudbase": {"cell": "clock-frequency", "divide": 16},
+                "endianness": {"present": "reg-offset", "value": "big"},
+            },
+        },
+    )
+
     regshift: int = config("uint8", 0, "log2 of the distance between registers", unit="bits", maximum=3)
     baudbase: int = config("uint32", 115200, "baud rate of divisor 1", unit="baud", minimum=1)
     endianness = config("str", "little", "byte order of registers wider than a byte", values=("little", "big"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ratite.core.device import Window
 from ratite.core.objects.props import config, debug, state
@@ -42,6 +42,8 @@ class Pl011(SerialDevice):
     TYPE: ClassVar[str] = "pl011"
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1, **dict.fromkeys(GROUPS, 1)}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x1000, (1, 4), (4, 4))}
+
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = ({"compatible": ["arm,pl011"]},)
 
     HOT_READS: ClassVar[Mapping[int, str]] = {0x18: "_fr_read"}
 

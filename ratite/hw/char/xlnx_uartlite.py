@@ -10,7 +10,7 @@ frame errors never come.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ratite.core.device import Window
 from ratite.core.fdt import DeviceTree
@@ -29,6 +29,13 @@ class XlnxUartlite(SerialDevice):
     TYPE: ClassVar[str] = "xlnx.xps-uartlite"
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x10, (1, 4), (4, 4), "endianness")}
+
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "compatible": ["xlnx,xps-uartlite-1.00.a", "xlnx,opb-uartlite-1.00.b"],
+            "properties": {"endianness": {"guest-endianness": True}},
+        },
+    )
 
     HOT_READS: ClassVar[Mapping[int, str]] = {0x0: "_rx_read", 0x8: "_stat_read"}
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ratite.core.device import MmioDevice, Window
 from ratite.core.fdt import DeviceTree
@@ -31,6 +31,19 @@ class XlnxIntc(MmioDevice):
     INPUTS: ClassVar[Mapping[str, int | str]] = {"irq": "num-intr-inputs"}
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x1000, (1, 4), (4, 4), "endianness")}
+
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "compatible": ["xlnx,xps-intc-1.00.a", "xlnx,opb-intc-1.00.c"],
+            "properties": {
+                "kind-of-intr": "xlnx,kind-of-intr",
+                "num-intr-inputs": "xlnx,num-intr-inputs",
+                "endianness": {"guest-endianness": True},
+            },
+            "inputs": "irq",
+            "root": ["irq", "irq"],
+        },
+    )
 
     kind_of_intr = config("uint32", 0, "bit n set: input n is edge triggered, else level")
     num_intr_inputs = config("uint8", 32, "number of inputs", minimum=1, maximum=32)

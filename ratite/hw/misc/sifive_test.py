@@ -12,7 +12,7 @@ Other values do nothing.  Reads answer 0.  It asks the machine and goes on: the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ratite.core.device import MmioDevice, Window
 from ratite.core.fdt import DeviceTree
@@ -26,6 +26,8 @@ class SifiveTest(MmioDevice):
 
     TYPE: ClassVar[str] = "riscv.sifive.test"
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x1000, (2, 4), (2, 4))}
+
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = ({"compatible": ["sifive,test1", "sifive,test0"]},)
 
     def fdt_node(self, tree: DeviceTree) -> None:
         """Its node, and what tells a guest to power off and to reset by it."""

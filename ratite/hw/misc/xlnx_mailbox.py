@@ -61,6 +61,14 @@ class XlnxMailbox(MmioDevice):
         "if1": Window(0x1000, (1, 4), (4, 4), "if1-endianness"),
     }
 
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "compatible": ["xlnx,mailbox-2.1"],
+            "regions": ["if0"],
+            "properties": {"if0-endianness": {"guest-endianness": True}},
+        },
+    )
+
     depth = config("uint16", 16, "words in each FIFO", minimum=2, maximum=8192)
     if0_endianness = config("str", "little", "byte order of interface 0", values=("little", "big"))
     if1_endianness = config("str", "little", "byte order of interface 1", values=("little", "big"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ratite.core.fdt import DeviceTree, Node
-from ratite.core.fdt.node import cells
+from ratite.qapi.fdt import cells
 
 if TYPE_CHECKING:
     from ratite.hw.pci.host import GpexPcihost

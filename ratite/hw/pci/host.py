@@ -112,6 +112,24 @@ class GpexPcihost(MmioDevice):
         "pio": Window("pio-size"),
     }
 
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "compatible": ["pci-host-ecam-generic"],
+            "regions": ["ecam"],
+            "properties": {
+                "address-space": {"const": "view"},
+                "ecam-size": {"size": True},
+                "pio-size": {"window": [1, 2]},
+                "mmio-base": {"window": [2, 0]},
+                "mmio-size": {"window": [2, 2]},
+                "mmio64-base": {"window": [3, 0]},
+                "mmio64-size": {"window": [3, 2]},
+            },
+            "ranges": {"1": "pio", "2": "mmio", "3": "mmio64"},
+            "map": "intx",
+        },
+    )
+
     address_space = link("address-space", "what the devices' memory accesses and messages go to")
     ecam_size = config("size", 256 << 20, "size of the configuration window: 1 MiB a bus", unit="bytes")
     mmio_base = config("size", 0x40000000, "PCI address of the window below 4 GiB")

@@ -18,7 +18,7 @@ over a reset.  An alarm in the past goes off at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ratite.core.device import MmioDevice, Window
 from ratite.core.fdt import Described
@@ -35,6 +35,8 @@ class GoldfishRtc(MmioDevice):
     TYPE: ClassVar[str] = "goldfish_rtc"
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x1000, (4, 4))}
+
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = ({"compatible": ["google,goldfish-rtc"]},)
 
     FDT = Described("rtc", ("google,goldfish-rtc",))
 

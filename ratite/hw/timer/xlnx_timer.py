@@ -37,6 +37,13 @@ class XlnxTimer(MmioDevice):
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x20, (1, 4), (4, 4), "endianness")}
 
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "compatible": ["xlnx,xps-timer-1.00.a", "xlnx,opb-timer-1.00.b"],
+            "properties": {"clock-frequency": "clock-frequency", "endianness": {"guest-endianness": True}},
+        },
+    )
+
     clock_frequency: int = config("uint32", 62_000_000, "clock of the counters", unit="Hz", minimum=1)
     endianness = config("str", "little", "byte order of the registers", values=("little", "big"))
 

@@ -48,6 +48,8 @@ class VirtioMmio(VirtioBusController):
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"irq": 1}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(SIZE, (1, 8), (1, 4))}
 
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = ({"compatible": ["virtio,mmio"]},)
+
     interrupt_status: int = state("uint8", 0, "InterruptStatus", maximum=3)
     device_features_sel: int = state("uint32", 0, "DeviceFeaturesSel")
     driver_features_sel: int = state("uint32", 0, "DriverFeaturesSel")

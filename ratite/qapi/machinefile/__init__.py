@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ratite.qapi.machinefile.compile import Compiled as Compiled
     from ratite.qapi.machinefile.compile import Compiler as Compiler
     from ratite.qapi.machinefile.declarations import Declarations as Declarations
+    from ratite.qapi.machinefile.dtb import FromDtb as FromDtb
+    from ratite.qapi.machinefile.dtb import from_dtb as from_dtb
+    from ratite.qapi.machinefile.dump import dump_document as dump_document
+    from ratite.qapi.machinefile.dump import render as render
     from ratite.qapi.machinefile.expand import Read as Read
     from ratite.qapi.machinefile.problems import MachineFileError as MachineFileError
     from ratite.qapi.machinefile.problems import Problem as Problem
@@ -22,12 +26,14 @@ __all__ = [
     "Compiled",
     "Compiler",
     "Declarations",
+    "FromDtb",
     "MachineFileError",
     "Problem",
     "Read",
     "compile_machine",
     "compile_text",
     "dump_document",
+    "from_dtb",
     "json_schema",
     "render",
 ]
@@ -37,10 +43,12 @@ _HOMES = MappingProxyType(
         "Compiled": "compile",
         "Compiler": "compile",
         "Declarations": "declarations",
+        "FromDtb": "dtb",
         "MachineFileError": "problems",
         "Problem": "problems",
         "Read": "expand",
         "dump_document": "dump",
+        "from_dtb": "dtb",
         "render": "dump",
     }
 )

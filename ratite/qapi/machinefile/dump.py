@@ -20,8 +20,8 @@ from ratite.qapi.machinefile.flat import links_of
 from ratite.qapi.machinefile.schema import FORMAT
 
 _PLACES = ("/objects/", "/machine/peripheral/", "/chardevs/", "/blockdevs/", "/netdevs/")
-_PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9_./$()=+ -]*")
-_KEY = re.compile(r"[A-Za-z/_][A-Za-z0-9_./$()\[\]=+-]*")
+_PLAIN = re.compile(r"[A-Za-z/_$][A-Za-z0-9_./$()=+ -]*")
+_KEY = re.compile(r"[A-Za-z/_$][A-Za-z0-9_./$()\[\]=+-]*")
 _WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 _WIDTH = 110
 

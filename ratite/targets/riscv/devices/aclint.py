@@ -42,6 +42,28 @@ class AclintMtimer(MmioDevice):
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"mtip": "num-harts"}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window("aperture-size", (1, 8), (4, 8))}
 
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "compatible": ["riscv,aclint-mtimer"],
+            "joined": True,
+            "properties": {
+                "num-harts": {"targets": True},
+                "timebase-frequency": {"cell": "timebase-frequency", "node": "/cpus"},
+                "aperture-size": {"size": True},
+                "time-base": {"base": 0},
+                "timecmp-base": {"base": 1},
+            },
+        },
+        {
+            "compatible": ["sifive,clint0", "riscv,clint0"],
+            "offset": 0x4000,
+            "properties": {
+                "num-harts": {"targets": True},
+                "timebase-frequency": {"cell": "timebase-frequency", "node": "/cpus"},
+            },
+        },
+    )
+
     num_harts: int = config("uint32", 1, "number of harts", minimum=1, maximum=HARTS)
     timebase_frequency: int = config("uint32", 10_000_000, "frequency of mtime", unit="Hz", minimum=1)
     aperture_size = config("uint32", 0x8000, "size of the region", unit="bytes", minimum=16, maximum=1 << 20)
@@ -179,6 +201,15 @@ class AclintSwi(MmioDevice):
     TYPE: ClassVar[str] = "riscv.aclint.swi"
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"msip": "num-harts", "ssip": "num-harts"}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window(0x4000, (1, 8), (4, 4))}
+
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"compatible": ["riscv,aclint-mswi"], "properties": {"num-harts": {"targets": True}}},
+        {"compatible": ["riscv,aclint-sswi"], "properties": {"num-harts": {"targets": True}, "sswi": {"const": 1}}},
+        {
+            "compatible": ["sifive,clint0", "riscv,clint0"],
+            "properties": {"num-harts": {"targets": True}},
+        },
+    )
 
     num_harts: int = config("uint32", 1, "number of harts", minimum=1, maximum=HARTS)
     sswi: int = config("uint32", 0, "1: interrupts of supervisor mode, else of machine mode", maximum=1)

@@ -57,6 +57,18 @@ class SifivePlic(MmioDevice):
     OUTPUTS: ClassVar[Mapping[str, int | str]] = {"meip": 1, "seip": 1}
     REGIONS: ClassVar[Mapping[str, Window]] = {"regs": Window("aperture-size", (4, 8), (4, 4))}
 
+    FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "compatible": ["sifive,plic-1.0.0", "riscv,plic0"],
+            "properties": {
+                "hart-config": {"modes": {"11": "M", "9": "S"}},
+                "num-sources": "riscv,ndev",
+                "aperture-size": {"size": True},
+            },
+            "inputs": "irq",
+        },
+    )
+
     hart_config: str = config("str", "MS", "modes of each hart that have a context: \"M,MS,MS\"")
     num_sources: int = config("uint32", 96, "number of the last source", minimum=1, maximum=SOURCES)
     num_priorities: int = config("uint32", 7, "highest priority", minimum=1)
