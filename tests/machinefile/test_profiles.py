@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ratite.clients.qmp import Client, DaemonProcess
+from ratite.qapi import machinefile as mf
 from ratite.qapi.errors import GenericError
 from ratite.qapi.machinefile import files
 from ratite.qapi.machinefile.compile import Compiler
@@ -33,6 +34,7 @@ def test_a_profile_says_what_it_is(name: str, compiler: Compiler) -> None:
     assert all(parameter.text for parameter in made.parameters.values())
     assert {"console", "accel"} <= made.parameters.keys()
     assert made.consoles
+    assert mf.summary_of(name, files.profile(name).path.read_text()) == (made.description, made.parameters)
     assert files.profile(name.partition("@")[0]).newest
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ratite.qapi.machinefile.compile import Compiled as Compiled
     from ratite.qapi.machinefile.compile import Compiler as Compiler
+    from ratite.qapi.machinefile.compile import summary_of as summary_of
     from ratite.qapi.machinefile.declarations import Declarations as Declarations
     from ratite.qapi.machinefile.dtb import FromDtb as FromDtb
     from ratite.qapi.machinefile.dtb import from_dtb as from_dtb
@@ -36,6 +37,7 @@ __all__ = [
     "from_dtb",
     "json_schema",
     "render",
+    "summary_of",
 ]
 
 _HOMES = MappingProxyType(
@@ -50,6 +52,7 @@ _HOMES = MappingProxyType(
         "dump_document": "dump",
         "from_dtb": "dtb",
         "render": "dump",
+        "summary_of": "compile",
     }
 )
 

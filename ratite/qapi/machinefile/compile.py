@@ -34,6 +34,23 @@ class Compiled(NamedTuple):
     consoles: list[str]
 
 
+class Summary(NamedTuple):
+    """What a file says of itself."""
+
+    description: str
+    parameters: Mapping[str, Parameter]
+
+
+def summary_of(name: str, text: str) -> Summary:
+    """A file's description and parameters, without compiling it; MachineFileError when it can't be read."""
+    problems = Problems()
+    document = read_document(name, text, problems)
+    problems.check()
+    data = document.data if document is not None and isinstance(document.data, dict) else {}
+    assert document is not None, "else there is a problem"
+    return Summary(str(data.get("description", "")), declared(document, (), data))
+
+
 class Compiler:
     """Declarations with the schemas made from them; compiles any number of files."""
 
