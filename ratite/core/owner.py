@@ -89,7 +89,9 @@ class Owner:
         return self.post(fn, *args).result()
 
     def wake(self) -> None:
-        """The clock's earliest deadline changed."""
+        """The clock's earliest deadline changed.  The owner itself looks at it anyway before it waits."""
+        if threading.get_ident() == self._thread.ident:
+            return
         with self._cond:
             self._woken = True
             self._cond.notify()

@@ -33,16 +33,15 @@ if TYPE_CHECKING:
     from ratite.core.engine.idle_proof import Prover
     from ratite.core.isa.isa import Isa
 
-# Instructions between looks: after sleep, and where slices stop to grow: at this much of the thread's time, in seconds (the
-# looks in a row take some 500 us).
-_SHORT = 6_000
+# Instructions between looks: after sleep (what a timer tick takes, some 6,000, and then some, so that one look is enough),
+# and where slices stop to grow: at this much of the thread's time, in seconds (the looks in a row take some 500 us).
+_SHORT = 10_000
 _LONG_S = 0.2
 _LOOK_FROM = 4_000_000  # shorter slices end in a look only where a known loop is near
 _LOOKS = 64  # places in a row at which registers are compared
-_FAR = 2  # looks
 _KEPT, _PLACES = 4, 64  # proofs at one place, places
 # Proving takes milliseconds of a thread: this many times as long passes before the next.
-_REST_FAILED, _REST_PROVED = 50, 10
+_REST_FAILED, _REST_PROVED, _REST_DISTURBED = 50, 10, 5
 _PROVING = 200_000  # instructions between looks while a proof is made
 
 
@@ -63,10 +62,12 @@ class Proof:
 
     def holds(self, arrays: Mapping[str, Any], lines: int) -> bool:
         """Whether the CPU, which is where the proof began, goes round."""
-        return (
-            lines == self.lines
-            and all(arrays[name][index] == value for name, index, value in self.registers)
-            and all(ctypes.string_at(host, len(data)) == data for host, data in self.memory))
+        if lines != self.lines:
+            return False
+        for name, index, value in self.registers:  # no all(): asked at each tick, and this takes half as long
+            if arrays[name][index] != value:
+                return False
+        return all(ctypes.string_at(host, len(data)) == data for host, data in self.memory)
 
 
 class Watched(Protocol):
@@ -88,6 +89,10 @@ class Watched(Protocol):
     def ranges(self) -> Sequence[RamRange]:
         """Its memory."""
 
+    @property
+    def traps(self) -> int:
+        """How many it has taken."""
+
 
 class IdleWatch:
     """Of one vCPU.  ``left``: instructions until the next look; the CPU's loop counts them down and calls ``look``."""
@@ -102,7 +107,8 @@ class IdleWatch:
         self._near: frozenset[int] = frozenset()  # where known loops come by
         self._seen: dict[tuple[int, int], bytes] = {}
         self._looks = 0  # how many are left of those in a row
-        self._place = (0, 0)  # where the proof began that is being made
+        # Of the proof that is being made: where it began, and how many traps the CPU had taken.
+        self._place, self._traps = (0, 0), 0
         self._proving: threading.Thread | None = None
         self._result: tuple[Proof | None, float] | None = None  # what it found, seconds it took; set as its last act
         self._since = self._not_before = 0.0  # by the thread's clock
@@ -137,8 +143,8 @@ class IdleWatch:
             self._looks = _LOOKS
         self._looks -= 1
         if near:
-            # In a known loop, on the way to where it was proved: if that is far, there is to be a place that is nearer.
-            proving = self._looks < _LOOKS - _FAR and self._prove(place)
+            # In a known loop, at another of its jumps: the next time that is to be enough.
+            proving = self._prove(place)
         else:
             registers = cpu.registers()
             proving = self._seen.get(place) == registers and self._prove(place)
@@ -175,7 +181,7 @@ class IdleWatch:
             return False
         cpu = self._cpu
         arrays = {name: list(values) for name, values in cpu.arrays.items()}
-        self._place = place
+        self._place, self._traps = place, cpu.traps
         self._proving = threading.Thread(
             target=self._work, args=(place, arrays, cpu.lines(), cpu.ranges()), name="idle-proof", daemon=True)
         self._proving.start()
@@ -201,7 +207,12 @@ class IdleWatch:
         if self._result is None:
             return
         (proof, seconds), self._proving, self._result = self._result, None, None
-        self._not_before = time.thread_time() + seconds * (_REST_FAILED if proof is None else _REST_PROVED)
+        if proof is None:
+            # An interrupt meanwhile wrote what the proof read: that tells nothing.
+            rest = _REST_FAILED if self._traps == self._cpu.traps else _REST_DISTURBED
+        else:
+            rest = _REST_PROVED
+        self._not_before = time.thread_time() + seconds * rest
         if proof is None:
             return
         self.proofs += 1

@@ -573,3 +573,7 @@ class _View:
 
     def ranges(self) -> Sequence[RamRange]:
         return self._cpu._ranges
+
+    @property
+    def traps(self) -> int:
+        return self._cpu.traps

@@ -62,7 +62,7 @@ class XlnxTimer(MmioDevice):
     def wire(self) -> None:
         super().wire()
         self._irq = self.out("irq")
-        self._timers = tuple(self.timer(self._due) for _ in range(2))
+        self._timers = tuple(self.timer(partial(self._due, n)) for n in range(2))
 
     def unrealize(self) -> None:
         for timer in self._timers:
@@ -169,12 +169,11 @@ class XlnxTimer(MmioDevice):
         if timer.deadline != deadline:
             timer.arm(deadline)
 
-    def _due(self) -> None:
-        for n in range(2):
-            waiting = self.TCSR[n] & TINT
-            self._catch_up(n)
-            # Armed here it wakes nobody, while the guest's acknowledgement would wake the clock's thread each time.
-            self._arm(n, ahead=not waiting)
+    def _due(self, n: int) -> None:
+        waiting = self.TCSR[n] & TINT
+        self._catch_up(n)
+        # Armed here it wakes nobody, while the guest's acknowledgement would wake the clock's thread each time.
+        self._arm(n, ahead=not waiting)
         self._update()
 
     def _update(self) -> None:
