@@ -105,6 +105,31 @@ def test_memory_is_read_and_devices_and_holes_are_left_out(qmp: Client) -> None:
         qmp.execute("query-memory", address=0, size=65537)
 
 
+def test_memory_is_written_whole_or_not_at_all(qmp: Client) -> None:
+    def write(address: int, data: bytes, space: str = "mb-view") -> None:
+        qmp.execute("memory-write", address=address, data=base64.b64encode(data).decode(), space=space)
+
+    def read(address: int, size: int, space: str = "mb-view") -> bytes:
+        (piece,) = qmp.execute("query-memory", address=address, size=size, space=space)
+        return base64.b64decode(piece["data"])
+
+    write(0x90000100, b"seen by both")
+    assert read(0x90000100, 12, "rv-view") == b"seen by both", "RAM that two address spaces share"
+    before = read(0x900FFFF0, 16)
+    with pytest.raises(CommandError, match="there is no memory at 0x90100000; nothing was written"):
+        write(0x900FFFF0, bytes(range(32)))
+    assert read(0x900FFFF0, 16) == before
+    with pytest.raises(CommandError, match="there is a device at 0x10000000"):
+        write(0x10000000, b"x")
+    with pytest.raises(CommandError, match="there is no memory at 0xffffffffffffffff"):
+        write((1 << 64) - 1, b"xx")
+    with pytest.raises(CommandError, match="must be base64"):
+        qmp.execute("memory-write", address=0x90000100, data="é")
+    with pytest.raises(CommandError, match="at most 65536 bytes, not 65537"):
+        write(0x90000000, bytes(65537))
+    write(0x90000100, b"")
+
+
 def test_registers_of_both_architectures(qmp: Client) -> None:
     rv = qmp.execute("query-registers", cpu="rv0")
     assert rv[0] == {"name": "pc", "group": "pc", "bits": 64, "value": f"{0x80000000:016x}"}

@@ -123,7 +123,7 @@ def test_ratites_own_commands_are_absent_under_the_qemu_personality() -> None:
             "query-machine-phase", "query-view", "query-jit",
             "view-select", "query-targets", "query-device-types", "query-modules", "query-accelerators",
             "machine-dump", "device-add", "device-del", "qom-list-get", "monitor-add", "chardev-attach",
-            "query-topology", "query-memory-map", "query-memory", "query-registers"} == own  # fmt: skip
+            "query-topology", "query-memory-map", "query-memory", "memory-write", "query-registers"} == own  # fmt: skip
 
 
 def test_only_who_asks_for_the_schema_waits_for_it() -> None:

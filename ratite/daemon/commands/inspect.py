@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,29 @@ def _pieces(space: Space, address: int, end: int) -> list[tuple[int, bytes]]:
         if first < stop and found.region.IS_RAM:
             pieces.append((first, space.read(first, stop - first)))
     return pieces
+
+
+@command("memory-write", side=OWNER, early=False)
+def memory_write(ctx: Context, arguments: dict[str, Any]) -> object:
+    """Bytes into RAM and ROM, all of them or none."""
+    from ratite.daemon import guest
+
+    address = arguments["address"]
+    try:
+        data = b64decode(arguments["data"], validate=True)
+    except ValueError as error:
+        raise GenericError(f"Parameter 'data' must be base64: {error}") from None
+    if len(data) > MEMORY_MAX:
+        raise GenericError(f"Parameter 'data' must hold at most {MEMORY_MAX} bytes, not {len(data)}")
+    space = guest.first_space(ctx.machine, arguments.get("space"))
+    at, end = address, address + len(data)
+    while at < end:
+        found = space.view.find(at)
+        if found is None or not found.region.IS_RAM:
+            raise GenericError(f"there is {'no memory' if found is None else 'a device'} at {at:#x}; nothing was written")
+        at = found.end
+    space.write(address, data)
+    return {}
 
 
 @command("query-registers", side=OWNER, early=False)
