@@ -22,8 +22,6 @@ export interface InstanceLimits {
   "vcpus"?: number;
   /** open files of its process */
   "files"?: number;
-  /** processes and threads, where the host has a control group for the instance */
-  "processes"?: number;
   /** events that may wait for one client */
   "events"?: number;
   /** bytes of its log that are kept */
@@ -93,8 +91,6 @@ export interface InstanceDetails {
   "resident-memory"?: number;
   /** what it may use at most */
   "limits": InstanceLimits;
-  /** limits that this host can't enforce */
-  "unenforced": string[];
   /** clients that get its events */
   "subscribers": number;
   /** events that it has sent */

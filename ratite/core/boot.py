@@ -62,6 +62,7 @@ class Boot:
 
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
+        self._files = cpu.machine.files
         self.images: list[Image] = []
         self.entry = self.firmware_entry = self.kernel_entry = 0
         self.initrd_start = self.initrd_end = 0
@@ -78,13 +79,13 @@ class Boot:
             if getattr(cpu, name) and not (cpu.kernel or cpu.firmware):
                 raise GenericError(f"Property '{cpu.TYPE}.{name}' needs 'kernel' or 'firmware'")
         if cpu.dtb:
-            self._given = parse(cpu.dtb, loader.read_file(cpu.dtb))
-        kernel = self._elf(cpu.kernel) if cpu.kernel and loader.is_elf(cpu.kernel) else None
-        firmware = self._elf(cpu.firmware) if cpu.firmware and loader.is_elf(cpu.firmware) else None
+            self._given = parse(cpu.dtb, loader.read_file(cpu.dtb, self._files))
+        kernel = self._elf(cpu.kernel) if cpu.kernel and loader.is_elf(cpu.kernel, self._files) else None
+        firmware = self._elf(cpu.firmware) if cpu.firmware and loader.is_elf(cpu.firmware, self._files) else None
         self.ram = ram = self._find_ram(kernel, firmware)
         low = ram.start
         if cpu.firmware:
-            firmware = self._moved(firmware, ram) if firmware else loader.read_raw(cpu.firmware, ram.start)
+            firmware = self._moved(firmware, ram) if firmware else loader.read_raw(cpu.firmware, ram.start, self._files)
             self._add("firmware", firmware)
             self.entry = self.firmware_entry = firmware.entry
             low = max([low, *(piece.end for piece in firmware.segments if piece.paddr < ram.end)])
@@ -114,7 +115,7 @@ class Boot:
         if len(cpu.boot_args(self)) > ARGS_MAX:
             raise GenericError(f"Property '{cpu.TYPE}.append' must be shorter than {ARGS_MAX} bytes")
         if cpu.initrd:
-            image = loader.read_raw(cpu.initrd, 0)
+            image = loader.read_raw(cpu.initrd, 0, self._files)
             size = image.segments[0].memsz
             self.initrd_start = self.tree_at - size & -PAGE
             self.initrd_end = self.initrd_start + size
@@ -128,7 +129,7 @@ class Boot:
 
     def _elf(self, path: str) -> Image:
         cluster = self.cpu.cluster
-        return loader.read_elf(path, self.cpu.ELF_MACHINE, cluster.bits, cluster.big_endian)
+        return loader.read_elf(path, self.cpu.ELF_MACHINE, cluster.bits, cluster.big_endian, self._files)
 
     def _moved(self, image: Image, ram: Ram) -> Image:
         """Position independent firmware that isn't linked to a place in RAM goes to the start of it."""
@@ -141,12 +142,12 @@ class Boot:
     def _raw_kernel(self, low: int) -> Image:
         """`low`: where the firmware ends."""
         cpu = self.cpu
-        with loader.opened(cpu.kernel) as file:
+        with loader.opened(cpu.kernel, self._files) as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(HEAD)
         kernel = cpu.boot_kernel(cpu.kernel, head, size)
         at = max(self.ram.start + kernel.offset, -(-low // kernel.align) * kernel.align)
-        image = loader.read_raw(cpu.kernel, at)
+        image = loader.read_raw(cpu.kernel, at, self._files)
         image.segments[0].name = "the kernel"
         image.segments[0].memsz = max(kernel.size, size)
         return image

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING
 
+from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.memory.limits import check_host_memory
 from ratite.qapi.errors import GenericError
 
@@ -59,10 +60,13 @@ class Segment:
 class Image:
     """A program: its pieces and where it is entered."""
 
-    __slots__ = ("entry", "path", "relocatable", "segments", "what")
+    __slots__ = ("entry", "files", "path", "relocatable", "segments", "what")
 
-    def __init__(self, path: str, segments: list[Segment], entry: int, relocatable: bool = False) -> None:
+    def __init__(
+        self, path: str, segments: list[Segment], entry: int, relocatable: bool = False, files: HostFiles = FREE
+    ) -> None:
         self.path = path
+        self.files = files
         self.segments = segments
         self.entry = entry
         # Whether it runs at any address (ET_DYN); what it is to people.
@@ -100,7 +104,7 @@ class Image:
         for segment in self.segments:
             self._check(segment, space)
         check_host_memory(self.path, self.host_memory, held)
-        with opened(self.path) as file:
+        with opened(self.path, self.files) as file:
             for segment in self.segments:
                 file.seek(segment.offset)
                 segment.data = file.read(segment.filesz)
@@ -127,33 +131,33 @@ class Image:
             at = found.end
 
 
-def is_elf(path: str) -> bool:
+def is_elf(path: str, files: HostFiles = FREE) -> bool:
     """Whether the file begins as an ELF file does; GenericError when it can't be read."""
-    with opened(path) as file:
+    with opened(path, files) as file:
         return file.read(4) == b"\x7fELF"
 
 
-def read_file(path: str, most: int = _FILE_MAX) -> bytes:
+def read_file(path: str, files: HostFiles = FREE, most: int = _FILE_MAX) -> bytes:
     """The whole file; GenericError, also when it is larger than `most` bytes."""
-    with opened(path) as file:
+    with opened(path, files) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise bad_image(path, f"it is larger than {most} bytes")
     return data
 
 
-def read_raw(path: str, addr: int) -> Image:
+def read_raw(path: str, addr: int, files: HostFiles = FREE) -> Image:
     """A raw binary as one piece at `addr`, which is its entry; GenericError."""
-    with opened(path) as file:
+    with opened(path, files) as file:
         size = os.fstat(file.fileno()).st_size
     if not size:
         raise bad_image(path, "it is empty")
-    return Image(path, [Segment("the binary", addr, size, 0, size)], addr)
+    return Image(path, [Segment("the binary", addr, size, 0, size)], addr, files=files)
 
 
-def read_elf(path: str, machine: int, bits: int, big_endian: bool) -> Image:
+def read_elf(path: str, machine: int, bits: int, big_endian: bool, files: HostFiles = FREE) -> Image:
     """An executable ELF file for this e_machine, word size and byte order; GenericError that says what doesn't fit."""
-    with opened(path) as file:
+    with opened(path, files) as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(20)
         _check_head(path, head, machine, bits, big_endian)
@@ -175,7 +179,7 @@ def read_elf(path: str, machine: int, bits: int, big_endian: bool) -> Image:
             segments.append(Segment(name, paddr, memsz, offset, filesz, vaddr))
     if not segments:
         raise bad_image(path, "it has no segment to load")
-    return Image(path, segments, entry, head[17 if big_endian else 16] == _ET_DYN)
+    return Image(path, segments, entry, head[17 if big_endian else 16] == _ET_DYN, files)
 
 
 def _check_head(path: str, head: bytes, machine: int, bits: int, big_endian: bool) -> None:
@@ -236,11 +240,11 @@ def _unpack(file: IO[bytes], layout: struct.Struct, at: int) -> tuple[int, ...]:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[IO[bytes]]:
+def opened(path: str, files: HostFiles = FREE) -> Iterator[IO[bytes]]:
     """A regular file, open for reading; GenericError as QEMU's "Could not open", or for what then can't be read."""
     try:
         # A FIFO must not block the machine.
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        fd = files.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else str(exc)
         raise GenericError(f"Could not open '{path}': {reason}") from exc

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from ratite.core import log
 from ratite.core.assembly import CREATED, INITIALIZED, READY, Assembly, Map, Wire, check_id
 from ratite.core.clock import VirtualClock
+from ratite.core.hostfiles import FREE, HostFiles
+from ratite.core.memory.limits import check_host_memory
 from ratite.core.objects.obj import Obj
 from ratite.core.objects.props import debug, state, tunable
 from ratite.core.owner import Owner
@@ -85,7 +87,10 @@ class MachineNode(Obj):
 
 
 class Machine:
-    """See the module's head.  `inline`: no owner thread (tests of devices, with a manual clock)."""
+    """See the module's head.  `inline`: no owner thread (tests of devices, with a manual clock).
+
+    `files`: what it may open of the host.  `limits`: bytes of `ram` and number of `vcpus` that it may have at most.
+    """
 
     def __init__(
         self,
@@ -95,12 +100,16 @@ class Machine:
         autostart: bool = True,
         clock: VirtualClock | None = None,
         inline: bool = False,
+        files: HostFiles = FREE,
+        limits: Mapping[str, int] = _NONE,
     ) -> None:
         from ratite.core.backends.block.set import BlockSet
         from ratite.core.backends.net.set import NetdevSet
         from ratite.core.backends.set import ChardevSet
 
         self.registry = registry
+        self.files = files
+        self._limits = limits
         self.name = name
         self.autostart = autostart
         # Whether a guest's power-off leaves the machine to be looked at (status shutdown) instead of ending it.
@@ -112,9 +121,9 @@ class Machine:
         self.on_event: Callable[[str, dict[str, Any]], None] = _ignore
         # Called after SHUTDOWN by a guest: (cause, exit code).
         self.on_shutdown: Callable[[str, int], None] | None = None
-        self.chardevs = ChardevSet(self.lock, "chardevs")
-        self.blocks = BlockSet(self.owner, "blockdevs")
-        self.netdevs = NetdevSet(self.lock, self.chardevs.io, lambda name, data: self.emit(name, **data), "netdevs")
+        self.chardevs = ChardevSet(self.lock, "chardevs", files)
+        self.blocks = BlockSet(self.owner, "blockdevs", files)
+        self.netdevs = NetdevSet(self.lock, self.chardevs.io, lambda name, data: self.emit(name, **data), "netdevs", files)
         node = MachineNode("machine")
         node.machine = self
         self.tree = Tree(node, self.chardevs, self.blocks, self.netdevs)
@@ -176,6 +185,8 @@ class Machine:
         place = self.tree.peripheral
         if id in place.children:
             raise GenericError(f"Duplicate device ID '{id}'")
+        if row.kind == "cpu":
+            self._check_limit("vcpus", 1 + sum(obj.KIND == "cpu" for obj in self.tree.members()), "CPUs")
         obj = self.registry.create(driver, id)
         if self.phase == READY:
             obj.machine = self
@@ -403,6 +414,16 @@ class Machine:
     def host_memory(self, besides: Obj) -> int:
         """Bytes of host memory that everything but `besides` holds for the guest or will."""
         return sum(obj.host_memory() for obj in self.tree.members() if obj is not besides)
+
+    def check_memory(self, name: str, size: int, besides: Obj) -> None:
+        """GenericError when `size` bytes for `name` are more than the machine may have, or the host can give."""
+        held = self.host_memory(besides)
+        self._check_limit("ram", held + size, "bytes of memory")
+        check_host_memory(name, size, held)
+
+    def _check_limit(self, name: str, wanted: int, what: str) -> None:
+        if wanted > self._limits.get(name, wanted):
+            raise GenericError(f"the machine may have {self._limits[name]} {what} at most, not {wanted} (limit '{name}')")
 
     def emit(self, name: str, **data: Any) -> None:
         """Send an event."""

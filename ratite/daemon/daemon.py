@@ -32,6 +32,7 @@ from ratite.qapi.wire import encode
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
+    from ratite.core.hostfiles import HostFiles
     from ratite.core.machine import Machine
     from ratite.core.objects.registry import TypeRegistry
     from ratite.daemon.log import Log
@@ -56,7 +57,7 @@ class Daemon:
     """See the module's head.  `endpoints` are open already; `run` serves until the end.
 
     `tied`: the first monitor's end is the daemon's.  `ended`: the loop and the process are somebody else's, who is told of
-    the end; `run` is not called then.  `schema`: one that is loaded already.
+    the end; `run` is not called then.  `schema`: one that is loaded already.  `files`, `limits`: the machine's.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Daemon:
         schema: ResolvedSchema | None = None,
         tied: bool = False,
         ended: Callable[[], None] | None = None,
+        files: HostFiles | None = None,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         self.options = options
         self.log = log
@@ -80,6 +83,8 @@ class Daemon:
         self.views = Views(schema or load_schema(), self._list_types)
         self._dispatcher = Dispatcher(self, collect(modules))
         self._endpoints = endpoints
+        self._files = files
+        self._limits = limits or {}
         self._tied = tied
         self._ended = ended
         self._connections: dict[Connection, None] = {}
@@ -195,9 +200,12 @@ class Daemon:
         if primary_target is not None:
             registry.target(primary_target)
         self.log.take_core()
+        from ratite.core.hostfiles import FREE
         from ratite.core.machine import Machine
 
-        machine = Machine(registry, autostart=not self.options.paused)
+        machine = Machine(
+            registry, autostart=not self.options.paused, files=self._files or FREE, limits=self._limits
+        )
         machine.no_shutdown = self.options.no_shutdown
         if primary_target is not None:
             machine.tree.node.set_property("primary-target", primary_target)

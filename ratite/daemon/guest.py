@@ -16,6 +16,7 @@ from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
     from ratite.core.cpu.base import Cpu
+    from ratite.core.hostfiles import HostFiles
     from ratite.core.machine import Machine
     from ratite.core.memory.space import Space
 
@@ -45,32 +46,32 @@ def first_space(machine: Machine, path: str | None = None) -> Space:
     return spaces[0]  # type: ignore[return-value]
 
 
-def save(space: Space, address: int, size: int, filename: str) -> None:
+def save(space: Space, address: int, size: int, filename: str, files: HostFiles) -> None:
     """Write guest memory to a regular file; GenericError in QEMU's words, and then no file was made or changed.
 
     Only what changes while it is read (a device that refuses an access) can spoil a file that was there.
     """
     refuse_nul({"filename": filename})
     _check_covered(space, address, size)
-    made = not os.path.lexists(filename)
+    made = not _exists(filename, files)
     try:
-        with open(filename, "wb", opener=_open_regular) as file:
+        with os.fdopen(_open_regular(filename, files), "wb") as file:
             for at in range(address, address + size, CHUNK):
                 file.write(space.read(at, min(CHUNK, address + size - at)))
     except (BusError, OSError) as error:
         if made:
             with suppress(OSError):
-                os.unlink(filename)
+                files.unlink(filename)
         if isinstance(error, BusError):
             raise _invalid(address, size) from None
         raise GenericError(f"Could not open '{filename}': {error.strerror}") from None
 
 
-def write_file(filename: str, data: bytes, what: str) -> None:
+def write_file(filename: str, data: bytes, what: str, files: HostFiles) -> None:
     """Write `data` to a regular file; GenericError that says what it was."""
     refuse_nul({"filename": filename})
     try:
-        with open(filename, "wb", opener=_open_regular) as file:
+        with os.fdopen(_open_regular(filename, files), "wb") as file:
             file.write(data)
     except OSError as error:
         raise GenericError(f"Error saving {what} to file {filename}: {error.strerror}") from None
@@ -89,12 +90,21 @@ def _invalid(address: int, size: int) -> GenericError:
     return GenericError(f"Invalid addr {address:#018x}/size {size} specified")
 
 
-def _open_regular(filename: str, flags: int) -> int:
+def _exists(filename: str, files: HostFiles) -> bool:
+    try:
+        files.stat(filename)
+    except OSError:
+        return False
+    return True
+
+
+def _open_regular(filename: str, files: HostFiles) -> int:
     """A descriptor of a regular file.  The owner thread comes here: opening a FIFO could keep it for ever."""
     with suppress(FileNotFoundError):
-        _need_regular(os.stat(filename), filename)
+        _need_regular(files.stat(filename), filename)
     # The file may be another by now: truncated only when it is known what was opened.
-    fd = os.open(filename, flags & ~os.O_TRUNC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    fd = files.open(filename, flags)
     try:
         _need_regular(os.fstat(fd), filename)
         os.ftruncate(fd, 0)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.chardev import bool_option, str_option
 from ratite.core.backends.stream import StreamChardev
+from ratite.core.hostfiles import STDIO
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class FileChardev(StreamChardev):
     def open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if self.append else os.O_TRUNC) | _NONBLOCK
         try:
-            fd = os.open(self.out, flags, 0o666)
+            fd = self.owner.files.open(self.out, flags, 0o666)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise GenericError(f"Could not open '{self.out}': {reason}") from None
@@ -58,6 +59,7 @@ class StdioChardev(StreamChardev):
         self._terminal: list[Any] | None = None
 
     def open(self) -> None:
+        self.owner.files.need(STDIO, "chardev 'stdio'")
         if any(isinstance(other, StdioChardev) for other in self.owner.children.values()):
             raise GenericError("cannot use stdio by multiple character devices")
         if sys.platform == "win32":

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.stream import StreamChardev
+from ratite.core.hostfiles import PTY
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class PtyChardev(StreamChardev):
         return f"pty:{self.slave}"
 
     def open(self) -> None:
+        self.owner.files.need(PTY, "chardev 'pty'")
         if sys.platform == "win32":
             raise GenericError("chardev 'pty' needs a POSIX host")
         try:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from ratite.core import log
 from ratite.core.backends.io import READ
+from ratite.core.hostfiles import HostFiles, files_of
 from ratite.core.objects.obj import Obj
 from ratite.core.objects.props import config, debug
 from ratite.qapi.errors import GenericError
@@ -62,10 +63,10 @@ class RngRandom(RngBackend):
 
     def check_property(self, name: str, value: Any) -> None:
         if name == "filename":
-            os.close(_open(value))
+            os.close(_open(value, files_of(self)))
 
     def realize(self) -> None:
-        self._fd = _open(self.filename)
+        self._fd = _open(self.filename, files_of(self))
         self.machine.chardevs.io.add(self)
 
     def unrealize(self) -> None:
@@ -111,10 +112,10 @@ class RngRandom(RngBackend):
         """Nothing to do from time to time."""
 
 
-def _open(path: str) -> int:
+def _open(path: str, files: HostFiles) -> int:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
-        return os.open(path, flags)
+        return files.open(path, flags)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise GenericError(f"Could not open '{path}': {reason}") from None

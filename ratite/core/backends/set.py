@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from ratite.core.backends.chardev import Chardev
 from ratite.core.backends.io import IoThread
+from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.objects.obj import Obj
 from ratite.qapi.errors import GenericError
 
@@ -36,8 +37,9 @@ class ChardevSet(Obj):
 
     TYPE: ClassVar[str] = "chardev-set"
 
-    def __init__(self, lock: threading.RLock | None = None, id: str = "/chardevs") -> None:
+    def __init__(self, lock: threading.RLock | None = None, id: str = "/chardevs", files: HostFiles = FREE) -> None:
         super().__init__(id)
+        self.files = files
         self.lock: Any = lock or threading.RLock()
         self.io = IoThread()
 

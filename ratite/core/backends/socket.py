@@ -18,6 +18,7 @@ from ratite.core.backends import sockets
 from ratite.core.backends.chardev import bool_option
 from ratite.core.backends.io import READ
 from ratite.core.backends.stream import StreamChardev
+from ratite.core.hostfiles import unlink_own
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ class SocketChardev(StreamChardev):
             else:
                 self._peer = made
         elif self.server:
-            self._listener, self._inode = sockets.listen(self.address)
+            self._listener, self._inode = sockets.listen(self.address, self.owner.files)
         else:
-            self._peer = sockets.connect(self.address)
+            self._peer = sockets.connect(self.address, self.owner.files)
         if self._listener is not None and self._listener.family != getattr(socket, "AF_UNIX", None):
             self._local = sockets.host_port(self._listener.getsockname())
         if self._peer is not None:
@@ -80,7 +81,7 @@ class SocketChardev(StreamChardev):
         self.owner.io.add(self)
 
     def close(self) -> None:
-        sockets.remove_own(self.address[1], self._inode)
+        unlink_own(self.owner.files, self.address[1], self._inode)
         self._inode = None
         super().close()
 

@@ -6,7 +6,6 @@ An address is ("unix", path), ("inet", host, port) or ("fd", number).
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ratite.core.backends.chardev import str_option
+from ratite.core.hostfiles import FREE, NET, HostFiles
 from ratite.qapi.errors import GenericError
 
 CONNECT_TIMEOUT = 3.0  # host seconds
@@ -59,41 +59,38 @@ def adopt(fd: int) -> tuple[socket.socket, bool]:
     return made, listens
 
 
-def listen(address: tuple[str, ...]) -> tuple[socket.socket, Inode | None]:
+def listen(address: tuple[str, ...], files: HostFiles = FREE) -> tuple[socket.socket, Inode | None]:
     """A listening socket, not blocking, and its inode where it has one."""
     if address[0] == "unix":
-        made, inode = _listen_unix(address[1])
+        made, inode = _listen_unix(address[1], files)
     else:
+        files.need(NET, f"a socket at {address[1]}:{address[2]}")
         made, inode = _listen_inet(address[1], address[2]), None
     made.setblocking(False)
     return made, inode
 
 
-def remove_own(path: str, inode: Inode | None) -> None:
-    """Removes the socket that `listen` made, if it is still that one."""
-    if inode is not None:
-        with contextlib.suppress(OSError):
-            facts = os.lstat(path)
-            if (facts.st_dev, facts.st_ino) == inode:
-                Path(path).unlink()
-
-
-def _listen_unix(path: str) -> tuple[socket.socket, Inode]:
+def _listen_unix(path: str, files: HostFiles) -> tuple[socket.socket, Inode]:
     made = unix_socket(path)
     try:
-        _remove_dead(path)
-        if sys.platform == "linux":
-            os.fchmod(made.fileno(), 0o600)  # bind makes the inode with this mode: no umask that others would see
-        made.bind(path)
-        facts = os.lstat(path)
-        made.listen(1)
+        with files.place(path, make=True) as place:
+            return made, _bind(made, place)
     except OSError as error:
         made.close()
         raise GenericError(f"Failed to bind socket to {path}: {error.strerror}") from None
     except BaseException:
         made.close()
         raise
-    return made, (facts.st_dev, facts.st_ino)
+
+
+def _bind(made: socket.socket, place: str) -> Inode:
+    _remove_dead(place)
+    if sys.platform == "linux":
+        os.fchmod(made.fileno(), 0o600)  # bind makes the inode with this mode: no umask that others would see
+    made.bind(place)
+    facts = os.lstat(place)
+    made.listen(1)
+    return facts.st_dev, facts.st_ino
 
 
 def _listen_inet(host: str, port: str) -> socket.socket:
@@ -117,7 +114,7 @@ def _listen_inet(host: str, port: str) -> socket.socket:
     return made
 
 
-def connect(address: tuple[str, ...]) -> socket.socket:
+def connect(address: tuple[str, ...], files: HostFiles = FREE) -> socket.socket:
     """A connected socket; waits at most CONNECT_TIMEOUT."""
     where = ":".join(address[1:])
     try:
@@ -125,11 +122,13 @@ def connect(address: tuple[str, ...]) -> socket.socket:
             made = unix_socket(address[1])
             made.settimeout(CONNECT_TIMEOUT)
             try:
-                made.connect(address[1])
+                with files.place(address[1], make=False) as place:
+                    made.connect(place)
             except BaseException:
                 made.close()
                 raise
             return made
+        files.need(NET, f"a socket to {where}")
         return socket.create_connection((address[1], int(address[2])), CONNECT_TIMEOUT)
     except (OSError, ValueError, OverflowError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)

@@ -297,15 +297,16 @@ class Cpu(Device):
         from ratite.core.boot import Boot, check_overlaps
 
         cluster: CpuCluster = self.cluster
+        files = self.machine.files
         images: list[Image] = []
         boot = None
         if any((self.firmware, self.kernel, self.initrd, self.append, self.dtb)):
             boot = Boot(self)
             images += boot.images
         if self.image:
-            images.append(loader.read_elf(self.image, self.ELF_MACHINE, cluster.bits, cluster.big_endian))
+            images.append(loader.read_elf(self.image, self.ELF_MACHINE, cluster.bits, cluster.big_endian, files))
         if self.image_raw:
-            images.append(loader.read_raw(self.image_raw, int(self.image_addr)))
+            images.append(loader.read_raw(self.image_raw, int(self.image_addr), files))
         held = self.machine.host_memory(self)
         for image in images:
             image.fetch(cluster.space, held)

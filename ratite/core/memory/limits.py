@@ -111,13 +111,13 @@ def check_host_memory(name: str, size: int, held: int = 0) -> None:
         )
 
 
-def check_file_space(name: str, path: str, size: int, present: int) -> None:
-    """GenericError when the file system can't let the file at `path` grow from `present` to `size` bytes."""
+def check_file_space(name: str, fd: int, path: str, size: int) -> None:
+    """GenericError when the file system can't let the empty file `fd`, to people `path`, grow to `size` bytes."""
     if sys.platform == "win32":
         return
-    facts = os.statvfs(Path(path).parent)
+    facts = os.fstatvfs(fd)
     free = facts.f_bavail * facts.f_frsize
-    if size - present > free:
+    if size > free:
         raise GenericError(
             f"cannot set up guest memory '{name}': no space for {size} bytes at '{path}' ({free} bytes are free)"
         )

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import sys
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, ClassVar
 
+from ratite.core.hostfiles import files_of, unlink_own
 from ratite.core.memory.code import PAGE_BITS
 from ratite.core.memory.limits import check_file_space, check_host_memory
 from ratite.core.memory.ram import RamRegion, anonymous_ram
@@ -76,7 +76,10 @@ class MemoryBackend(Obj):
             raise GenericError(f"Property '{self.TYPE}.size' must be a multiple of {1 << PAGE_BITS} bytes, not {value}")
         # A test's object may have no machine.
         machine = self.__dict__.get("machine")
-        check_host_memory(self.id, value, 0 if machine is None else machine.host_memory(self))
+        if machine is None:
+            check_host_memory(self.id, value)
+        else:
+            machine.check_memory(self.id, value, self)
 
     def host_memory(self) -> int:
         """The size."""
@@ -137,7 +140,7 @@ class MemoryBackendFile(MemoryBackend):
     def realize(self) -> None:
         """GenericError when somebody made the file shorter since it was mapped."""
         with suppress(OSError):
-            facts = os.stat(self.mem_path)
+            facts = files_of(self).stat(self.mem_path)
             if (facts.st_dev, facts.st_ino) == self._file:
                 self._check_length(facts.st_size)
 
@@ -151,14 +154,18 @@ class MemoryBackendFile(MemoryBackend):
         inode, self._inode = self._inode, None
         if inode is None:
             return
+        files = files_of(self)
+        if self._made:
+            unlink_own(files, self.mem_path, inode)
+            return
         with suppress(OSError):
-            facts = os.stat(self.mem_path)
-            if (facts.st_dev, facts.st_ino) != inode:
-                return
-            if self._made:
-                os.unlink(self.mem_path)
-            else:
-                os.truncate(self.mem_path, 0)
+            fd = files.open(self.mem_path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+            try:
+                facts = os.fstat(fd)
+                if (facts.st_dev, facts.st_ino) == inode:
+                    os.ftruncate(fd, 0)
+            finally:
+                os.close(fd)
 
     def make_ram(self) -> RamRegion:
         """The file, mapped."""
@@ -177,19 +184,18 @@ class MemoryBackendFile(MemoryBackend):
         return RamRegion(self.id, buf, self.readonly, self.size)
 
     def _open(self) -> int:
-        path = self.mem_path
+        path, files = self.mem_path, files_of(self)
         try:
-            if Path(path).is_dir():
-                fd, name = tempfile.mkstemp(prefix="ratite_mem.", dir=path)
-                Path(name).unlink()
-                return fd
+            with suppress(FileNotFoundError):
+                if stat.S_ISDIR(files.stat(path).st_mode):
+                    return files.temporary(path)
             flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0)
             try:
-                fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+                fd = files.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
                 # Without O_CREAT: a link that leads nowhere is an error, not a file made somewhere else.
                 self._made = False
-                return os.open(path, flags)
+                return files.open(path, flags)
             self._made = True
             facts = os.fstat(fd)
             self._inode = (facts.st_dev, facts.st_ino)
@@ -201,7 +207,7 @@ class MemoryBackendFile(MemoryBackend):
     def _fit(self, fd: int) -> None:
         present = os.fstat(fd).st_size
         if present == 0:
-            check_file_space(self.id, self.mem_path, self.size, present)
+            check_file_space(self.id, fd, self.mem_path, self.size)
             facts = os.fstat(fd)
             if facts.st_nlink:
                 self._inode = (facts.st_dev, facts.st_ino)

@@ -104,7 +104,7 @@ def memsave(ctx: Context, arguments: dict[str, Any]) -> None:
     from ratite.daemon import guest
 
     cpu = guest.cpu_at(ctx.machine, arguments.get("cpu-index"))
-    guest.save(guest.virtual_space(cpu), arguments["val"], arguments["size"], arguments["filename"])
+    guest.save(guest.virtual_space(cpu), arguments["val"], arguments["size"], arguments["filename"], ctx.machine.files)
 
 
 @command("pmemsave", side=OWNER, early=False)
@@ -113,7 +113,7 @@ def pmemsave(ctx: Context, arguments: dict[str, Any]) -> None:
     from ratite.daemon import guest
 
     space = guest.first_space(ctx.machine, arguments.get("space"))
-    guest.save(space, arguments["val"], arguments["size"], arguments["filename"])
+    guest.save(space, arguments["val"], arguments["size"], arguments["filename"], ctx.machine.files)
 
 
 @command("dumpdtb", side=OWNER, early=False)
@@ -128,4 +128,4 @@ def dumpdtb(ctx: Context, arguments: dict[str, Any]) -> None:
         raise GenericError("This machine doesn't have a FDT")
     if found[0].KIND != "cpu":
         raise GenericError(f"'{found[0].path}' is no CPU")
-    write_file(arguments["filename"], blob_of(found[0]), "FDT")  # type: ignore[arg-type]  # what KIND "cpu" means
+    write_file(arguments["filename"], blob_of(found[0]), "FDT", ctx.machine.files)  # type: ignore[arg-type]  # what KIND "cpu" means

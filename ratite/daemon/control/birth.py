@@ -1,6 +1,6 @@
 """What a forked instance does first: its own session, files, limits and log; then its own loop and daemon.
 
-    request   {"options": {...}, "limits": {...}, "dirs": [{name, path, writable}], "permissions": [...]}
+    request   {"options": {...}, "limits": {...}, "dirs": [[name, path, writable]], "permissions": [...]}
     files     its monitor, its log, then a directory for each of `dirs`
 
 Its first monitor is the control plane's; when that is gone, so is the instance.
@@ -17,18 +17,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ratite.qapi.resolved import ResolvedSchema
 
+# Bytes that an instance may take besides its guest's memory: Python, and what it compiles.
+OVERHEAD = 4 << 30
+
 
 def live(request: Mapping[str, Any], fds: Sequence[int], schema: ResolvedSchema) -> int:
     """The instance's life, in a process of its own; its exit status."""
     import asyncio
 
+    from ratite.core.hostfiles import ConfinedFiles, Root
     from ratite.daemon import commands
     from ratite.daemon.daemon import Daemon
     from ratite.daemon.log import Log
     from ratite.daemon.options import Options
     from ratite.daemon.qmp.address import open_endpoint
 
-    monitor, log_fd, *_dirs = fds
+    monitor, log_fd, *dirs = fds
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -37,11 +41,16 @@ def live(request: Mapping[str, Any], fds: Sequence[int], schema: ResolvedSchema)
     for fd in (null, log_fd):
         os.close(fd)
     _limit(request["limits"])
+    files = ConfinedFiles(
+        [Root(name, path, writable, fd) for (name, path, writable), fd in zip(request["dirs"], dirs, strict=True)],
+        request["permissions"],
+    )
     options = Options(**request["options"])
     endpoint = open_endpoint(f"fd:{monitor},server=off")
     loop = asyncio.SelectorEventLoop()
     gc.enable()
-    daemon = Daemon(options, loop, Log(options.log_level), [endpoint], commands.MODULES, schema=schema, tied=True)
+    daemon = Daemon(options, loop, Log(options.log_level), [endpoint], commands.MODULES, schema=schema, tied=True,
+                    files=files, limits=request["limits"])  # fmt: skip
     status = daemon.run()
     sys.stderr.flush()
     return status
@@ -55,4 +64,8 @@ def _limit(limits: Mapping[str, int]) -> None:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         wanted = limits["files"] if hard == resource.RLIM_INFINITY else min(limits["files"], hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    if "ram" in limits:
+        # A backstop: guest memory is checked before it is made, this is all else that the process takes.
+        most = limits["ram"] + OVERHEAD
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -45,7 +45,6 @@ class Instance:
         self.name = name
         self.limits = limits
         self.in_process = in_process
-        self.unenforced: list[str] = []
         self.state = STARTING
         self.created = time.time()
         self.pid = os.getpid() if in_process else 0

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ratite.daemon.control.gate import Gate, GateError
 from ratite.daemon.control.plane import ControlPlane, Settings
+from ratite.daemon.control.settings import SettingsError, read_settings
 from ratite.daemon.log import Log
 from ratite.daemon.qmp.address import AddressError, Endpoint, open_endpoint
 from ratite.qapi.rendezvous import control_path
@@ -37,10 +38,11 @@ def serve(options: Options) -> int:
     try:
         gate = Gate(options.token_file, options.host_name)
         tls = _tls(options)
+        settings = read_settings(options)
         for text in options.control:
             endpoints += _open(text)
-        return asyncio.run(_serve(options, log, gate, tls, endpoints))
-    except (AddressError, GateError, OSError) as error:
+        return asyncio.run(_serve(settings, log, gate, tls, endpoints))
+    except (AddressError, GateError, SettingsError, OSError) as error:
         print(f"ratited: {error}", file=sys.stderr)
         return 1
     finally:
@@ -48,11 +50,11 @@ def serve(options: Options) -> int:
             endpoint.remove()
 
 
-async def _serve(options: Options, log: Log, gate: Gate, tls: SSLContext | None, endpoints: list[Endpoint]) -> int:
+async def _serve(settings: Settings, log: Log, gate: Gate, tls: SSLContext | None, endpoints: list[Endpoint]) -> int:
     from ratite.daemon.control.server import ControlServer
 
     loop = asyncio.get_running_loop()
-    plane = ControlPlane(loop, log, Settings(tuple(options.allow), log_level=options.log_level))
+    plane = ControlPlane(loop, log, settings)
     plane.nursery.start()
     server = ControlServer(plane, gate, tls)
     await server.start()

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ratite import __version__
-from ratite.daemon.control import rpc
+from ratite.daemon.control import assemble, rpc
 from ratite.daemon.control.instance import Instance
 from ratite.daemon.control.peer import Peer
 from ratite.daemon.control.plane import ControlPlane
@@ -53,8 +53,8 @@ def control_info(plane: ControlPlane, peer: Peer, arguments: dict[str, Any]) -> 
         "max-instances": plane.settings.max_instances,
         "zygote-pid": plane.nursery.pid,
         "zygote-restarts": plane.nursery.restarts,
-        "allow-dirs": [],
-        "permissions": [],
+        "allow-dirs": [{"name": root.name, "path": root.path, "writable": root.writable} for root in plane.settings.roots],
+        "permissions": list(plane.settings.permissions),
         "limits": dict(plane.settings.limits),
     }
 
@@ -62,9 +62,18 @@ def control_info(plane: ControlPlane, peer: Peer, arguments: dict[str, Any]) -> 
 @method("instance-create")
 async def instance_create(plane: ControlPlane, peer: Peer, arguments: dict[str, Any]) -> object:
     """Make one."""
-    if "file" in arguments or "set" in arguments:
-        raise RpcError(rpc.BAD_MACHINE_FILE, "machine files are not taken yet: assemble the machine by instance-qmp")
+    commands: assemble.Commands = []
+    if "file" in arguments:
+        commands = await assemble.compiled(plane, arguments["file"], arguments.get("set", {}))
+    elif "set" in arguments:
+        raise RpcError(rpc.INVALID_PARAMS, "Parameter 'set' needs 'file'")
     instance = await plane.create(arguments)
+    try:
+        with _Translated(instance):
+            await assemble.assemble(instance, commands)
+    except BaseException:
+        plane.abandon(instance)
+        raise
     return instance.info()
 
 
@@ -79,7 +88,7 @@ async def instance_inspect(plane: ControlPlane, peer: Peer, arguments: dict[str,
     """One of them, closely."""
     instance = plane.find(arguments["instance"])
     details = {
-        **instance.info(), **instance.memory(), "limits": dict(instance.limits), "unenforced": instance.unenforced,
+        **instance.info(), **instance.memory(), "limits": dict(instance.limits),
         "subscribers": plane.subscribers(instance.name), "events": instance.events, "log": instance.log_text(),
         "log-bytes": instance.log_bytes,
     }  # fmt: skip

@@ -25,6 +25,7 @@ from ratite.daemon.control.rpc import RpcError
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
 
+    from ratite.core.hostfiles import Root
     from ratite.daemon.control.peer import Peer
     from ratite.daemon.log import Log
 
@@ -42,6 +43,8 @@ class Settings(NamedTuple):
     limits: Mapping[str, int] = DEFAULT_LIMITS
     max_instances: int = INSTANCES_DEFAULT
     log_level: str = "warning"
+    roots: tuple[Root, ...] = ()
+    permissions: tuple[str, ...] = ()
 
 
 class ControlPlane:
@@ -97,7 +100,7 @@ class ControlPlane:
             raise RpcError(rpc.INSTANCE_GONE, f"instance {name!r} ended while it started", how) from None
         except BaseException:
             # Who wanted it has gone.
-            self._abandon(instance)
+            self.abandon(instance)
             raise
         if instance.state != RUNNING:
             raise RpcError(rpc.INSTANCE_GONE, f"instance {name!r} was ended before it had started")
@@ -126,13 +129,18 @@ class ControlPlane:
     async def _fork(self, instance: Instance, options: dict[str, Any], theirs: socket.socket) -> None:
         reader, writer = os.pipe()
         try:
-            request = {"options": options, "limits": dict(instance.limits)}
+            settings = self.settings
+            request = {
+                "options": options, "limits": dict(instance.limits), "permissions": settings.permissions,
+                "dirs": [(root.name, root.path, root.writable) for root in settings.roots],
+            }  # fmt: skip
+            fds = (theirs.fileno(), writer, *(root.fd for root in settings.roots))
 
             def born(pid: int, pidfd: int) -> None:
                 instance.born(pid, pidfd)
                 self._by_pid[pid] = instance
 
-            await self.nursery.fork(request, (theirs.fileno(), writer), born)
+            await self.nursery.fork(request, fds, born)
         except BaseException:
             os.close(reader)
             raise
@@ -142,6 +150,7 @@ class ControlPlane:
 
     def _embed(self, instance: Instance, options: dict[str, Any], theirs: socket.socket) -> None:
         """A daemon on this loop, with its machine's threads in this process."""
+        from ratite.core.hostfiles import ConfinedFiles
         from ratite.daemon import commands
         from ratite.daemon.daemon import Daemon
         from ratite.daemon.options import Options
@@ -149,10 +158,12 @@ class ControlPlane:
 
         endpoint = open_endpoint(f"fd:{os.dup(theirs.fileno())},server=off")
         Daemon(
-            Options(**options), self.loop, self.log, [endpoint], commands.MODULES, tied=True, ended=lambda: instance.finish(0)
-        )
+            Options(**options), self.loop, self.log, [endpoint], commands.MODULES, tied=True, ended=lambda: instance.finish(0),
+            files=ConfinedFiles(self.settings.roots, self.settings.permissions), limits=instance.limits,
+        )  # fmt: skip
 
-    def _abandon(self, instance: Instance) -> None:
+    def abandon(self, instance: Instance) -> None:
+        """Nobody wants it any more."""
         task = self.loop.create_task(instance.end(force=True))
         self._background.add(task)
         task.add_done_callback(self._background.discard)

@@ -13,19 +13,20 @@ import os
 from collections.abc import Sequence
 
 from ratite.core.backends.block.hostio import preadv, pwritev
+from ratite.core.hostfiles import FREE, HostFiles
 from ratite.qapi.errors import GenericError
 
 BUFFER = 1 << 20
 _BLOCKS = (512, 1024, 2048, 4096)  # what hosts ask for; the largest always does
 
 
-def open_direct(path: str, flags: int) -> int:
+def open_direct(path: str, flags: int, files: HostFiles = FREE) -> int:
     """Opens a file for it; OSError, GenericError where the file system can't."""
     direct = getattr(os, "O_DIRECT", 0)
     try:
         if not direct:
             raise OSError(errno.EINVAL, "")
-        return os.open(path, flags | direct)
+        return files.open(path, flags | direct)
     except OSError as error:
         if error.errno == errno.EINVAL:
             raise GenericError(f"Could not open '{path}': filesystem does not support O_DIRECT") from None

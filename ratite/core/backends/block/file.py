@@ -16,6 +16,7 @@ from ratite.core.backends.block.direct import Direct, open_direct
 from ratite.core.backends.block.hostio import CONSISTENT_READ, WRITE, Locks
 from ratite.core.backends.block.node import SECTOR, BlockNode
 from ratite.core.backends.block.worker import DISCARD, Request, Worker
+from ratite.core.hostfiles import FREE, HostFiles
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ class FileNode(BlockNode):
         no_flush: bool,
         direct: bool = False,
         locking: str = "auto",
+        files: HostFiles = FREE,
     ) -> None:
         super().__init__(id, read_only, discard, no_flush, direct)
         self._path = path
-        self._fd = _open(path, read_only, direct)
+        self._fd = _open(path, read_only, direct, files)
         self._bytes = os.fstat(self._fd).st_size
         self._locks = Locks(self._fd) if locking != "off" else None
         if locking == "on" and not Locks.supported():
@@ -98,7 +100,7 @@ class FileNode(BlockNode):
         self._worker.end()
 
 
-def _open(path: str, read_only: bool, direct: bool) -> int:
+def _open(path: str, read_only: bool, direct: bool, files: HostFiles) -> int:
     if sys.platform == "win32":
         raise GenericError("The 'file' block driver needs a POSIX host")
     if not path:
@@ -106,7 +108,7 @@ def _open(path: str, read_only: bool, direct: bool) -> int:
     # Not waiting for the other end of a pipe; of no effect on a regular file.
     flags = (os.O_RDONLY if read_only else os.O_RDWR) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
-        fd = open_direct(path, flags) if direct else os.open(path, flags)
+        fd = open_direct(path, flags, files) if direct else files.open(path, flags)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise GenericError(f"Could not open '{path}': {reason}") from None

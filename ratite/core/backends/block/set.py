@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ratite.core.backends.block.file import FileNode
 from ratite.core.backends.block.node import BlockNode
 from ratite.core.backends.block.raw import RawNode
+from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.objects.obj import Obj
 from ratite.qapi.errors import GenericError
 
@@ -24,9 +25,10 @@ class BlockSet(Obj):
 
     TYPE: ClassVar[str] = "block-node-set"
 
-    def __init__(self, owner: Owner, id: str = "/blockdevs") -> None:
+    def __init__(self, owner: Owner, id: str = "/blockdevs", files: HostFiles = FREE) -> None:
         super().__init__(id)
         self._owner = owner
+        self._files = files
 
     def add(self, options: Mapping[str, Any]) -> BlockNode:
         """blockdev-add: `options` as BlockdevOptions, checked by the schema.  GenericError."""
@@ -50,7 +52,8 @@ class BlockSet(Obj):
         }
         node: BlockNode
         if options["driver"] == "file":
-            node = FileNode(name, self._owner, options["filename"], locking=options.get("locking", "auto"), **common)
+            locking = options.get("locking", "auto")
+            node = FileNode(name, self._owner, options["filename"], locking=locking, files=self._files, **common)
         else:
             child = self._child(options, name)
             try:

@@ -10,6 +10,7 @@ from ratite.core.backends import sockets
 from ratite.core.backends.io import IoThread
 from ratite.core.backends.net.netdev import Netdev
 from ratite.core.backends.net.stream import StreamNetdev
+from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.objects.obj import Obj
 from ratite.qapi.errors import DeviceNotFound, GenericError
 
@@ -24,8 +25,9 @@ class NetdevSet(Obj):
 
     TYPE: ClassVar[str] = "netdev-set"
 
-    def __init__(self, lock: Any, io: IoThread, emit: Emit, id: str = "/netdevs") -> None:
+    def __init__(self, lock: Any, io: IoThread, emit: Emit, id: str = "/netdevs", files: HostFiles = FREE) -> None:
         super().__init__(id)
+        self.files = files
         self.lock = lock
         self.io = io
         self.emit = emit

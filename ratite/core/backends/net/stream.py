@@ -22,6 +22,7 @@ from ratite.core import log
 from ratite.core.backends import sockets
 from ratite.core.backends.io import READ, WRITE
 from ratite.core.backends.net.netdev import FRAME_MAX, Netdev
+from ratite.core.hostfiles import unlink_own
 
 if TYPE_CHECKING:
     from ratite.core.backends.net.set import NetdevSet
@@ -73,14 +74,14 @@ class StreamNetdev(Netdev):
             else:
                 self._take(made)
         elif self.server:
-            self._listener, self._inode = sockets.listen(self.address)
+            self._listener, self._inode = sockets.listen(self.address, self.owner.files)
         else:
-            self._take(sockets.connect(self.address))
+            self._take(sockets.connect(self.address, self.owner.files))
         self.owner.io.add(self)
 
     def close(self) -> None:
         self._closed = True
-        sockets.remove_own(self.address[1], self._inode)
+        unlink_own(self.owner.files, self.address[1], self._inode)
         self._inode = None
         self.owner.io.remove(self, self._shut)
 

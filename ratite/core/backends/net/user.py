@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from ratite.core import log
 from ratite.core.backends.net.stream import StreamNetdev
+from ratite.core.hostfiles import EXEC, NET
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class UserNetdev(StreamNetdev):
         self._said: IO[bytes] | None = None
 
     def open(self) -> None:
+        self.owner.files.need(EXEC, "netdev 'user'")
+        self.owner.files.need(NET, "netdev 'user'")
         program = shutil.which(PROGRAM)
         if program is None:
             raise GenericError("netdev type 'user' needs the program 'passt', which isn't installed on this host")
