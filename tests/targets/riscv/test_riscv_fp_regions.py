@@ -33,7 +33,7 @@ class Port:
         return self.config
 
     def ram_ranges(self) -> Sequence[RamRange]:
-        return [RamRange(BASE, SIZE, self.ram.address, self.ram, 0, False)]  # type: ignore[arg-type]
+        return [RamRange(BASE, len(self.ram.map), self.ram.address, self.ram, 0, False)]  # type: ignore[arg-type]
 
     def clock_offset(self) -> int | None:
         """There is no clock."""
