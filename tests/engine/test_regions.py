@@ -297,12 +297,18 @@ def test_the_hottest_place_is_compiled_first(toy: tuple[Isa, NativeIsa], monkeyp
         pair.start(BASE + at, {("r", 7): count})
         pair.step(3 * count - 30)
 
+    def taken(least: int = 0) -> int:
+        request = waiting.take(least)
+        assert request is not None
+        return request.offset
+
     for at in loops:
         run(at, 50)
-    assert len(waiting) == 3 and waiting.take().offset == loops[2]  # nothing was counted from before
+    assert len(waiting) == 3 and waiting.take(1) is None  # nothing was counted from before
+    assert taken() == loops[2]
     run(loops[0], 600)
     run(loops[1], 50)
-    assert [waiting.take().offset for _ in range(2)] == [loops[0], loops[1]]
+    assert taken(300) == loops[0] and waiting.take(300) is None and taken() == loops[1] and waiting.take() is None
     pair.close()
 
 

@@ -3,7 +3,8 @@
     sstatus            the part of mstatus that supervisor mode may see
     sie, sip           the part of mie and mip that mideleg gives; SSIP alone can be written in sip
     stvec, sepc        like mtvec and mepc;   scause, stval, sscratch   every bit writable
-    satp               a mode that isn't there leaves it as it was; ASIDs of 16 bits (RV32: 9) are kept and have no use
+    satp               a mode that isn't there leaves it as it was; ASIDs of 16 bits (RV32: 9) are kept; a change of satp
+                       flushes all, so that no translation of another space is left, and a fence of one ASID is one of all
     senvcfg            as menvcfg's lower word
 """
 

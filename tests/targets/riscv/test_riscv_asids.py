@@ -19,7 +19,7 @@ MPRV_S = 1 << 17 | 1 << 11  # mstatus: data accesses as those of MPP, S
 
 
 class Spaces:
-    """Two spaces; ``lap`` fences and then reads both pages in either, that which satp has first: its writing changes nothing."""
+    """Two spaces; ``lap`` fences and then reads both pages in either, first in that which satp has: no flush there."""
 
     def __init__(self, library: NativeLibrary) -> None:
         native = library.get(BUILDER, CONFIG)
@@ -40,7 +40,7 @@ class Spaces:
         self.pair.write(at, (BASE + DATA[data] >> 2 | RWX | V | A | D | flags).to_bytes(8, "little"))
 
     def lap(self, va: int, asid: int | None) -> list[list[int]]:
-        """What (VA, GLOBAL) were read as in the first space and in the second, behind a fence of ``va`` (0: all) and ``asid``."""
+        """What (VA, GLOBAL) were read as in the first space and in the second, behind a fence of ``va`` (0: all), ``asid``."""
         asm = self.isa.assemble
         code = [asm("sfence.vma", rs1=14 if va else 0, rs2=15 if asid is not None else 0)]
         order = self.present, 1 - self.present

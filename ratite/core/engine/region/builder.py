@@ -4,7 +4,7 @@
                              └─> waiting ─> compile threads ─> worker ─> installed, kept on disk
 
 What waits is compiled in the order in which control comes there now (``waiting.py``).
-A region is made better (tier 2) when nothing waits to be made at all.
+A region is made better (tier 2) when nothing that waits to be made at all is hot now.
 """
 
 from __future__ import annotations
@@ -165,9 +165,8 @@ class Builder:
         """What thread ``number`` compiles now. Guests go first: there are as many threads at work as they leave processors."""
         if number and number >= (os.cpu_count() or 1) - self._manager.busy:
             return None
-        if self._waiting:
-            return self._waiting.take()
-        return self._better.popleft() if self._better else None
+        found = self._waiting.take(self.policy.pressing if self._better else 0)
+        return self._better.popleft() if found is None and self._better else found
 
     # -- what is there
     def _found(self, request: Request) -> bool:

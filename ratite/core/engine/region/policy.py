@@ -32,6 +32,7 @@ class Policy:
         self.disk = 256 << 20  # bytes of all compiled code on disk
         self.covered = 2  # times that a place inside of a region must become hot again before it gets one of its own
         self.attempts = 4  # to compile one place whose code keeps changing
+        self.pressing = 100  # arrivals of late at a place that has no region yet, for which tier 2 waits
         self.seconds = 30.0  # a worker may take for one region
         self.workers = 3  # at the most; each is a process of some 100 MB
         self.idle_seconds = 20.0  # without work, after which workers end

@@ -43,18 +43,18 @@ class Waiting:
             for cpu in known.keys() - left:
                 del known[cpu]
 
-    def take(self) -> Request:
-        """The hottest. IndexError where there is none."""
+    def take(self, least: int = 0) -> Request | None:
+        """The hottest; None where none has had ``least`` arrivals."""
         for cpu in {request.cpu for request in self._requests}:
             now = cpu.arrivals()
             before = self._seen.get(cpu, now)
             heat = self._heat.get(cpu, [0] * len(now))
             self._heat[cpu] = [h // _FADING + (n - b & _WORD) for h, n, b in zip(heat, now, before, strict=True)]
             self._seen[cpu] = now
-        best, most = len(self._requests) - 1, -1
-        for k in range(best, -1, -1):
+        best, most = -1, least - 1
+        for k in range(len(self._requests) - 1, -1, -1):
             request = self._requests[k]
             heat_here = self._heat[request.cpu][request.slot]
             if heat_here > most:
                 best, most = k, heat_here
-        return self._requests.pop(best)
+        return self._requests.pop(best) if best >= 0 else None
