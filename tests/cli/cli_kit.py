@@ -62,6 +62,13 @@ class Terminal:
             os.waitpid(self.pid, 0)
         os.close(self._fd)
 
+    def flags(self) -> int:
+        """The terminal's local modes, as termios has them."""
+        import termios
+
+        flags: int = termios.tcgetattr(self._fd)[3]
+        return flags
+
     def send(self, text: str) -> None:
         """Keys."""
         os.write(self._fd, text.encode())

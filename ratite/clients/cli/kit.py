@@ -47,8 +47,9 @@ class Mistake(Failure):
 
 
 def complain(message: str) -> None:
-    """An error on stderr; `ratite:` is red on a terminal."""
-    click.echo(f"{paint('ratite:', sys.stderr, fg='red', bold=True)} {message}", err=True)
+    """An error on stderr, or several, one a line; `ratite:` is red on a terminal."""
+    for line in message.splitlines():
+        click.echo(f"{paint('ratite:', sys.stderr, fg='red', bold=True)} {line}", err=True)
 
 
 def coloured(stream: Any) -> bool:
@@ -115,6 +116,19 @@ def rate_text(count: float) -> str:
             return f"{count:.0f}{unit}" if not unit else f"{count:.1f}{unit}"
         count /= 1000
     return f"{count:.1f} T"
+
+
+def complete_machine(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For a shell: the machines that run."""
+    from ratite.clients.cli import places
+
+    return [machine.name for machine in places.local() if machine.name.startswith(incomplete)]
+
+
+def machine_argument(function: F) -> F:
+    """MACHINE, for every verb that talks to one."""
+    decorate = click.argument("machine", required=False, shell_complete=complete_machine)
+    return decorate(function)  # type: ignore[type-var]
 
 
 def qmp_option(function: F) -> F:

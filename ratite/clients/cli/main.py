@@ -17,14 +17,21 @@ import click
 
 from ratite.clients.cli import kit
 
-# Verb: the module below this package whose `command` it is. A verb of a package that isn't installed says so when it is used.
+# Verb: the module below this package, and its command there if that isn't called `command`.
 VERBS: Mapping[str, str] = MappingProxyType(
     {
         "bench": "bench",
         "cache": "cache",
+        "compile": "machinefile:compile_command",
         "completion": "completion",
+        "console": "console",
         "doctor": "doctor",
+        "profiles": "machinefile:profiles_command",
+        "ps": "ps",
         "qmp": "qmp",
+        "run": "run",
+        "schema": "machinefile:schema_command",
+        "stop": "stop",
         "top": "top",
     }
 )
@@ -41,8 +48,9 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"ratite.clients.cli.{VERBS[cmd_name]}")
-        command: click.Command = module.command
+        name, _, attribute = VERBS[cmd_name].partition(":")
+        module = importlib.import_module(f"ratite.clients.cli.{name}")
+        command: click.Command = getattr(module, attribute or "command")
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

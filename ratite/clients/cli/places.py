@@ -1,7 +1,7 @@
 """Where machines that `ratite run` started are found: a folder each below $XDG_RUNTIME_DIR/ratite/machines, while they live.
 
-    NAME/machine.json   name, pid of the daemon, what was run, when, its consoles     NAME/qmp.sock   its QMP socket
-    NAME/console.sock   its console, a UNIX socket (one client at a time)              NAME/console.log, NAME/daemon.log
+    NAME/machine.json   name, pid of the daemon, what was run, when, the chardev that is its console
+    NAME/qmp.sock       its QMP socket          NAME/daemon.log          NAME/starting    pid of who is assembling it
 
 Without XDG_RUNTIME_DIR it is /tmp/ratite-UID. Folders are 0700; one that belongs to somebody else is refused, never used.
 """
@@ -80,7 +80,7 @@ def claim(name: str) -> Path:
     if not _NAME.match(name):
         raise Mistake(f"a machine's name must be of letters, digits, '.', '_' and '-', 64 at most, not {name!r}")
     place = machines_folder() / name
-    if len(os.fsencode(place / "console.sock")) > _LONGEST:
+    if len(os.fsencode(place / "qmp.sock")) > _LONGEST:
         raise Mistake(f"{place} is too long a path for sockets; set XDG_RUNTIME_DIR to a shorter one")
     made = Path(tempfile.mkdtemp(prefix="new-", dir=runtime_folder()))
     (made / "starting").write_text(str(os.getpid()))
@@ -110,6 +110,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     half = folder / "machine.json.new"
     half.write_text(json.dumps(record) + "\n", encoding="utf-8")
     half.rename(folder / "machine.json")
+    (folder / "starting").unlink(missing_ok=True)
 
 
 def alive(folder: Path) -> bool:

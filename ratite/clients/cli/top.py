@@ -140,7 +140,7 @@ def _live(reports: Iterator[Mapping[str, Any]]) -> None:
 
 
 @click.command("top", short_help="Show how fast the vCPUs of a machine run, live.")
-@click.argument("machine", required=False)
+@kit.machine_argument
 @kit.qmp_option
 @click.option(
     "--interval",

@@ -198,6 +198,17 @@ def _scalar(key: str, text: str, kind: str) -> Any:
     return value
 
 
+def line_of(command: str, arguments: Mapping[str, Any]) -> str:
+    """A line that `parse_line` reads as this command; qmp-shell too, where no text looks like a number or holds blanks."""
+    return " ".join([command, *(f"{key}={_text_of(value)}" for key, value in arguments.items())])
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, str) and value and not value.isspace() and not set(value) & set(" \t\r\n\"'") and value[0] not in "{[":
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def integer(text: str) -> int | None:
     """ "10", "0x10", "16M" (binary) as a number; None for anything else."""
     match = _NUMBER.match(text)
