@@ -124,6 +124,10 @@ class ControlClient(ControlMethods):
             self._sock.sendall(websocket.goodbye())
         self._sock.close()
 
+    def set_timeout(self, timeout: float) -> None:
+        """How many seconds an answer may take from now on."""
+        self._timeout = timeout
+
     def fileno(self) -> int:
         """For select: readable when a message may be there (`notifications` may hold some already)."""
         return self._sock.fileno()

@@ -14,12 +14,15 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ratite.clients.cli import kit, places
 from ratite.clients.qmp import Client, CommandError
+
+if TYPE_CHECKING:
+    from ratite.clients.cli.remote import RemoteLine
 
 ESCAPE = 0x1D  # Ctrl-]
 HOUR = 3600.0
@@ -67,6 +70,11 @@ class Line:
         with suppress(BlockingIOError, ConnectionError):
             while self._unsent:
                 del self._unsent[: self._sock.send(self._unsent)]
+
+    @property
+    def buffered(self) -> bool:
+        """Whether `read` has something that a wait for the descriptor wouldn't tell of."""
+        return False
 
     @property
     def waiting(self) -> bool:
@@ -133,7 +141,7 @@ class Keyboard:
 
 
 def relay(
-    line: Line | None,
+    line: Line | RemoteLine | None,
     keyboard: Keyboard | None,
     others: Mapping[int, Callable[[], str]],
     print_out: Callable[[bytes], str],
@@ -147,10 +155,11 @@ def relay(
     if keyboard is not None and keyboard.open and not (line is not None and line.waiting):
         reading.append(keyboard.fileno())
     writing = [line.fileno()] if line is not None and line.waiting else []
-    ready, writable, _ = select.select(reading, writing, [], max(0.0, wait))
+    buffered = line is not None and line.buffered
+    ready, writable, _ = select.select(reading, writing, [], 0 if buffered else max(0.0, wait))
     if line is not None and writable:
         line.flush()
-    if line is not None and line.fileno() in ready:
+    if line is not None and (buffered or line.fileno() in ready):
         data = line.read()
         said = print_out(data) if data else ""
         if said or data is None:
@@ -195,7 +204,7 @@ def command(machine: str | None, chardev: str | None, qmp: str | None, as_json: 
             kit.show_json({"machine": found.name, "qmp": found.address, "chardev": id})
             return kit.OK
         try:
-            line = Line(client, id)
+            line = found.line(client, id)
         except CommandError as error:
             raise kit.Mistake(f"the console of {found.name} can't be attached: {error.desc}") from None
         keyboard = Keyboard()

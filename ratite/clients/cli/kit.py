@@ -122,7 +122,7 @@ def complete_machine(_context: click.Context, _parameter: click.Parameter, incom
     """For a shell: the machines that run."""
     from ratite.clients.cli import places
 
-    return [machine.name for machine in places.local() if machine.name.startswith(incomplete)]
+    return [machine.name for machine in [*places.local(), *places.remote()] if machine.name.startswith(incomplete)]
 
 
 def machine_argument(function: F) -> F:

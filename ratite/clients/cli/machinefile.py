@@ -1,4 +1,4 @@
-"""The verbs about machine files: `compile`, `schema`, `profiles`; and how `run` compiles one."""
+"""The verbs about machine files: `compile`, `schema`, `profiles`, `dump`; and how `run` compiles one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ratite.clients.cli import kit
+from ratite.clients.cli import kit, places
 from ratite.clients.cli.words import line_of
 
 if TYPE_CHECKING:
@@ -130,3 +130,20 @@ def _show_parameters(made: Compiled, as_json: bool) -> None:
         ("parameter", "type", "default", "description"),
         [(row.name, row.type, "" if row.default is None else json.dumps(row.default), row.text) for row in rows],
     )
+
+
+@click.command("dump", short_help="Print the machine file of a running machine.")
+@kit.machine_argument
+@kit.qmp_option
+@kit.json_option
+def dump_command(machine: str | None, qmp: str | None, as_json: bool) -> int:
+    """Print the machine file that makes MACHINE as it is now, whoever assembled it."""
+    from ratite.qapi.machinefile.dump import render
+
+    with places.find(machine, qmp).connect() as client:
+        document = client.execute("machine-dump")["document"]
+    if as_json:
+        kit.show_json(document)
+    else:
+        click.echo(render(document), nl=False)
+    return kit.OK

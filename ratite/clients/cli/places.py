@@ -18,10 +18,15 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratite.clients.cli.kit import Mistake, nearest
 from ratite.clients.qmp import Client, QmpClientError
+from ratite.qapi.rendezvous import control_path
+
+if TYPE_CHECKING:
+    from ratite.clients.cli.console import Line
+    from ratite.clients.cli.remote import RemoteLine
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 # A UNIX socket's path may have 107 bytes.
@@ -29,16 +34,36 @@ _LONGEST = 107
 
 
 class Machine(NamedTuple):
-    """A machine to talk to: its QMP address; `folder` and `record` where `ratite run` started it."""
+    """A machine to talk to: its QMP address, "" for an instance of the control plane. `folder` and `record` where `ratite run`
+    started it; `record` of an instance is the control plane's."""
 
     name: str
     address: str
     folder: Path | None = None
     record: Mapping[str, Any] = {}
 
+    @property
+    def remote(self) -> bool:
+        """Whether it is the control plane's."""
+        return not self.address
+
     def connect(self, timeout: float = 30.0) -> Client:
         """A QMP session. Mistake if nobody answers."""
+        if self.remote:
+            from ratite.clients.cli.remote import RemoteClient
+
+            return RemoteClient(self.name, timeout)
         return connect(self.address, timeout)
+
+    def line(self, client: Client, chardev: str) -> Line | RemoteLine:
+        """A seat at its console `chardev`. CommandError."""
+        if self.remote:
+            from ratite.clients.cli.remote import RemoteLine
+
+            return RemoteLine(self.name, chardev)
+        from ratite.clients.cli.console import Line
+
+        return Line(client, chardev)
 
 
 def connect(address: str, timeout: float = 30.0) -> Client:
@@ -56,8 +81,7 @@ def connect(address: str, timeout: float = 30.0) -> Client:
 
 def runtime_folder() -> Path:
     """Ours alone, made if it isn't there. Mistake if somebody else could write there."""
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    place = Path(base) / "ratite" if os.path.isabs(base) else Path(f"/tmp/ratite-{os.getuid()}")
+    place = Path(control_path()).parent
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = place.lstat()
@@ -143,6 +167,13 @@ def local() -> list[Machine]:
     return found
 
 
+def remote() -> list[Machine]:
+    """The instances of the control plane."""
+    from ratite.clients.cli.remote import instances
+
+    return [Machine(row["instance"], "", None, row) for row in instances()]
+
+
 def find(name: str | None, qmp: str | None = None) -> Machine:
     """The machine of a command line: NAME, an address in its place, --qmp ADDR, or the only one there is. Mistake."""
     if qmp is not None:
@@ -150,6 +181,8 @@ def find(name: str | None, qmp: str | None = None) -> Machine:
     if name is not None and (":" in name or "/" in name):
         return Machine(name, name)
     there = {machine.name: machine for machine in local()}
+    if name not in there:
+        there = {**{machine.name: machine for machine in remote()}, **there}
     if name is None:
         if len(there) == 1:
             return next(iter(there.values()))

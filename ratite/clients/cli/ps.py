@@ -15,10 +15,11 @@ TIMEOUT = 5.0
 
 def about(machine: places.Machine) -> dict[str, Any]:
     """A row of --json: what the machine's folder and its daemon say."""
+    record = machine.record
     row: dict[str, Any] = {
-        "name": machine.name, "status": "unknown", "phase": None, "cpus": None, "pid": machine.record["pid"],
-        "created": machine.record["created"], "source": machine.record["source"], "qmp": machine.address,
-        "console": machine.record.get("console") or None,
+        "name": machine.name, "status": record.get("status") or "unknown", "phase": record.get("phase"), "cpus": None,
+        "pid": record.get("pid"), "created": record["created"], "source": record.get("source", "control plane"),
+        "qmp": machine.address or None, "console": record.get("console") or None,
     }  # fmt: skip
     try:
         with machine.connect(TIMEOUT) as client:
@@ -41,8 +42,8 @@ def age_text(seconds: float) -> str:
 @click.command("ps", short_help="List the machines that run.")
 @kit.json_option
 def command(as_json: bool) -> int:
-    """List the machines that `ratite run` has started and that still run."""
-    rows = [about(machine) for machine in places.local()]
+    """List the machines that `ratite run` has started and that still run, and those of the control plane."""
+    rows = [about(machine) for machine in [*places.local(), *places.remote()]]
     if as_json:
         kit.show_json(rows)
     elif rows:

@@ -12,11 +12,15 @@ from pathlib import Path
 import click
 
 from ratite.clients.cli import kit, places
+from ratite.clients.cli.remote import end as remote_end
 from ratite.clients.qmp import CommandError, QmpClientError
 
 
 def end(machine: places.Machine, seconds: float, force: bool) -> bool:
     """Ask it to end, and wait for that; with `force`, or once `seconds` have passed, kill what `ratite run` started."""
+    if machine.remote:
+        remote_end(machine.name, force)
+        return True
     pid = machine.record.get("pid", 0)
     if not force:
         with suppress(QmpClientError, CommandError, TimeoutError), machine.connect(seconds) as client:
@@ -67,7 +71,7 @@ def command(machines: tuple[str, ...], every: bool, force: bool, timeout: float,
     """
     if every and (machines or qmp):
         raise kit.Mistake("--all takes no names")
-    found = places.local() if every else [places.find(name, qmp) for name in machines or [None]]
+    found = [*places.local(), *places.remote()] if every else [places.find(name, qmp) for name in machines or [None]]
     rows = [{"name": machine.name, "ended": end(machine, timeout, force)} for machine in found]
     if as_json:
         kit.show_json(rows)
