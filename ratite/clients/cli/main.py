@@ -102,8 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if where is not None:
             click.echo(f"Try '{where.command_path} --help'.", err=True)
         return error.exit_code
-    except (CommandError, QmpClientError, TimeoutError) as error:
+    except (CommandError, QmpClientError) as error:
         kit.complain(str(error))
+        return kit.FAILED
+    except TimeoutError:
+        kit.complain("no answer came in time")
         return kit.FAILED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing more is for it

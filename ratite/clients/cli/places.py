@@ -15,7 +15,7 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -119,12 +119,12 @@ def claim(name: str) -> Path:
     raise Mistake(f"a machine {name!r} runs already; stop it (ratite stop {name}) or choose another --name")
 
 
-def free_name(wish: str) -> str:
-    """`wish`, made a possible name, with a number behind it if a machine is called so."""
+def free_name(wish: str, taken: Iterable[str] = ()) -> str:
+    """`wish`, made a possible name, with a number behind it if a machine is called so, or if it is in `taken`."""
     wish = re.sub(r"[^A-Za-z0-9._-]+", "-", wish).strip("-._")[:48] or "machine"
     there = set(os.listdir(machines_folder()))
     name, number = wish, 2
-    while name in there and alive(machines_folder() / name):
+    while name in taken or (name in there and alive(machines_folder() / name)):
         name, number = f"{wish}-{number}", number + 1
     return name
 

@@ -78,6 +78,7 @@ class RemoteClient(Client):
         self.plane = control(timeout or DAY)
         self.events: list[Event] = []
         self.oob = False
+        self.ended: Mapping[str, Any] | None = None  # what INSTANCE_ENDED said
         try:
             info = self.plane.control_info()
             self.plane.instance_subscribe(instance=instance)
@@ -117,6 +118,9 @@ class RemoteClient(Client):
             if note["method"] != "event":
                 continue
             params = note["params"]
+            if params["event"] == "INSTANCE_ENDED":
+                self.ended = params.get("data", {})
+                continue
             self.events.append({name: params[name] for name in ("event", "data", "timestamp") if name in params})
         found, self.events = self.events, []
         return found
@@ -190,6 +194,17 @@ class RemoteLine:
     def close(self) -> None:
         """Leave."""
         self._plane.close()
+
+
+def create(instance: str, paused: bool) -> None:
+    """A new, empty instance. Mistake."""
+    from ratite.clients.control import RpcError
+
+    with control() as plane:
+        try:
+            plane.instance_create(instance=instance, paused=paused)
+        except RpcError as error:
+            raise Mistake(error.message) from None
 
 
 def end(instance: str, force: bool) -> None:

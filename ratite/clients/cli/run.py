@@ -14,7 +14,7 @@ import click
 from ratite.clients.cli import kit, places
 from ratite.clients.cli.console import DETACH, QUIT, Keyboard, hint, relay, write_all
 from ratite.clients.cli.machinefile import compiled, parameters_of, source_argument
-from ratite.clients.cli.start import Plan, Started, console_of
+from ratite.clients.cli.start import Local, Plan, Remote, Started, console_of
 from ratite.clients.qmp import QmpClientError
 
 # What ended a run, and the exit status.
@@ -80,6 +80,7 @@ class Run:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._stay = stay  # at a panic, for somebody at the keyboard
         self.shutdown: dict[str, Any] = {}
+        self.status = 0  # of the daemon: the guest's own code, if it was the guest who ended it
 
     def until_end(self, keyboard: Keyboard | None) -> str:
         """What ended it: a name of STATUSES."""
@@ -91,6 +92,7 @@ class Run:
             said = relay(line, keyboard, {machine.qmp.fileno(): self._events}, self._output, wait)
             if said == "closed":
                 line, said = None, ""
+            said = said or self._events()  # one that came with an answer wakes nobody
             if not said and self._deadline is not None and time.monotonic() >= self._deadline:
                 return "timeout"
         if said != "gone":
@@ -124,14 +126,14 @@ class Run:
                 if not self._stay:
                     return "panicked"
                 hint("[the guest has panicked; Ctrl-] q stops the machine]\r")
-        return ""
+        return "gone" if self._machine.over else ""
 
     def _ended(self) -> str:
         """The daemon has ended: of what?"""
-        status = self._machine.wait()
+        self.status = self._machine.wait()
         if not self.shutdown:
             return "crashed"
-        if self.shutdown.get("guest") and status:
+        if self.shutdown.get("guest") and self.status:
             return "guest-failed"
         return "no-text" if self._watch.missing else "ended"
 
@@ -142,7 +144,7 @@ def explain(result: str, run: Run, watch: Watch, machine: Started, timeout: floa
         "failed-text": f"the console printed {watch.found!r}",
         "timeout": f"{timeout:g} s have passed" if timeout is not None else "",
         "no-text": "the machine ended",
-        "guest-failed": f"the guest ended with code {machine.process.returncode}",
+        "guest-failed": f"the guest ended with code {run.status}",
         "panicked": "the guest has panicked",
         "crashed": f"the daemon ended: {machine.log_tail() or 'its log is empty'}",
     }
@@ -176,6 +178,7 @@ def _name_of(source: str) -> str:
 @click.option("--timeout", "-t", type=click.FloatRange(0), metavar="S", help="Fail S seconds after the machine has started.")
 @click.option("--detach", "-d", is_flag=True, help="Leave it running in the background; with --expect-text: once that came.")
 @click.option("--paused", "-S", is_flag=True, help="Assemble the machine and don't start it; cont over QMP does.")
+@click.option("--control", is_flag=True, help="In the control plane (ratite serve), not in a daemon of its own.")
 @click.option("--quiet", "-q", is_flag=True, help="Don't print the console.")
 @kit.json_option
 def command(source: str, settings: tuple[str, ...], name: str | None, as_json: bool, **more: Any) -> int:
@@ -205,18 +208,18 @@ def command(source: str, settings: tuple[str, ...], name: str | None, as_json: b
 def _run(
     source: str, settings: dict[str, str], name: str | None, as_json: bool, *, interactive: bool, chardev: str | None,
     expect_text: tuple[str, ...], fail_text: tuple[str, ...], timeout: float | None, detach: bool, paused: bool, quiet: bool,
+    control: bool,
 ) -> int:  # fmt: skip
     if interactive and detach:
         raise kit.Mistake("--console and --detach exclude each other; Ctrl-] d detaches later")
     made = compiled(source, settings)
     console = console_of(made, chardev, interactive or bool(expect_text or fail_text))
-    plan = Plan(
-        name or places.free_name(_name_of(source)), source, settings, made.commands, console, ["--paused"] if paused else []
-    )
+    taken = {machine.name for machine in places.remote()} if control else set()
+    plan = Plan(name or places.free_name(_name_of(source), taken), source, settings, made.commands, console, paused)
     for number in signal.SIGTERM, signal.SIGHUP:  # no reason to leave a machine behind
         signal.signal(number, _told_to_end)
     watch = Watch(expect_text, fail_text)
-    machine = Started(plan)
+    machine = Remote(plan) if control else Local(plan)
     if detach and not (expect_text or fail_text):
         machine.leave()
         return _left(machine, as_json)
@@ -238,7 +241,7 @@ def _run(
         kit.show_json({
             "name": plan.name, "result": result, "exit-status": status, "seconds": round(time.monotonic() - started, 3),
             "text": watch.found or None, "missing": watch.missing or None, "shutdown": run.shutdown or None,
-            "guest-code": machine.process.returncode if run.shutdown.get("guest") else None,
+            "guest-code": run.status if run.shutdown.get("guest") else None,
             "console": watch.tail.decode(errors="replace"),
         })  # fmt: skip
     if text:
@@ -264,8 +267,7 @@ def _told_to_end(number: int, _frame: object) -> None:
 def _left(machine: Started, as_json: bool) -> int:
     """Tell of a machine that goes on."""
     if as_json:
-        kit.show_json({"name": machine.name, "pid": machine.process.pid, "qmp": f"unix:{machine.folder / 'qmp.sock'}"})
+        kit.show_json(machine.about())
     else:
         click.echo(machine.name)
-    machine.process.returncode = 0  # it is not waited for
     return kit.OK

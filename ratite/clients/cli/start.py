@@ -1,7 +1,7 @@
 """Starting a machine: a daemon of its own where `ratite ps` finds it, and the commands that assemble the machine there.
 
 The chardev that is the machine's console, if the machine leaves it open (`null` or `stdio`), becomes one of kind `console`, at
-which any number of people may sit; the starter does before the machine runs.
+which any number of people may sit; the starter does before the machine runs. With a control plane the daemon is its instance.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,13 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratite.clients.cli import kit, places
 from ratite.clients.cli.console import Line
+from ratite.clients.cli.remote import RemoteClient, RemoteLine, create, end
 from ratite.clients.qmp import Client, CommandError, QmpClientError
 
 if TYPE_CHECKING:
     from ratite.qapi.machinefile import Compiled
 
 OPEN_KINDS = ("null", "stdio", "console")
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 LOG_TAIL = 5
 
@@ -40,7 +42,7 @@ class Plan(NamedTuple):
     settings: Mapping[str, str]
     commands: list[Command]
     console: str
-    options: list[str]
+    paused: bool
 
 
 def console_of(made: Compiled, wish: str | None, needed: bool) -> str:
@@ -68,71 +70,54 @@ def with_console(commands: Iterable[Command], console: str) -> Iterator[Command]
             yield name, arguments
 
 
-class Started:
-    """A machine that was started: its daemon, a QMP session, its console (None without one)."""
+class Started(ABC):
+    """A machine that was started: a QMP session with it, its console (None without one)."""
+
+    qmp: Client
 
     def __init__(self, plan: Plan) -> None:
         self.name = plan.name
-        self.folder = places.claim(plan.name)
-        self._plan = plan
-        self.line: Line | None = None
-        self.process = self._spawn()
+        self.plan = plan
+        self.line: Line | RemoteLine | None = None
+        self.begin()
         try:
-            self.qmp = self._connect()
             self._assemble()
         except BaseException:
             self.stop()
             raise
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "ratite.daemon", "--qmp", f"unix:{self.folder / 'qmp.sock'}", "--name", self.name]
-        with open(self.folder / "daemon.log", "wb") as log:
-            # In a session of its own: Ctrl-C at the terminal is for us, who end it in good order.
-            return subprocess.Popen(
-                [*command, *self._plan.options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+    @abstractmethod
+    def begin(self) -> None:
+        """Have something that serves `qmp`."""
 
-    def _connect(self) -> Client:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                return Client.connect(f"unix:{self.folder / 'qmp.sock'}", patience=0.05)
-            except QmpClientError as error:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise kit.Failure(f"the daemon doesn't start: {self.log_tail() or error}") from None
+    @abstractmethod
+    def told(self) -> str:
+        """What is being compiled, "" for nothing."""
 
-    def _assemble(self) -> None:
-        self.qmp.set_timeout(None)  # realizing may compile for a minute
-        log = self.folder / "daemon.log"
-        commands = list(with_console(self._plan.commands, self._plan.console))
-        with progress(len(commands), lambda: told(log)) as done:
-            for name, arguments in commands:
-                if name == "x-exit-preconfig":
-                    self._attach()
-                try:
-                    self.qmp.execute(name, arguments)
-                except CommandError as error:
-                    what = arguments.get("id") or ""
-                    raise kit.Failure(f"{self._plan.source}: {name}{what and f' of {what!r}'}: {error.desc}") from None
-                except QmpClientError as error:
-                    raise kit.Failure(f"the daemon ended at {name}: {self.log_tail() or error}") from None
-                done()
+    @abstractmethod
+    def attach(self) -> None:
+        """The console is there, and the machine will run now."""
 
-    def _attach(self) -> None:
-        """Connect to the console, and tell `ratite ps` of the machine."""
-        if self._plan.console:
-            self.line = Line(self.qmp, self._plan.console)
-        places.write_record(self.folder, {
-            "name": self.name, "pid": self.process.pid, "source": self._plan.source, "set": dict(self._plan.settings),
-            "created": time.time(), "console": self._plan.console,
-        })  # fmt: skip
+    @property
+    @abstractmethod
+    def over(self) -> bool:
+        """Whether it is known to have ended, though the session goes on."""
 
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """What --json tells of a machine that goes on."""
+
+    @abstractmethod
     def log_tail(self) -> str:
-        """The end of the daemon's log, in one line."""
-        with suppress(OSError):
-            lines = (self.folder / "daemon.log").read_text(errors="replace").split("\n")
-            return "; ".join(line.strip() for line in lines[-LOG_TAIL:] if line.strip())
-        return ""
+        """The end of its log, in one line."""
+
+    @abstractmethod
+    def wait(self) -> int:
+        """The exit status; it is about to end, and killed if it doesn't."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it if it lives, with all that it has left."""
 
     def leave(self) -> None:
         """Let it go on without us."""
@@ -140,20 +125,87 @@ class Started:
         if self.line is not None:
             self.line.close()
 
-    def stop(self) -> int:
-        """End it if it lives, remove its folder; the daemon's exit status."""
+    def _assemble(self) -> None:
+        self.qmp.set_timeout(None)  # realizing may compile for a minute
+        commands = list(with_console(self.plan.commands, self.plan.console))
+        with progress(len(commands), self.told) as done:
+            for name, arguments in commands:
+                if name == "x-exit-preconfig":
+                    self.attach()
+                try:
+                    self.qmp.execute(name, arguments)
+                except CommandError as error:
+                    what = arguments.get("id") or ""
+                    raise kit.Failure(f"{self.plan.source}: {name}{what and f' of {what!r}'}: {error.desc}") from None
+                except QmpClientError as error:
+                    raise kit.Failure(f"the daemon ended at {name}: {self.log_tail() or error}") from None
+                done()
+
+
+class Local(Started):
+    """In a daemon of its own, which ends with its machine."""
+
+    over = False
+
+    def begin(self) -> None:
+        self.folder = places.claim(self.name)
+        command = [sys.executable, "-m", "ratite.daemon", "--qmp", f"unix:{self.folder / 'qmp.sock'}", "--name", self.name]
+        with open(self.folder / "daemon.log", "wb") as log:
+            # In a session of its own: Ctrl-C at the terminal is for us, who end it in good order.
+            self.process = subprocess.Popen(
+                [*command, *(["--paused"] if self.plan.paused else [])],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        try:
+            self.qmp = self._connect()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _connect(self) -> Client:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return Client.connect(f"unix:{self.folder / 'qmp.sock'}", START_SECONDS, patience=0.05)
+            except (QmpClientError, TimeoutError) as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise kit.Failure(f"the daemon doesn't start: {self.log_tail() or error}") from None
+
+    def told(self) -> str:
+        return compiling(self.folder / "daemon.log")
+
+    def attach(self) -> None:
+        if self.plan.console:
+            self.line = Line(self.qmp, self.plan.console)
+        places.write_record(self.folder, {
+            "name": self.name, "pid": self.process.pid, "source": self.plan.source, "set": dict(self.plan.settings),
+            "created": time.time(), "console": self.plan.console,
+        })  # fmt: skip
+
+    def about(self) -> dict[str, Any]:
+        return {"name": self.name, "pid": self.process.pid, "qmp": f"unix:{self.folder / 'qmp.sock'}"}
+
+    def log_tail(self) -> str:
+        with suppress(OSError):
+            lines = (self.folder / "daemon.log").read_text(errors="replace").split("\n")
+            return "; ".join(line.strip() for line in lines[-LOG_TAIL:] if line.strip())
+        return ""
+
+    def leave(self) -> None:
+        super().leave()
+        self.process.returncode = 0  # it is not waited for
+
+    def stop(self) -> None:
         if self.line is not None:
             self.line.close()
         if hasattr(self, "qmp"):
             self.qmp.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        status = self.wait()
+        self.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
-        return status
 
     def wait(self) -> int:
-        """The daemon's exit status; it is about to end, and killed if it doesn't."""
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -161,7 +213,45 @@ class Started:
             return self.process.wait()
 
 
-def told(log: Path) -> str:
+class Remote(Started):
+    """As an instance of the control plane."""
+
+    qmp: RemoteClient
+
+    def begin(self) -> None:
+        create(self.name, paused=self.plan.paused)
+        self.qmp = RemoteClient(self.name)
+
+    def told(self) -> str:
+        return ""
+
+    def attach(self) -> None:
+        if self.plan.console:
+            self.line = RemoteLine(self.name, self.plan.console)
+
+    @property
+    def over(self) -> bool:
+        return self.qmp.ended is not None
+
+    def about(self) -> dict[str, Any]:
+        return {"name": self.name, "pid": None, "qmp": None}
+
+    def log_tail(self) -> str:
+        return str((self.qmp.ended or {}).get("reason", ""))
+
+    def wait(self) -> int:
+        return int((self.qmp.ended or {}).get("status", 0))
+
+    def stop(self) -> None:
+        if self.line is not None:
+            self.line.close()
+        if not self.over:
+            with suppress(kit.Mistake):  # it has ended meanwhile
+                end(self.name, force=False)
+        self.qmp.close()
+
+
+def compiling(log: Path) -> str:
     """What the daemon compiles just now, by its log; "" for nothing."""
     lines = []
     with suppress(OSError):
