@@ -282,6 +282,30 @@ def test_schema_is_a_schema() -> None:
     jsonschema.validate({"ratite": 1, "devices": {"u": {"type": "ns16550"}}}, schema)
 
 
+def test_dump_runs_again(background: str, tmp_path: Path) -> None:
+    dumped = ratite("dump", background).stdout
+    file = tmp_path / "again.yaml"
+    file.write_text(dumped)
+    done = ratite("run", file, "--detach")
+    assert (done.returncode, done.stdout) == (0, "again\n"), done.stderr
+    assert ratite("dump", "again").stdout == dumped
+    assert json.loads(ratite("dump", "again", "--json").stdout)["ratite"] == 1
+    mistake(ratite("dump"), "several machines run: name one of again, riscv-virt-minimal")
+
+
+def test_from_dtb(tmp_path: Path, background: str) -> None:
+    pytest.importorskip("fdt", reason="device trees are made by the package fdt")
+    blob = tmp_path / "board.dtb"
+    done = ratite("qmp", background, "dumpdtb", f"filename={blob}", "cpu=cpu0")
+    assert done.returncode == 0, done.stderr
+    done = ratite("from-dtb", blob)
+    assert done.returncode == 0 and "ns16550" in done.stdout
+    assert set(json.loads(ratite("from-dtb", blob, "--json").stdout)) == {"document", "unknown"}
+    mistake(ratite("from-dtb", tmp_path / "none.dtb"), "none.dtb can't be read: No such file or directory")
+    blob.write_bytes(b"no tree")
+    mistake(ratite("from-dtb", blob), "board.dtb")
+
+
 def test_profiles() -> None:
     rows = json.loads(ratite("profiles", "--json").stdout)
     assert {"name", "version", "newest", "path"} == set(rows[0]) and PROFILE in {row["name"] for row in rows}

@@ -1,9 +1,10 @@
-"""The verbs about machine files: `compile`, `schema`, `profiles`, `dump`; and how `run` compiles one."""
+"""The verbs about machine files: `compile`, `schema`, `profiles`, `dump`, `from-dtb`; and how `run` compiles one."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -138,7 +139,7 @@ def _show_parameters(made: Compiled, as_json: bool) -> None:
 @kit.json_option
 def dump_command(machine: str | None, qmp: str | None, as_json: bool) -> int:
     """Print the machine file that makes MACHINE as it is now, whoever assembled it."""
-    from ratite.qapi.machinefile.dump import render
+    from ratite.qapi.machinefile import render
 
     with places.find(machine, qmp).connect() as client:
         document = client.execute("machine-dump")["document"]
@@ -146,4 +147,29 @@ def dump_command(machine: str | None, qmp: str | None, as_json: bool) -> int:
         kit.show_json(document)
     else:
         click.echo(render(document), nl=False)
+    return kit.OK
+
+
+@click.command("from-dtb", short_help="Make a machine file from a device tree.")
+@click.argument("blob", metavar="FILE", type=click.Path(path_type=Path))
+@kit.json_option
+def from_dtb_command(blob: Path, as_json: bool) -> int:
+    """Print a machine file for the device tree blob FILE, as far as its devices are known; stderr lists what isn't."""
+    from ratite.qapi.errors import QmpError
+    from ratite.qapi.machinefile import files, from_dtb, render
+
+    try:
+        data = blob.read_bytes()
+    except OSError as error:
+        raise kit.Mistake(f"{blob} can't be read: {error.strerror}") from None
+    try:
+        made = from_dtb(data, files.declarations(), str(blob))
+    except QmpError as error:
+        raise kit.Mistake(f"{blob}: {error.desc}") from None
+    if as_json:
+        kit.show_json({"document": made.document, "unknown": made.unknown})
+        return kit.OK
+    click.echo(render(made.document), nl=False)
+    for line in made.unknown:
+        click.echo(f"unknown: {line}", err=True)
     return kit.OK

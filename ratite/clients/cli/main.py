@@ -27,6 +27,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "console": "console",
         "doctor": "doctor",
         "dump": "machinefile:dump_command",
+        "from-dtb": "machinefile:from_dtb_command",
         "profiles": "machinefile:profiles_command",
         "ps": "ps",
         "qmp": "qmp",
