@@ -25,7 +25,7 @@ def plane(runtime: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`ratite serve` at the default address."""
     log = runtime / "serve.log"
     with log.open("wb") as out:
-        words = [*COMMAND, "serve"]
+        words = [*COMMAND, "serve", "--allow-dir", f"elf={ELF}"]
         process = subprocess.Popen(words, stdout=out, stderr=out, env=environment())
     try:
         path = runtime / "ratite" / "control.sock"

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import click
 
-from ratite.clients.cli import kit, places
+from ratite.clients.cli import kit, places, remote
 from ratite.clients.cli.cache import engine
 from ratite.clients.qmp import Client, CommandError, DaemonProcess, QmpClientError
 
@@ -52,9 +52,12 @@ TOOLS = (
 DISTRIBUTIONS = (
     ("llvmlite", "the accelerator jit, where its code isn't cached yet", False, "pip install 'ratite[jit]'"),
     ("pyelftools", "loading programs", True, "pip install pyelftools"),
+    ("PyYAML", "machine files", True, "pip install pyyaml"),
+    ("jsonschema", "machine files", True, "pip install jsonschema"),
+    ("aiohttp", "the control plane (ratite serve)", False, "pip install aiohttp"),
     ("prompt_toolkit", "the shell of ratite qmp", False, "pip install prompt_toolkit"),
     ("rich", "ratite top, progress bars", False, "pip install rich"),
-    ("fdt", "tests that read device trees", False, "pip install 'ratite[fdt]'"),
+    ("fdt", "device trees: guests that boot Linux, ratite from-dtb", False, "pip install 'ratite[fdt]'"),
 )
 
 
@@ -190,6 +193,18 @@ def place_checks() -> Iterator[Check]:
         return
     count = len(places.local())
     yield Check("places", "runtime", OK, f"{folder}: {count} machine{'' if count == 1 else 's'} running")
+    yield _control_plane()
+
+
+def _control_plane() -> Check:
+    if not remote.there():
+        return Check("places", "control plane", OK, "none runs (ratite serve starts one)")
+    try:
+        with remote.control(5) as plane:
+            info = plane.control_info()
+    except (kit.Mistake, OSError) as error:
+        return Check("places", "control plane", WARN, str(error), "ratite serve; or remove the socket that a dead one left")
+    return Check("places", "control plane", OK, f"ratite {info['version']} at {remote.address()}, process {info['pid']}")
 
 
 def _cache() -> Check:

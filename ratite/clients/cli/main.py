@@ -17,7 +17,7 @@ import click
 
 from ratite.clients.cli import kit
 
-# Verb: the module below this package, and its command there if that isn't called `command`.
+# Verb: the module below this package, and its command there if that isn't called `command`. A new verb is a line here.
 VERBS: Mapping[str, str] = MappingProxyType(
     {
         "bench": "bench",
