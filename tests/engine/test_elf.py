@@ -77,3 +77,11 @@ def test_a_damaged_object_is_refused_or_loads(image: bytes, seed: int) -> None:
 def test_bad_text_is_an_error_with_a_reason() -> None:
     with pytest.raises(CompileFailed, match="the compiler ended with 1"):
         compile_text("define nonsense")
+
+
+def test_a_compiler_that_works_for_too_long_is_ended() -> None:
+    """By its processor time: on a busy host it may wait as long as it likes."""
+    steps = "\n".join(f"  %v{k} = mul i64 %v{k - 1}, %v{k // 2}" for k in range(1, 400))
+    much = "\n".join(f"define i64 @f{n}(i64 %v0) {{\n{steps}\n  ret i64 %v399\n}}" for n in range(200))
+    with pytest.raises(CompileFailed, match="the compiler took more than 1 s of processor time"):
+        compile_text(much, cpu_seconds=1)

@@ -1,7 +1,7 @@
 """LLVM in a process of its own: text in on stdin, a relocatable object out on stdout.
 
 A fatal error of LLVM aborts its process, so no process that holds machines has LLVM in it. Run as
-``python -P compiler.py LEVEL``; the parent's side is ``compile_text``. A host tells by
+``python -P compiler.py LEVEL CPU_SECONDS``; the parent's side is ``compile_text``. A host tells by
 ``describe_host`` what its objects depend on, without LLVM.
 """
 
@@ -10,24 +10,28 @@ from __future__ import annotations
 import sys
 from functools import cache
 
-_TIMEOUT = 120.0  # seconds; tier 0 of an ISA takes one or two
+_CPU_SECONDS = 120  # processor time that an object may cost; tier 0 of an ISA takes two to eight
+_TIMEOUT = 1200.0  # seconds of wall time: a host that is busy otherwise is no reason to give up
 
 
 class CompileFailed(Exception):
     """The worker refused, died or took too long; the text says which."""
 
 
-def compile_text(text: str, level: int = 2) -> bytes:
-    """An object made from LLVM text. Raises CompileFailed."""
+def compile_text(text: str, level: int = 2, cpu_seconds: int = _CPU_SECONDS) -> bytes:
+    """An object made from LLVM text, for so much processor time at most. Raises CompileFailed."""
+    import signal
     import subprocess
 
-    command = [sys.executable, "-P", __file__, str(level)]  # as a file: the caller's path may not have us
+    command = [sys.executable, "-P", __file__, str(level), str(cpu_seconds)]  # as a file: the caller's path may not have us
     try:
         done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=_TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
         raise CompileFailed(f"the compiler did not answer within {_TIMEOUT:.0f} s") from None
     except OSError as error:
         raise CompileFailed(f"the compiler could not be started: {error}") from None
+    if sys.platform != "win32" and done.returncode == -signal.SIGXCPU:
+        raise CompileFailed(f"the compiler took more than {cpu_seconds} s of processor time")
     if done.returncode or not done.stdout:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         telling = [line for line in lines if "rror" in line] or lines or ["no message"]
@@ -79,17 +83,21 @@ def host_fma() -> bool:
     return " fma " in describe_host() + " "
 
 
-def _end_with_parent() -> None:
-    """The kernel ends this process with the one that asked for it (prctl PR_SET_PDEATHSIG, Linux)."""
+def _bound(cpu_seconds: int) -> None:
+    """The kernel ends this process with the one that asked for it (prctl PR_SET_PDEATHSIG, Linux), or after so much work."""
     import ctypes
     import signal
 
     if sys.platform == "linux":
+        import resource
+
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))  # SIGXCPU
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _main(level: int) -> int:
-    _end_with_parent()
+def _main(level: int, cpu_seconds: int) -> int:
+    _bound(cpu_seconds)
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -109,4 +117,4 @@ def _main(level: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(int(sys.argv[1])))
+    sys.exit(_main(int(sys.argv[1]), int(sys.argv[2])))
