@@ -18,17 +18,20 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ratite.clients.boots.guests import ELFS, boot_of
 from ratite.clients.boots.initramfs import MARKER, with_program
-from ratite.clients.boots.machines import MIB, Command, linux
 from ratite.clients.boots.main import FOLDER
+from ratite.clients.machines import Command, of_profile
 from ratite.clients.qmp import Client, CommandError, DaemonProcess, QmpClientError
 
-WINDOW, MAILBOX = 0x60000000, 0x60200000
+# Where the profile has them, and what its parameters for each guest start with.
+WINDOW, MAILBOX = 0x20000000, 0x20200000
+_PARAMETERS: Mapping[str, str] = MappingProxyType({"rv-": "", "mb-": "mb_"})
 PROMPT = r"^(?:~ )?# "
 LIMIT = 180.0
 
@@ -118,16 +121,10 @@ class Desk:
 
 
 def machine(guests: Sequence[Guest], accel: str = "") -> Iterable[Command]:
-    """The machine: each guest's board, the window and the mailbox that both see."""
+    """The profile: both guests, the window and the mailbox that both see."""
+    boot = {f"{_PARAMETERS[guest.prefix]}{name}": value for guest in guests for name, value in guest.boot.items()}
     yield "machine-create", {}
-    for guest in guests:
-        yield from linux(guest.name, f"{guest.prefix}console", guest.boot, prefix=guest.prefix, accel=accel)
-    yield "object-add", {"qom-type": "memory-backend-ram", "id": "window", "size": MIB}
-    orders = {f"if{n}-endianness": "big" if guest.name == "s3adsp1800" else "little" for n, guest in enumerate(guests)}
-    yield "device_add", {"driver": "xlnx.mailbox", "id": "mailbox", **orders}
-    for number, guest in enumerate(guests):
-        yield "map-region", {"space": f"{guest.prefix}view", "region": "window", "offset": WINDOW}
-        yield "map-region", {"space": f"{guest.prefix}view", "region": f"mailbox/if{number}", "offset": MAILBOX}
+    yield from of_profile("managed-virt/simple@1", {**boot, "accel": accel})
 
 
 def numbers(count: int) -> str:

@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from ratite.qapi import machinefile
+from ratite.qapi.machinefile.expression import escaped
 
 Command = tuple[str, dict[str, Any]]
 
@@ -107,38 +112,29 @@ def with_timer(name: str, *, prefix: str = "") -> Iterable[Command]:
     yield "wire-irq", {"from": f"{p}intc", "output": "irq", "to": f"{p}cpu", "input": "irq"}
 
 
+@cache
+def _compiler() -> machinefile.Compiler:
+    return machinefile.Compiler(machinefile.files.declarations())
+
+
+def of_profile(name: str, parameters: Mapping[str, Any], *, prefix: str = "", chardev: str = "") -> Iterable[Command]:
+    """The commands of a profile between `machine-create` and `x-exit-preconfig`, without backends: they are the caller's.
+
+    All ids start with `prefix`; its consoles are at `chardev`, or at chardevs of the profile's ids.  What is left at an empty
+    text isn't said.  MachineFileError.
+    """
+    values = {key: escaped(value) if isinstance(value, str) else value for key, value in parameters.items()}
+    include = {"profile": name, "with": values, **({"prefix": prefix} if prefix else {})}
+    text = json.dumps({"ratite": 1, "include": [include]})
+    for command, arguments in _compiler().compile_text(text, {}, machinefile.files.read).commands[1:-1]:
+        if command != "chardev-add":
+            given = {key: value for key, value in arguments.items() if value != ""}
+            yield command, {**given, "chardev": chardev} if chardev and "chardev" in given else given
+
+
 def demo(rv_image: Path, mb_image: Path, shared: Path, chardev: str, *, accel: str = "") -> Iterable[Command]:
-    """Two CPUs of different word size and byte order, each with RAM of its own; shared RAM (1 MiB, file `shared`), a mailbox
-    that interrupts either side, and one UART."""
-    extra = {"accel": accel} if accel else {}
+    """The profile duo/minimal: two CPUs of different word size and byte order, each with RAM of its own; shared RAM (1 MiB,
+    file `shared`), a mailbox that interrupts either side, and one UART."""
+    files = {"rv_image": str(rv_image), "mb_image": str(mb_image), "shared": str(shared)}
     yield "machine-create", {}
-    for name, target, size in ("rv", "riscv64", 16 * MIB), ("mb", "microblaze", 512 << 10):
-        yield "object-add", {"qom-type": "address-space", "id": f"{name}-view"}
-        yield "object-add", {"qom-type": "memory-backend-ram", "id": f"{name}-ram", "size": size}
-        yield "object-add", {
-            "qom-type": "cpu-cluster", "id": f"{name}-cluster", "target": target, "address-space": f"{name}-view", **extra,
-        }  # fmt: skip
-    file = {"mem-path": str(shared), "share": True, "size": MIB}
-    yield "object-add", {"qom-type": "memory-backend-file", "id": "shared", **file}
-    yield "device_add", {"driver": "rv64-riscv-cpu", "id": "rv0", "cluster": "rv-cluster", "image": str(rv_image)}
-    yield "device_add", {"driver": "microblaze-cpu", "id": "mb0", "cluster": "mb-cluster", "image": str(mb_image)}
-    yield "device_add", {"driver": "ns16550", "id": "uart0", "chardev": chardev}
-    yield "device_add", {"driver": "xlnx.mailbox", "id": "mbox", "if0-endianness": "little", "if1-endianness": "big"}
-    yield "device_add", {"driver": "xlnx.xps-intc", "id": "intc", "endianness": "big"}
-    yield "device_add", {"driver": "riscv.sifive.test", "id": "finisher"}
-    for region, rv_at, mb_at in (
-        ("rv-ram", 0x80000000, None),
-        ("mb-ram", None, 0),
-        ("shared", 0x90000000, 0x90000000),
-        ("uart0", 0x10000000, 0x10000000),
-        ("finisher", 0x100000, 0x100000),
-        ("mbox/if0", 0x10010000, None),
-        ("mbox/if1", None, 0x10020000),
-        ("intc", None, 0x41200000),
-    ):
-        for space, at in ("rv-view", rv_at), ("mb-view", mb_at):
-            if at is not None:
-                yield "map-region", {"space": space, "region": region, "offset": at}
-    yield "wire-irq", {"from": "mbox", "output": "irq0", "to": "rv0", "input": "meip"}
-    yield "wire-irq", {"from": "mbox", "output": "irq1", "to": "intc", "input": "irq[0]"}
-    yield "wire-irq", {"from": "intc", "output": "irq", "to": "mb0", "input": "irq"}
+    yield from of_profile("duo/minimal@1", {**files, "accel": accel}, chardev=chardev)

@@ -25,7 +25,8 @@ from typing import NamedTuple
 from ratite.clients.boots.caches import STATES, CodeCache
 from ratite.clients.boots.guests import boot_of
 from ratite.clients.boots.initramfs import MARKER
-from ratite.clients.boots.machines import GUESTS, MIB, RAM, linux
+from ratite.clients.boots.machines import GUESTS, RAM, linux
+from ratite.clients.machines import MIB
 from ratite.clients.qmp import Client, CommandError, DaemonProcess, QmpClientError
 
 FOLDER = Path("build/guests")

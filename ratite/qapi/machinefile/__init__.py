@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ratite.qapi.machinefile import files as files
     from ratite.qapi.machinefile.compile import Compiled as Compiled
     from ratite.qapi.machinefile.compile import Compiler as Compiler
     from ratite.qapi.machinefile.compile import summary_of as summary_of
@@ -34,6 +35,7 @@ __all__ = [
     "compile_machine",
     "compile_text",
     "dump_document",
+    "files",
     "from_dtb",
     "json_schema",
     "render",
