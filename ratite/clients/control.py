@@ -199,6 +199,15 @@ class ControlClient(ControlMethods):
         return messages
 
 
+def open_socket(address: str, timeout: float = 30.0, tls: SSLContext | None = None) -> tuple[socket.socket, str]:
+    """A connection, and what HTTP's Host is there.  ControlError."""
+    kind, place, port = _place(address)
+    try:
+        return _open(kind, place, port, timeout, tls), "localhost" if kind == "unix" else f"{place}:{port}"
+    except OSError as error:
+        raise ControlError(f"no control plane at {address}: {error.strerror or error}") from None
+
+
 def _open(kind: str, place: str, port: int, timeout: float, tls: SSLContext | None) -> socket.socket:
     if kind == "unix":
         if sys.platform == "win32":

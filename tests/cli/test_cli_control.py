@@ -12,6 +12,7 @@ import pytest
 from cli_kit import COMMAND, ELF, Terminal, environment, mistake, ratite
 
 from ratite.clients.cli import main
+from ratite.clients.cli.metrics import samples
 from ratite.clients.control import ControlClient
 
 pytest.importorskip("aiohttp")
@@ -69,6 +70,20 @@ def test_an_instance_has_the_same_verbs(plane: subprocess.Popen[bytes]) -> None:
     assert ratite("ps").stdout == ""
 
 
+def test_metrics(plane: subprocess.Popen[bytes]) -> None:
+    assert "# TYPE ratite_info gauge" in ratite("metrics").stdout
+    rows = json.loads(ratite("metrics", "--json").stdout)
+    assert [row["value"] for row in rows if row["name"] == "ratite_info"] == [1.0]
+
+
+def test_metrics_as_prometheus_writes_them() -> None:
+    text = '# HELP a b\n# TYPE a gauge\na 1\nb{x="1",y="q\\"\\n\\\\"} 2.5e3\n'
+    assert list(samples(text)) == [
+        {"name": "a", "labels": {}, "value": 1.0},
+        {"name": "b", "labels": {"x": "1", "y": 'q"\n\\'}, "value": 2500.0},
+    ]
+
+
 def test_stop_and_names(plane: subprocess.Popen[bytes]) -> None:
     with ControlClient.connect(timeout=60) as control:
         control.instance_create(instance="one")
@@ -108,6 +123,7 @@ def test_no_control_plane(runtime: Path, monkeypatch: pytest.MonkeyPatch, capsys
         return capsys.readouterr().err
 
     assert "no control plane at default" in fails("run", "--control", *HELLO)
+    assert "no control plane at default" in fails("metrics")
     monkeypatch.setenv("RATITE_CONTROL", "unix:/nowhere")
     assert "no control plane at unix:/nowhere" in fails("ps")
     monkeypatch.setenv("RATITE_CONTROL", "serial:0")

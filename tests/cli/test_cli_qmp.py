@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +243,28 @@ def test_control_d_leaves_and_control_c_does_not(daemon: DaemonProcess) -> None:
         terminal.send("query-name\r")
         terminal.expect("{}")
         terminal.send("\x04")
+        assert terminal.ended() == 0
+
+
+def test_control_c_stops_the_waiting_for_an_answer(daemon: DaemonProcess) -> None:
+    with Terminal("qmp", "--qmp", daemon.address) as terminal:
+        terminal.expect("qmp>")
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        try:
+            terminal.send("query-version\r")
+            for _ in range(60):  # a key that comes before the shell waits is for the line
+                terminal.send("\x03")
+                with contextlib.suppress(AssertionError):
+                    terminal.expect("(not waited for; the command goes on)", timeout=1)
+                    break
+            else:
+                pytest.fail(terminal.text)
+        finally:
+            os.kill(daemon.process.pid, signal.SIGCONT)
+        terminal.send("query-machine-phase\r")
+        terminal.expect('"phase": "none"')
+        assert '"qemu"' not in terminal.text, "the late answer is nobody's"
+        terminal.send("exit\r")
         assert terminal.ended() == 0
 
 

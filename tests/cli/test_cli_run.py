@@ -13,6 +13,7 @@ from cli_kit import COMMAND, ELF, Terminal, environment, mistake, ratite
 
 from ratite.clients.cli import main, places
 from ratite.clients.cli.run import Watch
+from ratite.clients.cli.start import compiling
 from ratite.clients.cli.vocabulary import Vocabulary
 from ratite.clients.cli.words import line_of, parse_line
 from ratite.clients.qmp import DaemonProcess
@@ -110,6 +111,23 @@ def test_texts_are_found_across_pieces_and_in_order() -> None:
     for _ in range(9):
         assert watch.feed(bytes(1 << 14)) == ""
     assert len(watch.tail) == 64 << 10
+
+
+def test_what_is_compiled_is_read_from_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert compiling(log) == ""
+    log.write_text('level=warning event="native code is compiled, once for this host: …" isa=rv64gc\n')
+    assert compiling(log) == "compiling the interpreter of rv64gc, once for this host"
+    log.write_text(log.read_text() + 'level=warning event="native code is ready" isa=rv64gc seconds=1.0\n')
+    assert compiling(log) == ""
+
+
+def test_progress_is_on_stderr_and_only_of_a_terminal() -> None:
+    with Terminal("run", *image("hello")) as terminal:
+        terminal.expect("assembling")
+        terminal.expect("hello from rv64")
+        assert terminal.ended() == 0
+    assert "assembling" not in ratite("run", *image("hello")).stderr
 
 
 # -- mistakes

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratite.clients.cli.kit import Mistake
+from ratite.clients.cli.kit import Failure, Mistake
 from ratite.clients.qmp import Client, CommandError, Event, QmpClientError
 from ratite.qapi.rendezvous import control_path
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ratite.clients.control import ControlClient
 
 QMP_REFUSED = -32000
+HTTP_SECONDS = 30.0
 DAY = 86400.0  # stands for any time
 SOON = 0.05  # seconds: a message has begun to arrive
 
@@ -53,6 +54,31 @@ def _token() -> str | None:
         return Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise Mistake(f"the token can't be read from {path}: {error}") from None
+
+
+def fetch(path: str) -> str:
+    """What the control plane answers to an HTTP GET. Mistake where there is none, Failure where it refuses."""
+    from http.client import HTTPConnection, HTTPException
+
+    from ratite.clients.control import ControlError, open_socket
+
+    token = _token()
+    connection = HTTPConnection("localhost")
+    try:
+        connection.sock, host = open_socket(address(), HTTP_SECONDS)
+        headers = {"Host": host, **({} if token is None else {"Authorization": f"Bearer {token}"})}
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    except (ControlError, OSError) as error:
+        raise Mistake(str(error)) from None
+    except HTTPException as error:
+        raise Failure(f"the control plane speaks no HTTP: {error!r}") from None
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise Failure(f"the control plane refuses {path}: {answer.status} {answer.reason}")
+    return text
 
 
 def instances() -> list[Mapping[str, Any]]:

@@ -201,13 +201,18 @@ class Shell:
             self._help(rest.strip())
             return True
         try:
-            if name == "hmp":
-                click.echo(self._client.hmp(rest), nl=False)
-            else:
-                show_reply(execute(self._client, parse_line(line, self._words.vocabulary)), as_json=False)
+            self._execute(name, rest, line)
         except (LineError, CommandError) as error:
             click.echo(kit.paint(str(error), fg="red"))
+        except KeyboardInterrupt:
+            click.echo("(not waited for; the command goes on)")
         return True
+
+    def _execute(self, name: str, rest: str, line: str) -> None:
+        if name == "hmp":
+            click.echo(self._client.hmp(rest), nl=False)
+        else:
+            show_reply(execute(self._client, parse_line(line, self._words.vocabulary)), as_json=False)
 
     def _help(self, name: str) -> None:
         vocabulary = self._words.vocabulary
