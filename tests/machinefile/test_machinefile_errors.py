@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from machinefile_kit import Kit
 
+from ratite.qapi.machinefile import files
 from ratite.qapi.machinefile.compile import Compiler
 from ratite.qapi.machinefile.expand import DOCUMENTS_MAX, NESTING_MAX, WORK_MAX
+from ratite.qapi.machinefile.problems import MachineFileError
 
 EVERYTHING = """\
 ratite: 2
@@ -191,3 +195,36 @@ def test_a_variable_hides_no_parameter(kit: Kit) -> None:
 def test_without_a_reader_nothing_is_included(compiler: Compiler) -> None:
     with pytest.raises(Exception, match="other files can't be included here, not"):
         compiler.compile_text("ratite: 1\ninclude: [{file: x.yaml}]")
+
+
+def test_changed_files_are_told_or_taken(compiler: Compiler) -> None:
+    """Values of real profiles replaced, keys moved, lines lost: a MachineFileError or commands, nothing else."""
+    source = random.Random(2)
+    junk = [
+        "5", "-1", "[]", "{}", "null", "true", "x", "$(", "$(harts", "$(1 << 99)", "1.5", '""', "[1, {a: 2}]",
+        "{type: ns16550}", "/a/b",
+    ]  # fmt: skip
+    texts = [profile.path.read_text() for profile in files.profiles()]
+    outcomes = set()
+    for _ in range(250):
+        lines = source.choice(texts).splitlines()
+        for _ in range(source.randint(1, 4)):
+            number = source.randrange(len(lines))
+            key, colon, _ = lines[number].partition(": ")
+            what = source.randrange(4)
+            if what == 0 and colon:
+                lines[number] = f"{key}: {source.choice(junk)}"
+            elif what == 1:
+                del lines[number]
+            elif what == 2:
+                lines.insert(number, source.choice(lines))
+            else:
+                lines[number] = lines[number].replace(source.choice("abcdeimnrst$(:{"), source.choice("xyz)}:"), 1)
+            lines = lines or ["ratite: 1"]
+        try:
+            compiler.compile_text("\n".join(lines), {}, files.read)
+            outcomes.add("taken")
+        except MachineFileError as error:
+            outcomes.add("told")
+            assert error.problems
+    assert outcomes == {"taken", "told"}
