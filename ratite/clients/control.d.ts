@@ -136,6 +136,14 @@ export interface Cancelled {
   "cancelled": boolean;
 }
 
+/** A way into the page. */
+export interface PageLink {
+  /** an address that signs one browser of this host in, once */
+  "url": string;
+  /** how long it serves */
+  "seconds": number;
+}
+
 /** A time. */
 export interface Timestamp {
   /** whole seconds since the epoch */
@@ -203,6 +211,8 @@ export interface Methods {
   "request-cancel": { params: {
     "id": any;
   }; result: Cancelled };
+  /** Open the page's listener, on loopback, unless it is open, and make an address that signs a browser in. */
+  "web-open": { params: {}; result: PageLink };
 }
 
 /** Each notification's params. */

@@ -99,6 +99,13 @@ Cancelled = TypedDict(
         "cancelled": bool,
     },
 )
+PageLink = TypedDict(
+    "PageLink",
+    {
+        "url": str,
+        "seconds": int,
+    },
+)
 Timestamp = TypedDict(
     "Timestamp",
     {
@@ -314,6 +321,16 @@ class ControlMethods:
         result: Cancelled = self.call("request-cancel", params)
         return result
 
+    def web_open(
+        self,
+    ) -> PageLink:
+        """Open the page's listener, on loopback, unless it is open, and make an address that signs a browser in.
+
+        Returns the address.
+        """
+        result: PageLink = self.call("web-open", {})
+        return result
+
 
 class AsyncControlMethods:
     """Every method, for a client that runs on an event loop and has `call`."""
@@ -514,4 +531,14 @@ class AsyncControlMethods:
         """
         params = _given({"id": id})
         result: Cancelled = await self.call("request-cancel", params)
+        return result
+
+    async def web_open(
+        self,
+    ) -> PageLink:
+        """Open the page's listener, on loopback, unless it is open, and make an address that signs a browser in.
+
+        Returns the address.
+        """
+        result: PageLink = await self.call("web-open", {})
         return result

@@ -74,6 +74,9 @@ def test_topology_of_a_machine_that_is_not_wired(daemon: DaemonProcess) -> None:
         assert "accelerator" not in row
         assert found["maps"] == [{"space": "later", "region": "nothing", "offset": 0x1000, "priority": 0}]
         assert qmp.execute("query-memory-map") == []
+        qmp.execute("object-add", {"qom-type": "address-space", "id": "later"})
+        (row, _space) = qmp.execute("query-topology")["objects"]
+        assert row["links"] == [{"property": "address-space", "to": "/objects/later"}], "it is there now, though not wired"
 
 
 def test_memory_map_names_the_owner_of_each_range(qmp: Client) -> None:

@@ -37,6 +37,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "schema": "machinefile:schema_command",
         "stop": "stop",
         "top": "top",
+        "web": "web",
     }
 )
 

@@ -7,12 +7,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.dispatch import OWNER, Context, command
-from ratite.qapi.errors import GenericError
+from ratite.qapi.errors import GenericError, QmpError
 
 if TYPE_CHECKING:
     from ratite.core.cpu.base import Cpu
     from ratite.core.memory.space import Space
     from ratite.core.objects.obj import Obj
+    from ratite.core.objects.props import Prop
 
 MEMORY_MAX = 1 << 16
 
@@ -41,7 +42,7 @@ def query_topology(ctx: Context, arguments: dict[str, Any]) -> object:
 
 def _described(obj: Obj) -> dict[str, Any]:
     links = [
-        {"property": prop.name, "to": value}
+        {"property": prop.name, "to": _path_of(obj, prop, value)}
         for prop in obj.PROPERTIES.values()
         if prop.link and (value := obj.get_property(prop.name))
     ]
@@ -55,6 +56,16 @@ def _described(obj: Obj) -> dict[str, Any]:
     elif row["kind"] == "memory":
         row["size"] = obj.get_property("size")
     return row
+
+
+def _path_of(obj: Obj, prop: Prop, text: str) -> str:
+    """The path of what a link means, also before it is wired; the text where that isn't there."""
+    if text.startswith("/"):
+        return text
+    try:
+        return obj.link_target(prop, text).path
+    except QmpError:
+        return text
 
 
 def _kind(obj: Obj) -> str:

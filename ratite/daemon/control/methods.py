@@ -42,6 +42,17 @@ def method(name: str) -> Callable[[Handler], Handler]:
     return mark
 
 
+@method("web-open")
+async def web_open(plane: ControlPlane, peer: Peer, arguments: dict[str, Any]) -> object:
+    """A URL of the page."""
+    if plane.open_page is None:
+        raise RpcError(rpc.NOT_PERMITTED, "this control plane has no server that could show a page")
+    try:
+        return await plane.open_page()
+    except OSError as error:
+        raise RpcError(rpc.NOT_PERMITTED, f"the page's listener can't be opened: {error.strerror}") from None
+
+
 @method("control-info")
 def control_info(plane: ControlPlane, peer: Peer, arguments: dict[str, Any]) -> object:
     """What it is and what it allows."""

@@ -12,7 +12,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,6 +59,8 @@ class ControlPlane:
         self.calls: Counter[tuple[str, str]] = Counter()
         self.refused = 0
         self.started = time.monotonic()
+        # The server's, once there is one: a URL of the page (PageLink).
+        self.open_page: Callable[[], Awaitable[dict[str, object]]] | None = None
         self.ending = False
         self._by_pid: dict[int, Instance] = {}
         self._count = 0

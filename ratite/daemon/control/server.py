@@ -26,6 +26,8 @@ from ratite.daemon.qmp.address import Endpoint, open_endpoint
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from ratite.daemon.web.site import Site
+
 BODY_MAX = 4 << 20
 CLOSE_SECONDS = 1.0
 
@@ -47,6 +49,8 @@ class ControlServer:
         self._runner = web.AppRunner(self.app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_SECONDS)
         self._sockets: dict[web.WebSocketResponse, None] = {}
         self._sites: list[tuple[web.SockSite, Endpoint]] = []
+        self._page: Site | None = None
+        plane.open_page = self._open_page
 
     # -- listening
 
@@ -85,7 +89,16 @@ class ControlServer:
         ]
         if goodbyes:
             await asyncio.wait([asyncio.ensure_future(each) for each in goodbyes], timeout=CLOSE_SECONDS)
+        if self._page is not None:
+            await self._page.close()
         await self._runner.cleanup()
+
+    async def _open_page(self) -> dict[str, object]:
+        if self._page is None:
+            from ratite.daemon.web.site import Site
+
+            self._page = Site(self.plane.log, self._websocket)
+        return await self._page.open()
 
     # -- requests
 
