@@ -168,7 +168,7 @@ class RunState:
         if epoch != self.epoch:
             return
         machine = self._machine
-        machine.emit("SHUTDOWN", guest=True, reason=cause)
+        machine.emit("SHUTDOWN", guest=True, reason=cause, code=exit_code)
         self._stop_anyway(SHUTDOWN, event=machine.no_shutdown)
         if machine.on_shutdown is not None:
             machine.on_shutdown(cause, exit_code)

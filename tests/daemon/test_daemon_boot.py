@@ -72,4 +72,4 @@ def test_programs_that_cannot_be(daemon: DaemonProcess, files: dict[str, str]) -
         qmp.execute("device_del", id="cpu")
         cpu(qmp, image=HELLO)
         qmp.execute("x-exit-preconfig")
-        assert qmp.wait_event("SHUTDOWN")["data"] == {"guest": True, "reason": "guest-shutdown"}
+        assert qmp.wait_event("SHUTDOWN")["data"] == {"guest": True, "reason": "guest-shutdown", "code": 0}

@@ -21,7 +21,7 @@ def test_hello(board: str, tmp_path: Path) -> None:
         assert guest.wait_text("\n") == f"hello from {board}\n"
         if board not in PETALOGIX:
             event = guest.client.wait_event("SHUTDOWN")
-            assert event["data"] == {"guest": True, "reason": "guest-shutdown"}
+            assert event["data"] == {"guest": True, "reason": "guest-shutdown", "code": 0}
             assert guest.instructions() > 100
 
 
@@ -79,7 +79,7 @@ def test_a_guest_resets_its_machine_and_powers_it_off(board: str, tmp_path: Path
         guest.send("again\nq\n")
         assert guest.wait_text("Q\n") == "echo\nR\necho\nAGAIN\nQ\n"
         event = guest.client.wait_event("SHUTDOWN")
-        assert event["data"] == {"guest": True, "reason": "guest-shutdown"}
+        assert event["data"] == {"guest": True, "reason": "guest-shutdown", "code": 0}
 
 
 @pytest.mark.parametrize("board", RISCV)

@@ -180,7 +180,7 @@ def test_a_guest_ends_the_machine(machine: Machine, tmp_path: Path) -> None:
     machine.cont()
     obj(machine, "rv").store(0x100000, 4, 0x00073333, LITTLE)
     assert ended == [("guest-shutdown", 7)]
-    assert ("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}) in events
+    assert ("SHUTDOWN", {"guest": True, "reason": "guest-shutdown", "code": 7}) in events
 
 
 def test_wishes_too_large_are_errors(machine: Machine) -> None:

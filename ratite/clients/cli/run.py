@@ -121,7 +121,7 @@ class Run:
             return "gone"
         for event in events:
             if event["event"] == "SHUTDOWN":
-                self.shutdown = event["data"]
+                self.shutdown = self.shutdown or event["data"]  # of the first: whoever ends a machine that has ended is no reason
             elif event["event"] == "GUEST_PANICKED":
                 if not self._stay:
                     return "panicked"
@@ -130,7 +130,8 @@ class Run:
 
     def _ended(self) -> str:
         """The daemon has ended: of what?"""
-        self.status = self._machine.wait()
+        status = self._machine.wait()
+        self.status = self.shutdown.get("code", status)
         if not self.shutdown:
             return "crashed"
         if self.shutdown.get("guest") and self.status:

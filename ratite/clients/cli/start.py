@@ -43,6 +43,7 @@ class Plan(NamedTuple):
     commands: list[Command]
     console: str
     paused: bool
+    stays: bool = False  # when its guest has powered off, so that one can look into it
 
 
 def console_of(made: Compiled, wish: str | None, needed: bool) -> str:
@@ -153,7 +154,7 @@ class Local(Started):
         with open(self.folder / "daemon.log", "wb") as log:
             # In a session of its own: Ctrl-C at the terminal is for us, who end it in good order.
             self.process = subprocess.Popen(
-                [*command, *(["--paused"] if self.plan.paused else [])],
+                [*command, *(["--paused"] if self.plan.paused else []), *(["--no-shutdown"] if self.plan.stays else [])],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:
