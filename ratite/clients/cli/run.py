@@ -121,7 +121,7 @@ class Run:
             return "gone"
         for event in events:
             if event["event"] == "SHUTDOWN":
-                self.shutdown = self.shutdown or event["data"]  # of the first: whoever ends a machine that has ended is no reason
+                self.shutdown = self.shutdown or event["data"]  # the first is the reason
             elif event["event"] == "GUEST_PANICKED":
                 if not self._stay:
                     return "panicked"

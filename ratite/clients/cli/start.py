@@ -14,7 +14,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +44,7 @@ class Plan(NamedTuple):
     console: str
     paused: bool
     stays: bool = False  # when its guest has powered off, so that one can look into it
+    quietly: bool = False  # without a progress bar
 
 
 def console_of(made: Compiled, wish: str | None, needed: bool) -> str:
@@ -129,7 +130,7 @@ class Started(ABC):
     def _assemble(self) -> None:
         self.qmp.set_timeout(None)  # realizing may compile for a minute
         commands = list(with_console(self.plan.commands, self.plan.console))
-        with progress(len(commands), self.told) as done:
+        with nullcontext(_nothing) if self.plan.quietly else progress(len(commands), self.told) as done:
             for name, arguments in commands:
                 if name == "x-exit-preconfig":
                     self.attach()
@@ -261,6 +262,10 @@ def compiling(log: Path) -> str:
         return ""
     isa = lines[-1].rpartition("isa=")[2].split()[0]
     return f"compiling the interpreter of {isa}, once for this host"
+
+
+def _nothing() -> None:
+    """Instead of a bar's step."""
 
 
 @contextmanager
