@@ -9,13 +9,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-from ratite.clients.bench import access, coremark, kernels, mix, monitor, parallel, short
+from ratite.clients.bench import access, control, coremark, kernels, mix, monitor, parallel, short
 from ratite.clients.bench.report import Row, as_json, host, table
 from ratite.clients.bench.subjects import peer, qemu, ratite
 from ratite.clients.boots.main import FOLDER
 from ratite.clients.qmp import CommandError, QmpClientError
 
-PARTS = ("monitor", "access", "mix", "kernels", "coremark", "scaling", "short", "beside", "harts")
+PARTS = ("monitor", "control", "access", "mix", "kernels", "coremark", "scaling", "short", "beside", "harts")
 
 
 def _arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
@@ -57,6 +57,11 @@ def _measure(options: argparse.Namespace) -> list[Row]:
     if "monitor" in options.parts:
         path = which("qemu-system-riscv64")
         rows += monitor.measure(ratite(), qemu(path) if path else None, options.starts, _say)
+    if "control" in options.parts:
+        path = which("qemu-system-riscv64")
+        none = qemu(path) if path else None
+        board = control.qemu_board(path, none) if path and none else None
+        rows += control.measure(none, board, options.starts, _say)
     if "access" in options.parts:
         rows += access.measure(options.runs, options.accel, _say)
     if "mix" in options.parts:

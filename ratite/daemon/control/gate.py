@@ -46,13 +46,15 @@ def read_token(path: str) -> bytes:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise GateError(f"token file {path!r}: {error.strerror}") from None
-    with os.fdopen(fd, "rb") as file:
+    try:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode) or stat.S_IMODE(facts.st_mode) & 0o077:
             raise GateError(f"token file {path!r} must be a regular file that only its owner can read (chmod 600)")
         if hasattr(os, "getuid") and facts.st_uid not in (os.getuid(), 0):
             raise GateError(f"token file {path!r} must be ours or root's, it belongs to user {facts.st_uid}")
-        token = file.read(TOKEN_MAX + 1).split(b"\n")[0].strip()
+        token = os.read(fd, TOKEN_MAX + 2).split(b"\n")[0].strip()
+    finally:
+        os.close(fd)
     if not TOKEN_MIN <= len(token) <= TOKEN_MAX or not token.isascii() or b" " in token:
         raise GateError(f"token file {path!r}: its first line must be {TOKEN_MIN} to {TOKEN_MAX} ASCII letters without blanks")
     return token

@@ -100,11 +100,14 @@ def _open(text: str) -> list[Endpoint]:
     """The sockets of one --control.  AddressError."""
     if text == "systemd":
         return _passed()
-    if text == "default":
-        path = control_path()
-        _make_folder(os.path.dirname(path))
-        text = f"unix:{path}"
-    return [open_endpoint(text)]
+    return [open_endpoint(main_address() if text == "default" else text)]
+
+
+def main_address() -> str:
+    """Where everybody looks for a user's control plane; makes its folder.  AddressError."""
+    path = control_path()
+    _make_folder(os.path.dirname(path))
+    return f"unix:{path}"
 
 
 def _passed() -> list[Endpoint]:

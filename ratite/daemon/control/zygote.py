@@ -63,7 +63,9 @@ def _import_everything(allow: list[str]) -> ResolvedSchema:
     import ratite.core.machine
     import ratite.daemon.commands
     import ratite.daemon.control.birth
+    import ratite.daemon.log
     import ratite.daemon.main
+    import ratite.daemon.qmp.address
     from ratite.core.objects.registry import TypeRegistry
     from ratite.daemon.views import load_schema
 
