@@ -217,6 +217,34 @@ def test_confined_files_alone(tmp_path: Path) -> None:
     os.close(root.fd)
 
 
+# -- a guest that ends
+
+
+@pytest.mark.parametrize(("stays", "reason"), [(False, "shutdown"), (True, "ended")])
+def test_a_guest_that_shuts_down(control: ControlClient, folders: Path, stays: bool, reason: str) -> None:
+    # lui t0, 0x100; lui t1, 5; addi t1, t1, 0x555; sw t1, (t0): the finisher's "pass"
+    words = (0x001002B7, 0x00005337, 0x55530313, 0x0062A023)
+    (folders / "in/off").write_bytes(b"".join(word.to_bytes(4, "little") for word in words))
+    control.instance_subscribe(events=["SHUTDOWN", "INSTANCE_ENDED"])
+    control.instance_create(instance="off", no_shutdown=stays)
+    for execute, arguments in (
+        ("machine-create", {}),
+        ("object-add", {"qom-type": "address-space", "id": "view"}),
+        ("object-add", {"qom-type": "memory-backend-ram", "id": "ram", "size": 1 << 20}),
+        ("object-add", {"qom-type": "cpu-cluster", "id": "c", "target": "riscv64", "address-space": "view", "accel": "interp"}),
+        ("device_add", {"driver": "rv64-riscv-cpu", "id": "cpu", "cluster": "c", "image-raw": "in/off", "image-addr": 1 << 31}),
+        ("device_add", {"driver": "riscv.sifive.test", "id": "finisher"}),
+        ("map-region", {"space": "view", "region": "ram", "offset": 1 << 31}),
+        ("map-region", {"space": "view", "region": "finisher", "offset": 0x100000}),
+        ("x-exit-preconfig", {}),
+    ):
+        control.instance_qmp(instance="off", execute=execute, arguments=arguments)
+    assert control.wait_event("SHUTDOWN")["data"]["guest"] is True
+    if stays:
+        control.instance_end(instance="off")
+    assert control.wait_event("INSTANCE_ENDED")["data"]["reason"] == reason
+
+
 # -- machine files
 
 

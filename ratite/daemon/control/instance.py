@@ -47,6 +47,8 @@ class Instance:
         self.in_process = in_process
         self.state = STARTING
         self.created = time.time()
+        # Whether it goes on when its guest shuts down.
+        self.stays = False
         self.pid = os.getpid() if in_process else 0
         self.events = 0
         self.log_bytes = 0
@@ -136,7 +138,7 @@ class Instance:
     def _event(self, message: dict[str, Any]) -> None:
         self.events += 1
         data = message.get("data", {})
-        if message["event"] == "SHUTDOWN" and not self._why:
+        if message["event"] == "SHUTDOWN" and not self._why and not (self.stays and data.get("guest")):
             reason = data.get("reason", "")
             self._why = "shutdown" if data.get("guest") else "quit" if reason == "host-qmp-quit" else "killed"
         self._publish(self, message["event"], data, message["timestamp"])

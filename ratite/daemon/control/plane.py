@@ -86,6 +86,7 @@ class ControlPlane:
         limits = self._limits_for(arguments.get("limits", {}))
         in_process = arguments.get("in-process", False)
         instance = Instance(name, self.loop, self.log, limits, in_process, self.publish)
+        instance.stays = arguments.get("no-shutdown", False)
         self.instances[name] = instance
         instance.ended.add_done_callback(lambda how: self._ended(instance, how.result()))
         options = {
