@@ -242,6 +242,7 @@ def test_control_d_leaves_and_control_c_does_not(daemon: DaemonProcess) -> None:
         terminal.expect("qmp>")
         terminal.send("query-name\r")
         terminal.expect("{}")
+        terminal.expect("qmp>")  # before that the terminal itself would take the key
         terminal.send("\x04")
         assert terminal.ended() == 0
 

@@ -188,6 +188,7 @@ def test_ps_console_stop(background: str) -> None:
 
 def test_stop(background: str) -> None:
     assert json.loads(ratite("stop", background, "--json").stdout) == [{"name": background, "ended": True}]
+    assert not list(places.machines_folder().iterdir())
     assert ratite("ps", "--json").stdout.strip() == "[]"
     mistake(ratite("stop"), "no machine runs")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -52,6 +53,8 @@ def _gone(machine: places.Machine, pid: int, seconds: float) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
+    if machine.folder is not None:
+        shutil.rmtree(machine.folder, ignore_errors=True)
     return True
 
 
