@@ -339,4 +339,7 @@ def test_completion_of_machines_and_profiles(background: str) -> None:
 
     complete = ShellComplete(main.command, {}, "ratite", "_RATITE_COMPLETE")
     assert [item.value for item in complete.get_completions(["stop"], "r")] == [background]
+    assert [item.value for item in complete.get_completions(["qmp"], "r")] == [background]
+    assert "query-status" in [item.value for item in complete.get_completions(["qmp", background], "query-")]
+    assert "query-status" in [item.value for item in complete.get_completions(["qmp", "--qmp", "/x"], "query-")]
     assert PROFILE in [item.value for item in complete.get_completions(["run"], "risc")]

@@ -86,8 +86,17 @@ def run_one(client: Client, words: Sequence[str], as_json: bool) -> int:
     return kit.OK
 
 
+def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For a shell: the machine, then its commands, as the schema that ships has them."""
+    from ratite.clients.cli.vocabulary import shipped_commands
+
+    if not context.params.get("words") and context.params.get("qmp") is None:
+        return kit.complete_machine(context, parameter, incomplete)
+    return [name for name in shipped_commands() if name.startswith(incomplete)]
+
+
 @click.command("qmp", short_help="Send QMP commands; without one, an interactive shell.")
-@click.argument("words", metavar="[MACHINE] [COMMAND [KEY=VALUE]...]", nargs=-1)
+@click.argument("words", metavar="[MACHINE] [COMMAND [KEY=VALUE]...]", nargs=-1, shell_complete=complete)
 @kit.qmp_option
 @click.option("--help-for", "help_for", metavar="COMMAND", help="Print a command's arguments and description, and exit.")
 @click.option("--keep-going", "-k", is_flag=True, help="From stdin: go on after a command that failed.")

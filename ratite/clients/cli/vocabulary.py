@@ -23,10 +23,20 @@ class Member(NamedTuple):
     optional: bool
 
 
+def shipped_commands() -> list[str]:
+    """Names of the commands that ratite has in some view, sorted."""
+    return sorted(entity["name"] for entity in _shipped() if entity["meta"] == "command")
+
+
+def _shipped() -> list[dict[str, Any]]:
+    text = files("ratite").joinpath("schema/resolved.json").read_text(encoding="utf-8")
+    found: list[dict[str, Any]] = json.loads(text)["definitions"]
+    return found
+
+
 def shipped_docs() -> dict[str, Mapping[str, Any]]:
     """Doc comments by the definition's name: {text, members, returns, since, …}, as ratite/qapi/resolved.py describes them."""
-    text = files("ratite").joinpath("schema/resolved.json").read_text(encoding="utf-8")
-    return {entity["name"]: entity.get("doc", {}) for entity in json.loads(text)["definitions"]}
+    return {entity["name"]: entity.get("doc", {}) for entity in _shipped()}
 
 
 class Vocabulary:
