@@ -38,7 +38,7 @@ def measure(theirs: Subject | None, board: Subject | None, count: int, say: Say)
     name = theirs.name if theirs else "not installed"
     with tempfile.TemporaryDirectory(prefix="ratite-bench-") as folder:
         (Path(folder) / "loop").write_bytes(_LOOP)
-        with _plane(folder) as control:
+        with plane(folder) as control:
             made, started = _create(control, theirs, count, say)
             rows = [Row("instance-create to its answer, warm", "ms", made, started, name, False, 10.0)]
             say("control: calls")
@@ -50,11 +50,13 @@ def measure(theirs: Subject | None, board: Subject | None, count: int, say: Say)
 
 
 @contextmanager
-def _plane(folder: str) -> Iterator[ControlClient]:
+def plane(folder: str) -> Iterator[ControlClient]:
+    """A control plane at `folder`/sock, ended with the `with` block."""
     command = [sys.executable, "-m", "ratite.daemon", "--control", f"unix:{folder}/sock", "--allow-dir", f"bench={folder}"]
     with subprocess.Popen([*command, "--limit", "files=256"], stdin=subprocess.DEVNULL) as process:
         try:
-            yield _connect(process, f"unix:{folder}/sock")
+            with _connect(process, f"unix:{folder}/sock") as control:
+                yield control
         finally:
             process.terminate()
 

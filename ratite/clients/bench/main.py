@@ -9,13 +9,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-from ratite.clients.bench import access, control, coremark, kernels, mix, monitor, parallel, short
+from ratite.clients.bench import access, control, coremark, kernels, mix, monitor, page, parallel, short
 from ratite.clients.bench.report import Row, as_json, host, table
 from ratite.clients.bench.subjects import peer, qemu, ratite
 from ratite.clients.boots.main import FOLDER
 from ratite.clients.qmp import CommandError, QmpClientError
 
-PARTS = ("monitor", "control", "access", "mix", "kernels", "coremark", "scaling", "short", "beside", "harts")
+PARTS = ("monitor", "control", "access", "mix", "kernels", "coremark", "scaling", "short", "beside", "harts", "web")
 
 
 def _arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
@@ -77,6 +77,8 @@ def _measure(options: argparse.Namespace) -> list[Row]:
         rows += short.measure(options.runs, options.accel, _say, which)
     if "beside" in options.parts:
         rows += parallel.beside(options.runs, options.accel, options.short, _say)
+    if "web" in options.parts:
+        rows += page.measure(options.runs if options.short else max(options.runs, 10), _say)
     if "harts" in options.parts:
         rows += _harts(options, which)
     return rows

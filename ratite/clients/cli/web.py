@@ -7,29 +7,28 @@ import webbrowser
 
 import click
 
-from ratite.clients.cli import kit
+from ratite.clients.cli import kit, remote
 
 
 @click.command("web", short_help="Print an address at which a browser of this host sees the machines.")
-@click.option(
-    "--control", default="default", metavar="ADDR", show_default=True, help="The control plane: default, or unix:PATH."
-)
 @click.option("--browser", "-b", is_flag=True, help="Open the address in your browser, too.")
 @kit.json_option
-def command(control: str, browser: bool, as_json: bool) -> int:
+def command(browser: bool, as_json: bool) -> int:
     """Open the page's listener on loopback and print an address that signs one browser in, once, within a minute.
 
-    The page is served by the control plane (`ratited --control default`); its machines are those that it has made.
+    The page is served by the control plane (ratite serve); its machines are those that it has made.
     """
-    from ratite.clients.control import ControlClient, ControlError, RpcError
+    from ratite.clients.control import ControlError, RpcError
 
     try:
-        with ControlClient.connect(control) as client:
+        client = remote.control()
+    except kit.Mistake as mistake:
+        raise kit.Mistake(f"{mistake.message}; start one with: ratite serve") from None
+    try:
+        with client:
             link = client.web_open()
-    except RpcError as error:
+    except (ControlError, RpcError) as error:
         raise kit.Failure(str(error)) from None
-    except (ControlError, ValueError) as error:
-        raise kit.Mistake(f"{error}; start one with: ratited --control {control}") from None
     if as_json:
         kit.show_json(link)
     else:

@@ -148,12 +148,16 @@ export function measure(model, width, stacked) {
   const byRank = new Map();
   for (const each of model.groups) byRank.set(each.rank, [...(byRank.get(each.rank) ?? []), each]);
   if (stacked) for (const each of model.groups) place(each, filling(each, width), width);
-  else for (const peers of byRank.values()) share(peers, width);
+  else {
+    // What one rank needs at least the others may use as well.
+    for (const each of model.groups) place(each, 1);
+    const least = [...byRank.values()].map((peers) => peers.reduce((sum, each) => sum + each.width + BETWEEN, BETWEEN));
+    for (const peers of byRank.values()) share(peers, Math.max(width, ...least));
+  }
 }
 
 // Columns to the highest group, one by one, as long as all of a rank stand beside one another.
 function share(peers, width) {
-  for (const each of peers) place(each, 1);
   for (;;) {
     const total = peers.reduce((sum, each) => sum + each.width + BETWEEN, BETWEEN);
     const open = peers.filter((each) => each.columns < limit(each) && total + each.size.width + GAP <= width);
