@@ -31,7 +31,7 @@ import click
 from ratite.clients.cli.console import Line
 from ratite.clients.cli.machinefile import compiled
 from ratite.clients.cli.start import Local, Plan, console_of
-from ratite.clients.qmp import CommandError, QmpClientError
+from ratite.clients.qmp import Client, CommandError, QmpClientError
 
 KEPT = 1 << 20
 PIECE = 1 << 16  # what query-memory and memory-write take at once
@@ -223,8 +223,7 @@ class Machine:
 
     def instructions(self) -> dict[str, int]:
         """How many instructions each CPU has executed, by its path."""
-        paths = [row["qom-path"] for row in self.qmp.execute("query-cpus-fast")]
-        return {path: self.qmp.execute("qom-get", {"path": path, "property": "instructions"}) for path in paths}
+        return instructions_of(self.qmp)
 
     # -- memory
 
@@ -272,6 +271,12 @@ class Machine:
         self.died = (self._local.wait() if self._gone else self._local.process.poll()) not in (None, 0)
         self._gone = True
         self._local.stop()
+
+
+def instructions_of(client: Client) -> dict[str, int]:
+    """How many instructions each CPU has executed, by its path."""
+    paths = [row["qom-path"] for row in client.execute("query-cpus-fast")]
+    return {path: client.execute("qom-get", {"path": path, "property": "instructions"}) for path in paths}
 
 
 def _name_for(source: str) -> str:

@@ -255,11 +255,22 @@ class Daemon:
                 # Hosts without signal handlers in loops end at once instead.
                 with suppress(NotImplementedError):
                     self.loop.add_signal_handler(number, self.shutdown, "host-signal")
+        if self.options.lifeline is not None:
+            # Whoever holds the other end has started us for himself; the kernel closes it however he ends.
+            fd = int(self.options.lifeline)
+            os.set_blocking(fd, False)
+            self.loop.add_reader(fd, self._lifeline_moved, fd)
         try:
             self.loop.run_forever()
         finally:
             self._clean_up()
         return self.exit_status
+
+    def _lifeline_moved(self, fd: int) -> None:
+        with suppress(BlockingIOError):
+            if not os.read(fd, 1 << 12):
+                self.loop.remove_reader(fd)
+                self.shutdown("host-signal")
 
     def shutdown(self, reason: str) -> None:
         """Tell everybody, and end."""

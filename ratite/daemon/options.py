@@ -37,6 +37,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--allow",), "PATTERN", True, "load only targets, types, accelerators and plug-ins that match a PATTERN"),
     Option(("--paused", "-S"), "", False, "x-exit-preconfig leaves the machine stopped until `cont`"),
     Option(("--no-shutdown", "-no-shutdown"), "", False, "stay when the guest shuts down"),
+    Option(("--lifeline",), "FD", False, "end when the pipe or socket inherited as FD is closed at its other end"),
     Option(("--name", "-name"), "NAME", False, "the machine's name (query-name)"),
     Option(("--uuid", "-uuid"), "UUID", False, "the machine's UUID (query-uuid)"),
     Option(("--pidfile", "-pidfile"), "PATH", False, "write the process id to PATH; removed at the end"),
@@ -99,6 +100,7 @@ class Options:
     allow: list[str]
     paused: bool
     no_shutdown: bool
+    lifeline: str | None
     name: str | None
     uuid: str | None
     pidfile: str | None
@@ -156,6 +158,8 @@ def _checked(options: Options) -> Options:
         raise UsageError("give --qmp (one machine) or --control (many), not both")
     if bool(options.tls_cert) != bool(options.tls_key):
         raise UsageError("--tls-cert and --tls-key go together")
+    if options.lifeline is not None and not options.lifeline.isdecimal():
+        raise UsageError(f"--lifeline must be the number of a file descriptor, not {options.lifeline!r}")
     if options.uuid is not None:
         digits = options.uuid.replace("-", "").lower()
         if len(digits) != 32 or set(digits) - set("0123456789abcdef"):

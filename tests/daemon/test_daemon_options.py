@@ -26,6 +26,7 @@ def test_the_table_is_pinned() -> None:
         (("--allow",), "PATTERN", True),
         (("--paused", "-S"), "", False),
         (("--no-shutdown", "-no-shutdown"), "", False),
+        (("--lifeline",), "FD", False),
         (("--name", "-name"), "NAME", False),
         (("--uuid", "-uuid"), "UUID", False),
         (("--pidfile", "-pidfile"), "PATH", False),
@@ -54,6 +55,7 @@ def test_parsing() -> None:
         (["--paused=yes"], "option --paused takes no value"),
         (["--log-level", "loud"], "--log-level must be debug, info, warning or error, not 'loud'"),
         (["--uuid", "x"], "--uuid must be 32 hexadecimal digits"),
+        (["--lifeline", "-1"], "--lifeline must be the number of a file descriptor, not '-1'"),
     ],
 )
 def test_usage_errors_name_place_rule_and_value(arguments: list[str], text: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,25 @@ def test_a_daemon_that_dies(elf: Path) -> None:
             machine.console.expect("more")
         assert machine.wait() == Ending("gone", None)
     assert machine.died
+
+
+def test_a_program_that_dies_leaves_no_machine(elf: Path, tmp_path: Path) -> None:
+    program = (
+        "import os, signal\n"
+        "from ratite.clients.cli import places\n"
+        "from ratite.clients.script import Machine\n"
+        f"machine = Machine({PROFILE!r}, {{'image': {str(elf / 'echo.rv64.elf')!r}}}, name='orphan')\n"
+        "print(places.find('orphan').record['pid'], flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert done.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(int(done.stdout), 0)
+            places.local()  # removes what it has left
+    assert places.local() == []
 
 
 @pytest.mark.parametrize(("source", "settings", "why"), [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ratite.clients.cli import kit, places
 from ratite.clients.cli.words import line_of
 
 if TYPE_CHECKING:
-    from ratite.qapi.machinefile import Compiled
+    from ratite.qapi.machinefile import Compiled, Compiler
 
 Command = tuple[str, dict[str, Any]]
 
@@ -55,13 +56,21 @@ def parameters_of(settings: Iterable[str]) -> dict[str, str]:
     return found
 
 
+@cache
+def _compiler() -> Compiler:
+    """One for all of a process's machines: making it takes twenty times as long as a small file does."""
+    from ratite.qapi.machinefile import Compiler, files
+
+    return Compiler(files.declarations())
+
+
 def compiled(source: str, settings: Mapping[str, Any]) -> Compiled:
     """The machine of a file or profile. Mistake, a line for each fault of the file."""
     from ratite.qapi.errors import QmpError
-    from ratite.qapi.machinefile import compile_machine, files
+    from ratite.qapi.machinefile import files
 
     try:
-        return compile_machine(source, settings, files.declarations(), files.read)
+        return _compiler().compile_named(source, settings, files.read)
     except QmpError as error:  # of all faults
         raise kit.Mistake(error.desc) from None
 

@@ -36,6 +36,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "serve": "serve",
         "schema": "machinefile:schema_command",
         "stop": "stop",
+        "sweep": "sweep",
         "top": "top",
         "web": "web",
     }

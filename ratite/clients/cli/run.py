@@ -6,6 +6,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
@@ -15,7 +16,7 @@ from ratite.clients.cli import kit, places
 from ratite.clients.cli.console import DETACH, QUIT, Keyboard, hint, relay, write_all
 from ratite.clients.cli.machinefile import compiled, parameters_of, source_argument
 from ratite.clients.cli.start import Local, Plan, Remote, Started, console_of
-from ratite.clients.qmp import QmpClientError
+from ratite.clients.qmp import CommandError, QmpClientError
 
 # What ended a run, and the exit status.
 STATUSES = (
@@ -95,11 +96,14 @@ class Run:
             said = said or self._events()  # one that came with an answer wakes nobody
             if not said and self._deadline is not None and time.monotonic() >= self._deadline:
                 return "timeout"
-        if said != "gone":
+        if said not in ("gone", "panicked"):
             return {QUIT: "quit", DETACH: "detached"}.get(said, said)
-        if line is not None and (said := self._rest(line)):
-            return said
-        return self._ended()
+        if said == "panicked":
+            with suppress(QmpClientError, CommandError):
+                machine.qmp.execute("quit")  # so that the console closes behind the last that it has
+        if line is not None and (last := self._rest(line)):
+            return last
+        return said if said == "panicked" else self._ended()
 
     def _output(self, data: bytes) -> str:
         self._show(data)
@@ -218,7 +222,7 @@ def _run(
     taken = {machine.name for machine in places.remote()} if control else set()
     plan = Plan(name or places.free_name(_name_of(source), taken), source, settings, made.commands, console, paused)
     for number in signal.SIGTERM, signal.SIGHUP:  # no reason to leave a machine behind
-        signal.signal(number, _told_to_end)
+        signal.signal(number, told_to_end)
     watch = Watch(expect_text, fail_text)
     machine = Remote(plan) if control else Local(plan)
     if detach and not (expect_text or fail_text):
@@ -261,7 +265,8 @@ def _at_keyboard(run: Run, name: str) -> str:
         return run.until_end(keyboard)
 
 
-def _told_to_end(number: int, _frame: object) -> None:
+def told_to_end(number: int, _frame: object) -> None:
+    """For signals that end this program: so that what it has started is ended too."""
     raise SystemExit(128 + number)
 
 

@@ -45,6 +45,7 @@ class Plan(NamedTuple):
     paused: bool
     stays: bool = False  # when its guest has powered off, so that one can look into it
     quietly: bool = False  # without a progress bar
+    folder: str = ""  # where the machine's file names begin; "" for here
 
 
 def console_of(made: Compiled, wish: str | None, needed: bool) -> str:
@@ -148,16 +149,26 @@ class Local(Started):
     """In a daemon of its own, which ends with its machine."""
 
     over = False
+    _lifeline: int | None = None
 
     def begin(self) -> None:
         self.folder = places.claim(self.name)
         command = [sys.executable, "-m", "ratite.daemon", "--qmp", f"unix:{self.folder / 'qmp.sock'}", "--name", self.name]
+        if self.plan.paused:
+            command.append("--paused")
+        passed = []
+        if self.plan.stays:  # nothing else would end it if we died
+            read, self._lifeline = os.pipe()
+            passed = [read]
+            command += ["--no-shutdown", "--lifeline", str(read)]
         with open(self.folder / "daemon.log", "wb") as log:
             # In a session of its own: Ctrl-C at the terminal is for us, who end it in good order.
             self.process = subprocess.Popen(
-                [*command, *(["--paused"] if self.plan.paused else []), *(["--no-shutdown"] if self.plan.stays else [])],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                cwd=self.plan.folder or None, pass_fds=passed,
             )  # fmt: skip
+        for fd in passed:
+            os.close(fd)
         try:
             self.qmp = self._connect()
         except BaseException:
@@ -205,6 +216,9 @@ class Local(Started):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.wait()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def wait(self) -> int:
