@@ -13,7 +13,7 @@ from cli_kit import COMMAND, ELF, Terminal, environment, mistake, ratite
 
 from ratite.clients.cli import main
 from ratite.clients.cli.metrics import samples
-from ratite.clients.control import ControlClient
+from ratite.clients.control import ControlClient, ControlError
 
 pytest.importorskip("aiohttp")
 
@@ -29,13 +29,21 @@ def plane(runtime: Path) -> Iterator[subprocess.Popen[bytes]]:
         words = [*COMMAND, "serve", "--allow-dir", f"elf={ELF}"]
         process = subprocess.Popen(words, stdout=out, stderr=out, env=environment())
     try:
-        path = runtime / "ratite" / "control.sock"
-        while not path.exists():
+        while not _answers():
             assert not _ended(process), log.read_text()
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, log.read_text()
+
+
+def _answers() -> bool:
+    """Whether the control plane listens; its socket is there a moment before."""
+    try:
+        ControlClient.connect(timeout=60).close()
+    except ControlError:
+        return False
+    return True
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:
