@@ -13,7 +13,7 @@ export MICROBLAZE
 COREMARK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo demo-linux bench boots soak guests guests-update peers clean
+.PHONY: help venv test lint docs demo demo-linux bench boots soak guests guests-update peers clean
 
 help:
 	@echo "make test    linters and the whole test suite"
@@ -21,6 +21,7 @@ help:
 	@echo "make demo-linux  RISC-V and MicroBlaze Linux side by side in one machine (fetches Debian's kernel)"
 	@echo "make bench   measurements, beside QEMU where it is installed"
 	@echo "make boots   boot Linux guests to their shell (ARGS='--guest all --count 20 --harts 4 --peer'; fetches Debian's kernel)"
+	@echo "make docs    the documentation, with the generated reference, as a site in build/docs"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make soak    long random runs"
 	@echo "make guests  rebuild the guest programs and compare with the ELFs checked in (MICROBLAZE=dir)"
@@ -44,6 +45,14 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) -q -m "not soak"
+
+docs: $(STAMP)
+	@mkdir -p build
+	rm -rf build/docs build/docs-source
+	cp -r docs build/docs-source
+	$(BIN)/python -m ratite.clients.reference build/docs-source/reference
+	$(BIN)/python -m sphinx -q -W --keep-going -b html build/docs-source build/docs
+	@echo "build/docs/index.html"
 
 demo: $(STAMP)
 	$(BIN)/python -m ratite.clients.demo $(ARGS)

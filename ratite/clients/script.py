@@ -113,6 +113,11 @@ class Console:
         self._line.flush()
         self._take()
 
+    def close(self) -> None:
+        """Leave it; the machine's own is left with the machine."""
+        self.closed = True
+        self._line.close()
+
     def fileno(self) -> int:
         """To wait for output."""
         return self._line.fileno()
@@ -156,6 +161,7 @@ class Machine:
         given = {key: _plain(value) for key, value in (settings or {}).items()}
         name = name or _name_for(source)
         self._console: Console | None = None
+        self._consoles: list[Console] = []
         self._gone = self._closed = False
         self._last_log = ""
         try:
@@ -170,6 +176,7 @@ class Machine:
         self.qmp.set_timeout(ANSWER)
         if isinstance(self._local.line, Line):
             self._console = Console(self, self._local.line, console)
+            self._consoles.append(self._console)
 
     def __enter__(self) -> Machine:
         return self
@@ -183,6 +190,15 @@ class Machine:
         if self._console is None:
             raise MachineError("the machine has no console: none of its chardevs is left open (null or stdio)")
         return self._console
+
+    def attach(self, chardev: str) -> Console:
+        """Another console of the machine: a chardev of kind `console`, which first gives what it has kept. MachineError."""
+        try:
+            line = Line(self.qmp, chardev)
+        except CommandError as error:
+            raise MachineError(error.desc) from None
+        self._consoles.append(Console(self, line, chardev))
+        return self._consoles[-1]
 
     @property
     def printed(self) -> str:
@@ -214,8 +230,7 @@ class Machine:
 
     def look(self, seconds: float) -> None:
         """Wait until something happens, and pass the console's bytes on."""
-        console = self._console
-        lines = [console] if console is not None and not console.closed else []
+        lines = [console for console in self._consoles if not console.closed]
         reading = [line.fileno() for line in lines] + ([] if self._gone else [self.qmp.fileno()])
         select.select(reading, [line.fileno() for line in lines if line.waiting], [], seconds)
         for line in lines:
@@ -264,8 +279,11 @@ class Machine:
         if self._closed:
             return
         self._closed = True
-        if self._console is not None and not self._console.closed:
-            self._console.flush()
+        for console in self._consoles:
+            if not console.closed:
+                console.flush()
+            if console is not self._console:
+                console.close()
         self.log()
         # one that has let go of its socket is about to end
         self.died = (self._local.wait() if self._gone else self._local.process.poll()) not in (None, 0)
