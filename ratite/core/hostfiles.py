@@ -115,6 +115,9 @@ class ConfinedFiles(HostFiles):
                 yield f"/proc/self/fd/{folder}/{name}"
             return
         root, rest = self._find(path)
+        if not root.writable:
+            # Whoever listens there would be told what the machine says.
+            raise OSError(errno.EACCES, f"directory '{root.name}' is allowed for reading only", path)
         # The very inode: what its name means may change meanwhile.
         fd = _open_beneath(root.fd, rest, _PATH, 0)
         try:

@@ -98,6 +98,14 @@ def test_writing_needs_a_writable_directory(qmp: Callable[..., object], folders:
         with pytest.raises(RpcError, match="Failed to bind"):
             qmp("chardev-add", id="s", backend={"type": "socket", "data": {"addr": {"type": "unix", "data": {"path": path}}}})
     assert {path.name for path in folders.iterdir()} == {"in", "out", "secret"}
+    # Whoever listens at a socket would be told what the machine says.
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folders / "in/ear"))
+        listener.listen()
+        address = {"addr": {"type": "unix", "data": {"path": "in/ear"}}, "server": False}
+        with pytest.raises(RpcError, match="for reading only"):
+            qmp("chardev-add", id="c", backend={"type": "socket", "data": address})
+    (folders / "in/ear").unlink()
 
 
 def test_whatever_names_a_file_obeys(qmp: Callable[..., object], folders: Path) -> None:

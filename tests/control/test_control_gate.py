@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import signal
@@ -11,14 +12,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from control_kit import TOKEN, ControlProcess, free_port, http_at
 
 from ratite.clients import websocket
 from ratite.clients.control import ControlClient, ControlError
-from ratite.daemon.control.gate import Gate, GateError, read_token
+from ratite.daemon.control import server as server_module
+from ratite.daemon.control.gate import Gate, GateError, Refused, read_token
 from ratite.daemon.control.main import main_address
+from ratite.daemon.control.plane import ControlPlane, Settings
+from ratite.daemon.log import Log
 
 Start = Callable[..., ControlProcess]
 UPGRADE = {
@@ -79,7 +85,9 @@ def test_no_token_no_websocket(tcp: ControlProcess, port: int) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:{port}", "127.0.0.1:1", "127.0.0.1.evil.example:{port}", "", "[::1", "localhost:"],
+    ["evil.example", "evil.example:{port}", "127.0.0.1:1", "127.0.0.1.evil.example:{port}", "", "[::1", "localhost:",
+     "localhost.", "127.0.0.1.", "127.1", "0.0.0.0", "[::]", "[::1]:1", "localhost:" + "9" * 5000, "localhost@evil.example",
+     "127.0.0.1:{port}:1", "[::ffff:127.0.0.1]"],
 )
 def test_a_host_that_is_not_us(tcp: ControlProcess, port: int, host: str) -> None:
     """What a browser sends whose name server was made to say 127.0.0.1."""
@@ -100,6 +108,55 @@ def test_a_foreign_origin(tcp: ControlProcess, port: int, origin: str) -> None:
     assert get(port, Origin=origin) == 403
     assert get(port, path="/rpc", Origin=origin, **UPGRADE) == 403
     assert get(port, "POST", "/rpc", CALL, Origin=origin, **{"Content-Type": "application/json"}) == 403
+
+
+class Request(SimpleNamespace):
+    """As much of a request as the gate looks at."""
+
+
+def request_at(family: int | None, address: tuple[str, int] = ("127.0.0.1", 80), **headers: str) -> Any:
+    sock = SimpleNamespace(family=family, getsockname=lambda: address)
+    transport = None if family is None else SimpleNamespace(get_extra_info=lambda name: sock)
+    return Request(headers=headers, transport=transport, secure=False)
+
+
+def test_only_unix_sockets_go_without_a_token(token_file: Path) -> None:
+    """A client that goes away at once has no socket any more by which it could be told from one of a UNIX socket."""
+    gate = Gate(str(token_file))
+    gate.check(request_at(socket.AF_UNIX))
+    for family in (None, socket.AF_INET, socket.AF_INET6, socket.AF_VSOCK):
+        with pytest.raises(Refused):
+            gate.check(request_at(family, Host="127.0.0.1"))
+
+
+def test_ipv4_at_a_socket_of_ipv6(token_file: Path) -> None:
+    gate = Gate(str(token_file))
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    gate.check(request_at(socket.AF_INET6, ("::ffff:127.0.0.1", 80), Host="127.0.0.1", **token))
+    gate.check(request_at(socket.AF_INET6, ("::1", 80), Host="[::1]:80", **token))
+    with pytest.raises(Refused):
+        gate.check(request_at(socket.AF_INET6, ("::ffff:10.0.0.1", 80), Host="localhost", **token))
+
+
+def test_heads_and_bodies_that_do_not_come_to_an_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(server_module, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(server_module, "BODY_SECONDS", 0.05)
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        server = server_module.ControlServer(ControlPlane(loop, Log("error"), Settings()), Gate())
+        await server.start()
+        path = await server.listen(f"unix:{tmp_path}/sock")
+        for said in (b"", b"POST /rpc HTTP/1.1\r\nHost: a\r\nX-", b"POST /rpc HTTP/1.1\r\nHost: a\r\n"
+                     b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"):  # fmt: skip
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(said)
+            answer = await asyncio.wait_for(reader.read(), 30)
+            assert not answer or answer.startswith(b"HTTP/1.1 408 ")
+            writer.close()
+        await server.close()
+
+    asyncio.run(work())
 
 
 def test_our_own_origin_and_other_sites(tcp: ControlProcess, port: int) -> None:

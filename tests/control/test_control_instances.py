@@ -7,11 +7,13 @@ import base64
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from control_kit import ControlProcess, gone, refused, threads
 
+from ratite.clients import websocket
 from ratite.clients.control import AsyncControlClient, ControlClient, RpcError
 from ratite.daemon.control import rpc
 
@@ -258,3 +260,52 @@ def test_sigterm_ends_all_in_order(start: Start) -> None:
     assert process.stopped() == (0, "")
     assert all(gone(pid) for pid in pids)
     assert not os.path.exists(process.path)
+
+
+def test_cancelled_creations_leave_nothing(shared: ControlProcess, control: ControlClient) -> None:
+    """Whenever the client changes its mind: before the fork, during it, after it."""
+    create = '{"jsonrpc":"2.0","id":"c","method":"instance-create","params":{"instance":"brief"}}'
+    cancel = '{"jsonrpc":"2.0","id":1,"method":"request-cancel","params":{"id":"c"}}'
+    for turns in range(8):
+        with shared.client() as hasty:
+            hasty._sock.sendall(websocket.text(create))
+            for _ in range(turns):
+                hasty.control_info()
+            hasty._sock.sendall(websocket.text(cancel))
+            hasty.control_info()
+        # It may have come into being before; one that is stuck halfway would never end.
+        with suppress(RpcError):
+            control.instance_end(instance="brief")
+    assert control.instance_list() == []
+
+
+def test_what_a_monitor_could_not_read_is_refused(shared: ControlProcess, control: ControlClient) -> None:
+    """It would answer to nobody, and the caller would wait for ever."""
+    control.instance_create(instance="a")
+    for value in (r'"\ud800"', r'"\uffff"', "1" * 400, "[" * 1100 + "]" * 1100):
+        status, text = shared.http(
+            "POST", "/rpc", '{"jsonrpc":"2.0","id":1,"method":"instance-qmp","params":{"instance":"a","execute":"query-name",'
+            '"arguments":{"x":' + value + "}}}", **{"Content-Type": "application/json"},
+        )  # fmt: skip
+        assert status == 200 and '"code":-32000' in text and "JSON parse error" in text
+    assert control.instance_qmp(instance="a", execute="query-name") == {"name": "a"}
+
+
+def test_an_instance_that_hangs_can_be_inspected(control: ControlClient) -> None:
+    pid = control.instance_create(instance="a")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    seen = control.instance_inspect(instance="a")
+    assert seen["pid"] == pid and "phase" not in seen
+    assert control.instance_end(instance="a", force=True)["reason"] == "killed"
+
+
+def test_limits_that_no_instance_could_live_with(control: ControlClient) -> None:
+    for limits in ({"files": 1}, {"events": 0}):
+        assert refused(control, "instance-create", limits=limits).code == -32602
+    assert refused(control, "instance-create", limits={"ram": 2**64 - 1}).code == -32003
+    assert control.instance_list() == []
+
+
+def test_subscriptions_are_bounded(control: ControlClient) -> None:
+    assert refused(control, "instance-subscribe", events=["E"] * 300).code == -32003
+    assert refused(control, "instance-subscribe", events=["E" * 1000]).code == -32003

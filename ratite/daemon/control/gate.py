@@ -12,6 +12,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import os
+import re
 import socket
 import stat
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 TOKEN_MIN = 16
 TOKEN_MAX = 4096
+_PORT = re.compile("[0-9]{1,5}")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 Door = Callable[["Request"], bool]
@@ -89,10 +91,15 @@ class Gate:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             raise Refused(403, "a request of another site")
         sock = None if request.transport is None else request.transport.get_extra_info("socket")
-        if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        if sock is None:
+            # It has gone already, and nobody knows any more where it came from.
+            raise Refused(403, "the connection is gone")
+        if sock.family == getattr(socket, "AF_UNIX", None):
             if origin is not None:
                 raise Refused(403, "no browser has business at this socket")
             return
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            raise Refused(403, "not over this kind of socket")
         host = request.headers.get("Host", "")
         if not self._is_ours(host, sock.getsockname()):
             raise Refused(403, "Host must name this server")
@@ -109,13 +116,15 @@ class Gate:
 
     def _is_ours(self, host: str, address: tuple[str, int]) -> bool:
         name, _, port = host.lower().rpartition(":")
-        if not port.isdecimal() or (name.startswith("[") and not name.endswith("]")):
+        if not _PORT.fullmatch(port) or (name.startswith("[") and not name.endswith("]")):
             name, port = host.lower(), ""
         if port and int(port) != address[1]:
             return False
         if name in self._names:
             return True
         local = ipaddress.ip_address(address[0].partition("%")[0])
+        # IPv4 that came to a socket of IPv6.
+        local = getattr(local, "ipv4_mapped", None) or local
         if local.is_loopback and name in _LOOPBACK_NAMES:
             return True
         return name == (f"[{local}]" if local.version == 6 else str(local))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ratite.daemon.control.qmplink import LinkClosed, QmpLink
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, TimerHandle
 
     from ratite.daemon.log import Log
 
@@ -32,6 +32,8 @@ END_SECONDS = 4.0
 STATUS_SECONDS = 1.0
 LOG_DEFAULT = 1 << 16
 LOG_CHUNK = 1 << 14
+# A pipe's capacity.
+LOG_LAST = 1 << 16
 
 Publish = Callable[["Instance", str, dict[str, Any], Mapping[str, int]], None]
 
@@ -62,6 +64,7 @@ class Instance:
         self._pidfd = -1
         self._why = ""
         self._fd_count = 0
+        self._patience: TimerHandle | None = None
         self._link: QmpLink | None = None
         self._shared: QmpLink | None = None
 
@@ -69,13 +72,24 @@ class Instance:
 
     def adopt(self, sock: socket.socket) -> QmpLink:
         """Its first monitor is at the other end of this socket."""
-        self._link = QmpLink(sock, self._loop, self._event)
-        return self._link
+        if self._patience is not None and self.state == STARTING:
+            # The link before was never a child's: another try.
+            self._patience.cancel()
+            self._patience = None
+        link = self._link = QmpLink(sock, self._loop, self._event, lambda: self._link_gone(link))
+        return link
 
     def born(self, pid: int, pidfd: int) -> None:
         """It has a process."""
         self.pid, self._pidfd = pid, pidfd
         self._loop.add_reader(pidfd, self._process_gone)
+        if self._why == "killed":
+            self._kill()
+
+    def _link_gone(self, link: QmpLink) -> None:
+        """It ends now, as a daemon whose first monitor is gone; who doesn't is killed."""
+        if link is self._link:
+            self._be_patient()
 
     def watch_log(self, fd: int) -> None:
         """What its process prints can be read here."""
@@ -93,7 +107,7 @@ class Instance:
     # -- further monitors, consoles
 
     async def open_monitor(self) -> QmpLink:
-        """Another monitor.  LinkClosed; QmpRefusal."""
+        """Another monitor.  LinkClosed; LinkBusy; QmpRefusal."""
         ours, theirs = socket.socketpair()
         try:
             await self._hand_over(theirs, "monitor-add", {})
@@ -152,20 +166,25 @@ class Instance:
             self._why = self._why or "ended"
             if self._link is not None:
                 self._link.execute("quit")
-        if force and not self.in_process:
+        if force:
             self._kill()
-        # Shielded: who gives up waiting doesn't stop the others.
-        waiting = asyncio.shield(self.ended)
-        if self.in_process:
-            return await waiting
-        try:
-            return await asyncio.wait_for(waiting, END_SECONDS)
-        except TimeoutError:
-            self._kill()
-            return await asyncio.shield(self.ended)
+        # Who gives up waiting stops neither the others nor the end.
+        self._be_patient()
+        return await asyncio.shield(self.ended)
+
+    def _be_patient(self) -> None:
+        """It ends by itself now, or is killed."""
+        if self.state != ENDED and self._patience is None:
+            self._patience = self._loop.call_later(END_SECONDS, self._kill)
 
     def _kill(self) -> None:
+        if self.state == ENDED:
+            return
         self._why = "killed"
+        if self.in_process:
+            # Threads can't be killed: it is let go, and ends by itself as its monitor is gone; or never.
+            self._log.warning("an instance in this process is given up", instance=self.name)
+            self.finish(None)
         if self._pidfd >= 0 and hasattr(signal, "pidfd_send_signal"):
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -180,6 +199,8 @@ class Instance:
         if self.state == ENDED:
             return
         self.state = ENDED
+        if self._patience is not None:
+            self._patience.cancel()
         self._let_go()
         how: dict[str, Any] = {"instance": self.name, "reason": self._why or "crashed", "log": self.log_text()}
         if wait_status is not None:
@@ -193,7 +214,8 @@ class Instance:
         for link in (self._link, self._shared):
             if link is not None:
                 link.close()
-        if self._log_fd >= 0:
+        # What the pipe holds, and no more: somebody that it has left may go on writing.
+        for _ in range(LOG_LAST // LOG_CHUNK):
             self._read_log()
         for fd in (self._log_fd, self._pidfd):
             if fd >= 0:
@@ -208,21 +230,23 @@ class Instance:
         return self._kept.decode("utf-8", "replace")
 
     def _read_log(self) -> None:
-        while self._log_fd >= 0:
-            try:
-                data = os.read(self._log_fd, LOG_CHUNK)
-            except (BlockingIOError, InterruptedError):
-                return
-            if not data:
-                self._loop.remove_reader(self._log_fd)
-                os.close(self._log_fd)
-                self._log_fd = -1
-                return
-            self.log_bytes += len(data)
-            self._kept += data
-            excess = len(self._kept) - self.limits.get("log", LOG_DEFAULT)
-            if excess > 0:
-                del self._kept[:excess]
+        """Some of it at a time: who prints without end gets no more of the loop than others."""
+        if self._log_fd < 0:
+            return
+        try:
+            data = os.read(self._log_fd, LOG_CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return
+        if not data:
+            self._loop.remove_reader(self._log_fd)
+            os.close(self._log_fd)
+            self._log_fd = -1
+            return
+        self.log_bytes += len(data)
+        self._kept += data
+        excess = len(self._kept) - self.limits.get("log", LOG_DEFAULT)
+        if excess > 0:
+            del self._kept[:excess]
 
     # -- looking
 

@@ -6,6 +6,7 @@ as a task of its connection.  Arguments are checked against `schema/control-plan
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import inspect
@@ -13,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,7 +23,7 @@ from ratite.daemon.control import assemble, rpc
 from ratite.daemon.control.instance import Instance
 from ratite.daemon.control.peer import Peer
 from ratite.daemon.control.plane import ControlPlane
-from ratite.daemon.control.qmplink import LinkClosed, QmpRefusal
+from ratite.daemon.control.qmplink import LinkBusy, LinkClosed, QmpRefusal
 from ratite.daemon.control.rpc import Call, RpcError
 from ratite.qapi.resolved import ResolvedSchema
 from ratite.qapi.tables import Command, Tables
@@ -30,6 +32,7 @@ Handler = Callable[[ControlPlane, Peer, dict[str, Any]], Any]
 Answer = dict[str, Any] | None
 
 DISCOVER = "rpc.discover"
+ANSWER_SECONDS = 1.0
 
 
 def method(name: str) -> Callable[[Handler], Handler]:
@@ -104,8 +107,13 @@ async def instance_inspect(plane: ControlPlane, peer: Peer, arguments: dict[str,
         "log-bytes": instance.log_bytes,
     }  # fmt: skip
     if instance.state == "running":
-        details["phase"] = (await _execute(instance, "query-machine-phase"))["phase"]
-        details["status"] = (await _execute(instance, "query-status"))["status"]
+        # One that hangs is just what somebody wants to look at.
+        with suppress(TimeoutError, KeyError, TypeError), _Translated(instance):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                phase, status = await asyncio.gather(
+                    instance.link.execute("query-machine-phase"), instance.link.execute("query-status")
+                )
+            details["phase"], details["status"] = str(phase["phase"]), str(status["status"])
     return details
 
 
@@ -184,11 +192,6 @@ def request_cancel(plane: ControlPlane, peer: Peer, arguments: dict[str, Any]) -
     return {"cancelled": task is not None and task.cancel()}
 
 
-async def _execute(instance: Instance, name: str) -> Any:
-    with _Translated(instance):
-        return await instance.link.execute(name)
-
-
 class _Translated:
     """Turns a monitor's errors into RpcErrors."""
 
@@ -201,6 +204,8 @@ class _Translated:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, QmpRefusal):
             raise RpcError(rpc.QMP_ERROR, error.desc, {"class": error.error_class, "desc": error.desc}) from None
+        if isinstance(error, LinkBusy):
+            raise RpcError(rpc.LIMIT_EXCEEDED, f"too many commands wait for instance {self._instance.name!r}") from None
         if isinstance(error, LinkClosed):
             raise RpcError(rpc.INSTANCE_GONE, f"instance {self._instance.name!r} has ended") from None
 

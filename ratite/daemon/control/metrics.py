@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ratite import __version__
-from ratite.daemon.control.qmplink import LinkClosed, QmpRefusal
+from ratite.daemon.control.qmplink import LinkBusy, LinkClosed, QmpRefusal
 
 if TYPE_CHECKING:
     from ratite.daemon.control.instance import Instance
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ANSWER_SECONDS = 1.0
+
+# The numbers of a tier that are told.
+_TIER = ("tier", "regions", "bytes", "compiled", "instructions")
 
 Labels = Mapping[str, str]
 Sample = tuple[Labels, float]
@@ -48,6 +51,8 @@ async def collect(plane: ControlPlane) -> str:
     """The whole text."""
     instances = list(plane.instances.values())
     reports = await asyncio.gather(*(_report(instance) for instance in instances))
+    # The kernel walks each one's memory for it.
+    memory = await asyncio.to_thread(lambda: [instance.memory() for instance in instances])
     text = _Text()
     add = text.add
     add("ratite_info", "gauge", "Version of ratite.", [({"version": __version__}, 1)])
@@ -70,7 +75,7 @@ async def collect(plane: ControlPlane) -> str:
         [(label, instance.log_bytes) for label, instance, _ in named])  # fmt: skip
     add("ratite_instance_memory_bytes", "gauge", "Memory of its process: private to it, and resident.",
         [({**label, "kind": kind.removesuffix("-memory")}, size)
-         for label, instance, _ in named for kind, size in instance.memory().items()])  # fmt: skip
+         for (label, _, _), sizes in zip(named, memory, strict=True) for kind, size in sizes.items()])  # fmt: skip
     _add_guests(add, [(label, report) for label, _, report in named if report])
     return str(text)
 
@@ -96,24 +101,30 @@ def _add_guests(add: Any, reports: list[tuple[Labels, dict[str, Any]]]) -> None:
 async def _report(instance: Instance) -> dict[str, Any] | None:
     try:
         return await asyncio.wait_for(_ask(instance), ANSWER_SECONDS)
-    except (TimeoutError, LinkClosed, QmpRefusal):
+    except (TimeoutError, LinkClosed, LinkBusy, QmpRefusal):
+        return None
+    except (KeyError, TypeError, ValueError):
+        # It doesn't say what we'd say.
         return None
 
 
 async def _ask(instance: Instance) -> dict[str, Any]:
     link = instance.link
     status = await link.execute("query-status")
-    report: dict[str, Any] = {"running": status["running"], "cpus": [], "jit": []}
+    report: dict[str, Any] = {"running": bool(status["running"]), "cpus": [], "jit": []}
     phase = (await link.execute("query-machine-phase"))["phase"]
     if phase not in ("ready", "running", "paused"):
         return report
-    report["jit"] = await link.execute("query-jit")
-    paths = [row["qom-path"] for row in await link.execute("query-cpus-fast")]
+    report["jit"] = [
+        {"cluster": str(row["cluster"]), "tiers": [{key: int(tier[key]) for key in _TIER} for tier in row["tiers"]]}
+        for row in await link.execute("query-jit")
+    ]
+    paths = [str(row["qom-path"]) for row in await link.execute("query-cpus-fast")]
     for path in paths:
         row: dict[str, Any] = {"cpu": path}
         for name in ("instructions", "exits"):
             try:
-                row[name] = await link.execute("qom-get", {"path": path, "property": name})
+                row[name] = int(await link.execute("qom-get", {"path": path, "property": name}))
             except QmpRefusal:
                 continue
         report["cpus"].append(row)

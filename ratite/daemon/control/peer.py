@@ -30,6 +30,11 @@ CONSOLES_MAX = 64
 CONSOLE_CHUNK = 1 << 14
 CONSOLE_BUFFER = 1 << 20
 EVENTS_DEFAULT = 1024
+# Of names in a subscription, and of each.
+NAMES_MAX = 256
+NAME_MAX = 128
+# Unsent bytes with which no event is taken any more: what came before is large.
+UNSENT_MAX = 32 << 20
 
 
 class _Subscription(NamedTuple):
@@ -57,6 +62,8 @@ class Peer:
         self._out: deque[tuple[str, bool]] = deque()
         self._unsent = 0
         self._events = 0
+        # Whether a message is on its way and its socket takes no more.
+        self._stuck = False
         self._sender: Task[None] | None = None
         self._number = 0
         self._subscriptions: dict[int, _Subscription] = {}
@@ -94,8 +101,8 @@ class Peer:
             self._sender = self.plane.loop.create_task(self._send_all())
 
     def event(self, text: str, limit: int) -> None:
-        """Send an event, or give the client up."""
-        if self._events >= (limit or EVENTS_DEFAULT):
+        """Send an event, or give the client up: not for what comes all at once, but if it doesn't take what was sent."""
+        if self._stuck and (self._events >= (limit or EVENTS_DEFAULT) or self._unsent > UNSENT_MAX):
             if not self.closed and self._drop is not None:
                 self.plane.log.warning("control client dropped: it does not read, and too many events wait")
                 self._drop()
@@ -108,7 +115,9 @@ class Peer:
         try:
             while self._out:
                 text, event = self._out[0]
+                self._stuck = True
                 await self._transmit(text)
+                self._stuck = False
                 self._out.popleft()
                 self._unsent -= len(text)
                 self._events -= event
@@ -129,6 +138,8 @@ class Peer:
         """A new subscription's number.  RpcError."""
         if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
             raise RpcError(rpc.LIMIT_EXCEEDED, f"a connection may have {SUBSCRIPTIONS_MAX} subscriptions")
+        if len(events) > NAMES_MAX or any(len(name) > NAME_MAX for name in events):
+            raise RpcError(rpc.LIMIT_EXCEEDED, f"a subscription may name {NAMES_MAX} events, each of {NAME_MAX} letters")
         number = self.next_number()
         self._subscriptions[number] = _Subscription(instance, frozenset(events))
         return number

@@ -12,12 +12,12 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratite.daemon.control import rpc
-from ratite.daemon.control.instance import ENDED, RUNNING, Instance
+from ratite.daemon.control.instance import ENDED, ENDING, RUNNING, Instance
 from ratite.daemon.control.nursery import BirthError, Nursery, ZygoteDied
 from ratite.daemon.control.qmplink import LinkClosed
 from ratite.daemon.control.rpc import RpcError
@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
     from ratite.core.hostfiles import Root
     from ratite.daemon.control.peer import Peer
+    from ratite.daemon.control.qmplink import QmpLink
     from ratite.daemon.log import Log
 
 ATTEMPTS = 3
 DEFAULT_LIMITS: Mapping[str, int] = MappingProxyType({"files": 1024, "events": 1024, "log": 1 << 16})
 INSTANCES_DEFAULT = 1000
+# Below these a process can't even start, or nobody hears of it.
+LIMIT_MIN: Mapping[str, int] = MappingProxyType({"files": 32, "events": 1})
+LIMIT_MAX = 1 << 62
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
@@ -93,16 +97,16 @@ class ControlPlane:
             "name": name, "allow": list(self.settings.allow), "paused": arguments.get("paused", False),
             "no_shutdown": arguments.get("no-shutdown", False), "log_level": self.settings.log_level,
         }  # fmt: skip
+        # A birth goes on to its end though he who wanted it may go: what is half born would be nobody's.
+        birth = self._aside(self._bear(instance, options))
         try:
-            await self._bear(instance, options)
+            await asyncio.shield(birth)
         except BirthError as error:
-            instance.finish(None)
             raise RpcError(rpc.INSTANCE_GONE, f"instance {name!r} could not start: {error}") from None
         except LinkClosed:
             how = await asyncio.shield(instance.ended)
             raise RpcError(rpc.INSTANCE_GONE, f"instance {name!r} ended while it started", how) from None
         except BaseException:
-            # Who wanted it has gone.
             self.abandon(instance)
             raise
         if instance.state != RUNNING:
@@ -110,24 +114,35 @@ class ControlPlane:
         return instance
 
     async def _bear(self, instance: Instance, options: dict[str, Any]) -> None:
+        """LinkClosed, and its process is about to end or to be killed; BirthError, and it is gone."""
+        try:
+            link = await self._conceive(instance, options)
+        except BaseException as error:
+            instance.finish(None)
+            if isinstance(error, OSError):
+                raise BirthError(error.strerror or str(error)) from None
+            raise
+        await link.ready
+        if instance.state not in (ENDED, ENDING):
+            instance.state = RUNNING
+            self.publish(instance, "INSTANCE_CREATED", instance.info())
+
+    async def _conceive(self, instance: Instance, options: dict[str, Any]) -> QmpLink:
         for attempt in range(ATTEMPTS):
             ours, theirs = socket.socketpair()
             with theirs:
                 link = instance.adopt(ours)
                 if instance.in_process:
                     self._embed(instance, options, theirs)
-                    break
+                    return link
                 try:
                     await self._fork(instance, options, theirs)
-                    break
+                    return link
                 except ZygoteDied:
                     link.close()
                     if attempt == ATTEMPTS - 1:
                         raise
-        await link.ready
-        if instance.state not in (ENDED, "ending"):
-            instance.state = RUNNING
-            self.publish(instance, "INSTANCE_CREATED", instance.info())
+        raise AssertionError("the last attempt returns or raises")
 
     async def _fork(self, instance: Instance, options: dict[str, Any], theirs: socket.socket) -> None:
         reader, writer = os.pipe()
@@ -167,9 +182,20 @@ class ControlPlane:
 
     def abandon(self, instance: Instance) -> None:
         """Nobody wants it any more."""
-        task = self.loop.create_task(instance.end(force=True))
+        self._aside(instance.end(force=True))
+
+    def _aside(self, work: Coroutine[Any, Any, Any]) -> Task[Any]:
+        """A task that nobody need wait for."""
+        task = self.loop.create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+
+        def done(task: Task[Any]) -> None:
+            self._background.discard(task)
+            if not task.cancelled():
+                task.exception()
+
+        task.add_done_callback(done)
+        return task
 
     def _name_for(self, wanted: str | None) -> str:
         if wanted is None:
@@ -186,8 +212,10 @@ class ControlPlane:
     def _limits_for(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
         own = self.settings.limits
         for name, value in wanted.items():
-            if value > own.get(name, value):
-                raise RpcError(rpc.LIMIT_EXCEEDED, f"limit {name!r} must be at most {own[name]}, not {value}")
+            if value > own.get(name, LIMIT_MAX):
+                raise RpcError(rpc.LIMIT_EXCEEDED, f"limit {name!r} must be at most {own.get(name, LIMIT_MAX)}, not {value}")
+            if value < LIMIT_MIN.get(name, 0):
+                raise RpcError(rpc.INVALID_PARAMS, f"limit {name!r} must be {LIMIT_MIN[name]} or more, not {value}")
         return MappingProxyType({**own, **wanted})
 
     def _exited(self, pid: int, status: int) -> None:
@@ -205,9 +233,7 @@ class ControlPlane:
 
     # -- events
 
-    def publish(
-        self, instance: Instance, event: str, data: dict[str, Any], timestamp: Mapping[str, int] | None = None
-    ) -> None:
+    def publish(self, instance: Instance, event: str, data: dict[str, Any], timestamp: Mapping[str, int] | None = None) -> None:
         """Tell everybody who subscribed."""
         if timestamp is None:
             seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)

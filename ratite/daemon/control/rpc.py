@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ratite.daemon.control import plainjson
 from ratite.qapi.errors import QmpError
 from ratite.qapi.tables import Command
 
@@ -70,11 +71,6 @@ class RpcError(Exception):
         return error
 
 
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
-
-
-_decode = json.JSONDecoder(parse_constant=_no_constant).decode
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -86,7 +82,7 @@ def encode(value: object) -> str:
 def parse(text: str) -> object:
     """A JSON value.  RpcError PARSE_ERROR."""
     try:
-        return _decode(text)
+        return plainjson.decode(text)
     except RecursionError:
         raise RpcError(PARSE_ERROR, "parse error: nested too deep") from None
     except ValueError as error:

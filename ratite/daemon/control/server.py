@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 BODY_MAX = 4 << 20
 CLOSE_SECONDS = 1.0
+# A connection on which nobody asks anything, or whose request's head doesn't come to its end.
+IDLE_SECONDS = 30.0
+BODY_SECONDS = 30.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -46,7 +49,11 @@ class ControlServer:
         self.app.router.add_get("/metrics", self._metrics)
         self._methods = Methods(plane)
         self._tls = tls
-        self._runner = web.AppRunner(self.app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_SECONDS)
+        # Who goes away while his call is under way waits for it no more.
+        self._runner = web.AppRunner(
+            self.app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_SECONDS, keepalive_timeout=IDLE_SECONDS,
+            handler_cancellation=True,
+        )  # fmt: skip
         self._sockets: dict[web.WebSocketResponse, None] = {}
         self._sites: list[tuple[web.SockSite, Endpoint]] = []
         self._page: Site | None = None
@@ -84,9 +91,7 @@ class ControlServer:
         for site, endpoint in self._sites:
             await site.stop()
             endpoint.remove()
-        goodbyes = [
-            ws.close(code=WSCloseCode.GOING_AWAY, message=b"the control plane is ending") for ws in list(self._sockets)
-        ]
+        goodbyes = [ws.close(code=WSCloseCode.GOING_AWAY, message=b"the control plane is ending") for ws in list(self._sockets)]
         if goodbyes:
             await asyncio.wait([asyncio.ensure_future(each) for each in goodbyes], timeout=CLOSE_SECONDS)
         if self._page is not None:
@@ -119,10 +124,13 @@ class ControlServer:
             return web.Response(status=415, text="Content-Type must be application/json\n")
         peer = Peer(self.plane)
         try:
-            text = (await request.read()).decode()
+            async with asyncio.timeout(BODY_SECONDS):
+                text = (await request.read()).decode()
             calls, batch = rpc.take(text)
         except RpcError as error:
             return _json(_refusal(error))
+        except TimeoutError:
+            return web.Response(status=408, text="the request's body took too long\n")
         except UnicodeDecodeError as error:
             return _json(_refusal(RpcError(rpc.PARSE_ERROR, f"parse error: {error}")))
         answers = await self._answers(peer, calls)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ratite.core.hostfiles import EXEC, NET, PTY, Root, open_root
-from ratite.daemon.control.plane import DEFAULT_LIMITS, INSTANCES_DEFAULT, Settings
+from ratite.daemon.control.plane import DEFAULT_LIMITS, INSTANCES_DEFAULT, LIMIT_MAX, LIMIT_MIN, Settings
 
 if TYPE_CHECKING:
     from ratite.daemon.options import Options
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 PERMISSIONS = (EXEC, PTY, NET)
 LIMITS = ("ram", "vcpus", "files", "events", "log")
 INSTANCES = "instances"
-# Below this a process can't even start.
-FILES_MIN = 32
+# They go to each instance as descriptors, and one message takes no more of these (SCM_MAX_FD is 253).
+DIRS_MAX = 50
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 _SIZE = re.compile(r"(\d{1,18})([KMGT]?)")
@@ -35,12 +35,15 @@ def read_settings(options: Options) -> Settings:
         if name not in (*LIMITS, INSTANCES) or found is None:
             raise SettingsError(f"--limit must be NAME=VALUE with NAME {', '.join(LIMITS)} or {INSTANCES}, not {text!r}")
         limits[name] = int(found[1]) << 10 * " KMGT".index(found[2] or " ")
-    if limits["files"] < FILES_MIN:
-        raise SettingsError(f"--limit files must be {FILES_MIN} or more, not {limits['files']}")
+    for name, number in limits.items():
+        if not LIMIT_MIN.get(name, 0) <= number <= LIMIT_MAX:
+            raise SettingsError(f"--limit {name} must be {LIMIT_MIN.get(name, 0)} to {LIMIT_MAX}, not {number}")
     for text in options.permit:
         if text not in PERMISSIONS:
             raise SettingsError(f"--permit must be {', '.join(PERMISSIONS)}, not {text!r}")
     most = limits.pop(INSTANCES, INSTANCES_DEFAULT)
+    if len(options.allow_dir) > DIRS_MAX:
+        raise SettingsError(f"--allow-dir may be given {DIRS_MAX} times")
     roots = tuple(_root(text) for text in options.allow_dir)
     if len({root.name for root in roots}) < len(roots):
         raise SettingsError("--allow-dir must give each NAME once")
