@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ratite.qapi.generated import keep
+
 SCHEMA = Path(__file__).resolve().parent.parent / "schema"
 SOURCE = SCHEMA / "ratite-schema.json"
 RESOLVED = SCHEMA / "resolved.json"
@@ -30,19 +32,9 @@ def build(source: Path = SOURCE) -> bytes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build, or check; the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    stale = 0
-    for source, resolved in PRODUCTS:
-        made = build(source)
-        if resolved.exists() and resolved.read_bytes() == made:
-            continue
-        if "--check" in arguments:
-            print(f"{resolved} is stale: run python -m ratite.daemon.schema_build", file=sys.stderr)
-            stale = 1
-        else:
-            resolved.write_bytes(made)
-    return stale
+    """Build, or with `--check` compare; the exit status."""
+    made = {resolved: build(source) for source, resolved in PRODUCTS}
+    return keep(made, sys.argv[1:] if argv is None else argv, "python -m ratite.daemon.schema_build")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ratite.core.objects.describe import describe_package
+from ratite.qapi.generated import keep
 
 GROUPS = ("ratite.objects", "ratite.devices", "ratite.targets", "ratite.accelerators")
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -70,14 +71,8 @@ def text(manifest: dict[str, dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Writes the manifest, or with --check compares it; exit status."""
-    wanted = text(build(packages(PACKAGE.parent / "pyproject.toml")))
-    if "--check" in argv:
-        if MANIFEST.exists() and MANIFEST.read_text() == wanted:
-            return 0
-        print("ratite/manifest.json is stale: run `python -m ratite.core.objects.manifest`", file=sys.stderr)
-        return 1
-    MANIFEST.write_text(wanted)
-    return 0
+    made = text(build(packages(PACKAGE.parent / "pyproject.toml"))).encode()
+    return keep({MANIFEST: made}, argv, "python -m ratite.core.objects.manifest")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 
 from ratite.daemon.control.methods import load_control_schema
 from ratite.daemon.control.openrpc import notification_name
+from ratite.qapi.generated import keep
 from ratite.qapi.resolved import BUILTIN_JSON_TYPES, ResolvedSchema, element_type
 
 CLIENTS = Path(__file__).resolve().parents[2] / "clients"
@@ -209,18 +210,9 @@ def products() -> dict[Path, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write, or check; the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    status = 0
-    for path, text in products().items():
-        if path.exists() and path.read_text() == text:
-            continue
-        if "--check" in arguments:
-            print(f"{path} is stale: run python -m ratite.daemon.control.generate", file=sys.stderr)
-            status = 1
-        else:
-            path.write_text(text)
-    return status
+    """Write, or with `--check` compare; the exit status."""
+    made = {path: text.encode() for path, text in products().items()}
+    return keep(made, sys.argv[1:] if argv is None else argv, "python -m ratite.daemon.control.generate")
 
 
 if __name__ == "__main__":
