@@ -85,7 +85,7 @@ def test_parameters_have_types_defaults_and_bounds(kit: Kit) -> None:
     text = "ratite: 1\n" + "\n".join(line[8:] for line in body.splitlines())
     assert kit.problems(text, {"ram": "1K", "share": "yes", "con": 5, "nam": "z"}) == [
         "parameters.con: must be a character backend: its type, or a mapping with 'type' and its members, not 5",
-        "parameters.nam: there is no such parameter (did you mean 'name'?); there are: ram, twice, name, share, con",
+        "parameters.nam: there is no such parameter (did you mean 'name'?)",
         'parameters.ram: must be a size in bytes: an integer, or a text like "512M" (K, M, G, T), at least 4096, not "1K"',
         'parameters.share: must be true or false, not "yes"',
     ]

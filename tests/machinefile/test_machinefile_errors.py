@@ -8,9 +8,10 @@ import pytest
 from machinefile_kit import Kit
 
 from ratite.qapi.machinefile import files
+from ratite.qapi.machinefile import problems as problems_module
 from ratite.qapi.machinefile.compile import Compiler
-from ratite.qapi.machinefile.expand import DOCUMENTS_MAX, NESTING_MAX, WORK_MAX
-from ratite.qapi.machinefile.problems import MachineFileError
+from ratite.qapi.machinefile.expand import DOCUMENTS_LETTERS_MAX, DOCUMENTS_MAX, LETTERS_MAX, NESTING_MAX, VALUES_MAX, WORK_MAX
+from ratite.qapi.machinefile.problems import PROBLEMS_MAX, MachineFileError
 
 EVERYTHING = """\
 ratite: 2
@@ -179,6 +180,82 @@ def test_chains_and_numbers_of_includes_are_bounded(kit: Kit) -> None:
 )  # fmt: skip
 def test_bombs_of_repetitions_are_bounded(kit: Kit, body: str) -> None:
     assert kit.problems(f"ratite: 1\n{body}") == [f"1:1: repetitions and includes make more than {WORK_MAX} things"]
+
+
+ONES = ", ".join("1" for _ in range(10_000))
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (f"groups: [{{for: {{a: 4096}}, objects: {{o$(a): {{type: address-space, l: [{ONES}]}}}}}}]", f"{VALUES_MAX} values"),
+        (f"groups: [{{for: {{a: 4096}}, if: [{ONES}]}}]", f"{VALUES_MAX} values"),
+        ("groups: [{for: {a: 4096}, objects: {'$(repeat(\"x\", 9999, \"\"))$(a)': {type: address-space}}}]",
+         f"{LETTERS_MAX} letters of texts"),
+        ("groups: [{for: {a: 4096}, objects: {o$(a): {type: '$(repeat(\"x\", 9999, \"\"))'}}}]",
+         f"{LETTERS_MAX} letters of texts"),
+        ("parts: {p: {groups: [{for: {a: 4096}, objects: {o$(a): {type: address-space}}}]}}\n"
+         "include: [{part: p, prefix: '$(repeat(\"x\", 9999, \"\"))'}]", f"{LETTERS_MAX} letters of texts"),
+    ],
+)  # fmt: skip
+def test_what_entries_hold_is_bounded_too(kit: Kit, body: str, what: str) -> None:
+    assert f"1:1: repetitions and includes make more than {what}" in kit.problems(f"ratite: 1\n{body}")
+
+
+def test_letters_of_included_files_are_bounded(kit: Kit) -> None:
+    kit.others = {f"{n}.yaml": "ratite: 1\n" + "#" * (DOCUMENTS_LETTERS_MAX // 8) for n in range(8)}
+    many = ", ".join(f"{{file: {n}.yaml}}" for n in range(8))
+    rule = f"repetitions and includes make more than {DOCUMENTS_LETTERS_MAX} letters of included files"
+    assert kit.problems(f"ratite: 1\ninclude: [{many}]") == [f"1:1: {rule}"]
+
+
+def test_faults_without_end_are_told_up_to_a_number(kit: Kit) -> None:
+    many = ", ".join(f"x{n}: 1" for n in range(PROBLEMS_MAX + 1))
+    problems = kit.problems(f"ratite: 1\nobjects: {{o: {{type: address-space, {many}}}}}\n")
+    assert len(problems) == PROBLEMS_MAX + 1
+    assert f"there is more that is wrong; {PROBLEMS_MAX} faults are told at once" in problems
+
+
+def test_hints_of_many_names_are_looked_for_once_a_place(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(problems_module, "nearest", lambda name, names: asked.append(len(names)) or "")
+    turns = "for: {a: 4000}, devices: {u$(a): {type: ns16550, chardev: v$(a)}}, chardevs: {w$(a): {type: 'null'}}"
+    assert len(kit.problems(f"ratite: 1\ngroups: [{{{turns}}}]\n")) == 1
+    assert len(asked) == 1
+    assert asked[0] < 4000
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        ("{type: int, default: 5, minimum: x}", '2:50: parameters.a.minimum: must be an integer, not "x"'),
+        ("{type: str, default: x, minimum: 4}", "2:41: parameters.a.minimum: a parameter of type str has no bounds"),
+        ("{type: str, values: [5, x], default: x}", "2:38: parameters.a.values.0: must be a text, not 5"),
+        ("{type: int, default: 5, maximum: 3}", "2:38: parameters.a.default: must be an integer, at most 3, not 5"),
+        ("{type: bool, default: 5}", "2:39: parameters.a.default: must be true or false, not 5"),
+    ],
+)
+def test_parameters_declared_wrongly_are_told_though_a_value_is_given(kit: Kit, declared: str, problem: str) -> None:
+    given = {"a": "true" if "bool" in declared else "x" if "str" in declared else 1}
+    assert kit.problems(f"ratite: 1\nparameters: {{a: {declared}}}\n", given) == [problem]
+
+
+@pytest.mark.parametrize("name", ["if", "true", "not", "a-b", "A", "a\\n"])
+def test_names_that_no_expression_can_say_are_refused(kit: Kit, name: str) -> None:
+    (problem,) = kit.problems(f'ratite: 1\nparameters: {{"{name}": {{type: int}}}}\n')
+    assert problem.startswith("2:14: parameters.")
+    assert "must be a name of a parameter" in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'objects: {"o\\n": {type: address-space}}', 'objects: {o: {type: memory-backend-ram, size: "1M\\n"}}',
+        "devices: {u: {type: ns16550, regshift: 2.0}}",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_an_id_a_size_an_integer_is_refused(kit: Kit, text: str) -> None:
+    assert len(kit.problems(f"ratite: 1\n{text}\n")) == 1
 
 
 @pytest.mark.parametrize("count", ["-1", "4097", "99999999999", "$(4097)", "$(1 << 100)", "x", "1.5", "{}"])

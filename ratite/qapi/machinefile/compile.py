@@ -16,7 +16,7 @@ from ratite.qapi.machinefile.expand import Expander, Read
 from ratite.qapi.machinefile.expression import size_of
 from ratite.qapi.machinefile.flat import Flat, links_of
 from ratite.qapi.machinefile.links import Links
-from ratite.qapi.machinefile.parameters import Parameter, declared
+from ratite.qapi.machinefile.parameters import Parameter, check_declared, declared
 from ratite.qapi.machinefile.problems import MachineFileError, Path, Place, Problem, Problems
 from ratite.qapi.machinefile.schema import flat_schema, machine_schema
 from ratite.qapi.machinefile.validate import Validator
@@ -97,6 +97,12 @@ class Compiler:
             return document.place(path, key), path
 
         self._written.check(document.data, place, problems)
+        holders: list[tuple[Path, Any]] = [((), document.data)]
+        if isinstance(document.data, dict) and isinstance(parts := document.data.get("parts"), dict):
+            holders += ((("parts", name), part) for name, part in parts.items())
+        for path, data in holders:
+            if isinstance(data, dict):
+                check_declared(document, path, data, problems)
 
     # -- commands
 

@@ -15,6 +15,8 @@ from ratite.qapi.resolved import EMPTY, ResolvedSchema, element_type, holds
 
 Row = Mapping[str, Any]
 
+# Letters of an id.
+ID_MAX = 127
 # What a file can say is said for ratite's own views.
 FACTS = frozenset({"RATITE"})
 

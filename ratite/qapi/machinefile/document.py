@@ -19,6 +19,10 @@ DEPTH_MAX = 32
 VALUES_MAX = 50_000
 _DIGITS_MAX = 40
 
+# Not in YAML 1.2's c-printable; and what no text of QMP can hold, even escaped.
+_UNREADABLE = re.compile(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UNTOLD = re.compile(r"[\0\ud800-\udfff]")
+
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _WORDS: Mapping[str, Any] = MappingProxyType(
@@ -50,6 +54,10 @@ def read_document(name: str, text: str, problems: Problems) -> Document | None:
     """The document, or None when it can't be read at all; what is wrong goes to `problems`."""
     if len(text) > TEXT_MAX:
         problems.add(Place(name), (), f"the file must have at most {TEXT_MAX} letters", len(text))
+        return None
+    if (bad := _UNREADABLE.search(text)) is not None:
+        line, column = text.count("\n", 0, bad.start()) + 1, bad.start() - text.rfind("\n", 0, bad.start())
+        problems.add(Place(name, line, column), (), "a character can't stand in YAML", bad[0])
         return None
     import yaml
 
@@ -125,6 +133,7 @@ class _Reader:
             if type(event).__name__ != "ScalarEvent" or event.anchor or event.tag:
                 self._refuse(event, path, "a key must be a plain text")
             key = event.value
+            self._check_text(event, key, path)
             inner = (*path, key)
             value = self._value(next(self._events), (*path, f"\0{len(made)}") if key in made else inner)
             if key in made:
@@ -137,8 +146,7 @@ class _Reader:
 
     def _scalar(self, event: Any, path: Path) -> Any:
         text: str = event.value
-        if "\0" in text:
-            self._problems.add(self._place(event), path, "a NUL character can't stand in a text")
+        if not self._check_text(event, text, path):
             return ""
         if not event.implicit[0]:
             return text
@@ -153,6 +161,13 @@ class _Reader:
         if _INT.fullmatch(text) is None:
             return float(text)
         return int(text, 16 if text[:2] == "0x" else 8) if text[:2] in ("0x", "0o") else int(text)
+
+    def _check_text(self, event: Any, text: str, path: Path) -> bool:
+        bad = _UNTOLD.search(text)
+        if bad is not None:
+            what = "a NUL character" if bad[0] == "\0" else "half of a surrogate pair"
+            self._problems.add(self._place(event), path, f"{what} can't stand in a text")
+        return bad is None
 
     def _place(self, event: Any) -> Place:
         return Place(self._name, event.start_mark.line + 1, event.start_mark.column + 1)

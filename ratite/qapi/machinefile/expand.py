@@ -9,8 +9,9 @@ What is malformed is passed over here: the schema has told of it.  The work is b
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ratite.qapi.errors import QmpError
 from ratite.qapi.machinefile.declarations import SECTIONS, Declarations
@@ -18,19 +19,22 @@ from ratite.qapi.machinefile.document import Document, read_document
 from ratite.qapi.machinefile.expression import ExpressionError, as_text, evaluate
 from ratite.qapi.machinefile.flat import Flat, Origin
 from ratite.qapi.machinefile.parameters import Given, bound
-from ratite.qapi.machinefile.problems import Path, Place, Problems
+from ratite.qapi.machinefile.problems import Near, Path, Place, Problems, listed
 
 # (kind, name, canonical name of the including document) -> (canonical name, text).  OSError, QmpError.
 Read = Callable[[str, str, str], tuple[str, str]]
 Validate = Callable[[Document, Problems], None]
 
 WORK_MAX = 20_000
+VALUES_MAX = 200_000
+LETTERS_MAX = 8 << 20
 DOCUMENTS_MAX = 64
+DOCUMENTS_LETTERS_MAX = 4 << 20
 NESTING_MAX = 16
 
 
 class _TooMuch(Exception):
-    pass
+    """The text says of what."""
 
 
 class _Scope(NamedTuple):
@@ -50,7 +54,7 @@ class Expander:
         self._validate = validate
         self._problems = problems
         self._documents: dict[tuple[str, str, str], Document | None] = {}
-        self._work = 0
+        self._work = self._values = self._letters = self._read_letters = 0
         # Whether something is missing because of a parameter that was given wrongly.
         self.incomplete = False
 
@@ -59,9 +63,8 @@ class Expander:
         self._validate(document, self._problems)
         try:
             return self._use(document, (), document.data, Given(arguments, None, ("parameters",)), (document.name,))
-        except _TooMuch:
-            rule = f"repetitions and includes make more than {WORK_MAX} things"
-            self._problems.add(document.place(()), (), rule)
+        except _TooMuch as error:
+            self._problems.add(document.place(()), (), f"repetitions and includes make more than {error}")
             return Flat()
 
     # -- documents and parts
@@ -103,14 +106,16 @@ class Expander:
         prefix = self._value(scope, data.get("prefix", ""), (*path, "prefix"))
         if isinstance(prefix, str) and prefix:
             self._count(len(made.origins))
+            self._count_letters(len(made.origins) * len(prefix))
             made = made.prefixed(prefix, self._declarations)
         flat.take(made, self._problems, Origin(scope.document, path))
 
     def _part(self, scope: _Scope, name: str, path: Path) -> tuple[Document, Path, str] | None:
         parts = scope.document.data.get("parts")
         if not isinstance(parts, dict) or name not in parts:
-            have = f"(there are: {', '.join(parts) if isinstance(parts, dict) else 'none'})"
-            self._problems.add(scope.document.place((*path, "part")), (*path, "part"), f"must name a part {have}", name)
+            have = f"(there are: {listed(parts if isinstance(parts, dict) else ())})"
+            near = Near(name, parts if isinstance(parts, dict) else ())
+            self._problems.add(scope.document.place((*path, "part")), (*path, "part"), f"must name a part {have}", name, near)
             return None
         return scope.document, ("parts", name), f"{scope.document.name}#{name}"
 
@@ -138,6 +143,9 @@ class Expander:
         known = next((each for each in self._documents.values() if each is not None and each.name == canonical), None)
         if known is not None:
             return known
+        self._read_letters += len(text)
+        if self._read_letters > DOCUMENTS_LETTERS_MAX:
+            raise _TooMuch(f"{DOCUMENTS_LETTERS_MAX} letters of included files")
         document = read_document(canonical, text, self._problems)
         if document is not None:
             self._validate(document, self._problems)
@@ -198,36 +206,44 @@ class Expander:
             return
         for value in values:
             self._count(1)
-            yield from self._turns(scope._replace(names={**scope.names, name: value}), others, path)
+            # Not a copy: a file may have thousands of names.
+            names = ChainMap({name: value}, cast("dict[str, Any]", scope.names))
+            yield from self._turns(scope._replace(names=names), others, path)
 
     # -- values
 
     def _value(self, scope: _Scope, value: Any, path: Path) -> Any:
         """The value with every expression in it computed; one that can't be stays as it is written."""
+        self._values += 1
+        if self._values > VALUES_MAX:
+            raise _TooMuch(f"{VALUES_MAX} values")
         if isinstance(value, dict):
             return {key: self._value(scope, each, (*path, key)) for key, each in value.items()}
         if isinstance(value, list):
             return [self._value(scope, each, (*path, number)) for number, each in enumerate(value)]
         if not isinstance(value, str) or "$(" not in value:
             return value
-        try:
-            return evaluate(value, scope.names)
-        except ExpressionError as error:
-            self._untold(scope.document.place(path), path, error)
-            return value
+        return self._evaluated(scope, value, path, False)
 
     def _text(self, scope: _Scope, key: str, path: Path) -> str:
-        if "$(" not in key:
-            return key
+        return str(self._evaluated(scope, key, path, True)) if "$(" in key else key
+
+    def _evaluated(self, scope: _Scope, text: str, path: Path, key: bool) -> Any:
+        self._count_letters(len(text))
         try:
-            return as_text(evaluate(key, scope.names))
+            made = evaluate(text, scope.names)
+            made = as_text(made) if key else made
         except ExpressionError as error:
-            self._untold(scope.document.place(path, True), path, error)
-            return key
+            self._untold(scope.document.place(path, key), path, error)
+            return text
+        if isinstance(made, str):
+            self._count_letters(len(made))
+        return made
 
     def _untold(self, place: Place, path: Path, error: ExpressionError) -> None:
         if str(error):
-            self._problems.add(place, path, str(error))
+            if not self._problems.at(place):
+                self._problems.add(place, path, str(error), near=error.near)
         else:
             self.incomplete = True
             self._problems.silence(place)
@@ -241,7 +257,12 @@ class Expander:
     def _count(self, things: int) -> None:
         self._work += things
         if self._work > WORK_MAX:
-            raise _TooMuch
+            raise _TooMuch(f"{WORK_MAX} things")
+
+    def _count_letters(self, letters: int) -> None:
+        self._letters += letters
+        if self._letters > LETTERS_MAX:
+            raise _TooMuch(f"{LETTERS_MAX} letters of texts")
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:

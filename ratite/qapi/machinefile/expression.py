@@ -15,7 +15,10 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ratite.qapi.machinefile.problems import Near
 
 TEXT_MAX = 500
 STRING_MAX = 1 << 16
@@ -40,10 +43,17 @@ _LEVELS: tuple[Mapping[str, tuple[Callable[[Any, Any], Any], tuple[type, ...]]],
     {"*": (operator.mul, _INT), "//": (operator.floordiv, _INT), "%": (operator.mod, _INT)},
 )  # fmt: skip
 _WORDS: Mapping[str, Any] = MappingProxyType({"true": True, "false": False, "null": None})
+_SYNTAX = ("if", "else", "and", "or", "not")
+# What parameters and variables can be called.
+NAME = rf"(?!({'|'.join((*_WORDS, *_SYNTAX))})(?!\n)$)[a-z][a-z0-9_]{{0,62}}"
 
 
 class ExpressionError(Exception):
     """The text says what is wrong; without one it was told elsewhere: a name has no value because of that."""
+
+    def __init__(self, text: str = "", near: Near | None = None) -> None:
+        super().__init__(text)
+        self.near = near
 
 
 class _Unknown:
@@ -71,8 +81,8 @@ def escaped(text: str) -> str:
 
 def evaluate(text: str, names: Mapping[str, Any]) -> Any:
     """The text with every expression replaced by its value; ExpressionError."""
-    made: list[Any] = []
-    at = 0
+    made: list[str] = []
+    at = size = 0
     while (match := _OPENING.search(text, at)) is not None:
         made.append(text[at : match.start()])
         if match[1]:
@@ -85,6 +95,9 @@ def evaluate(text: str, names: Mapping[str, Any]) -> Any:
         if match.start() == 0 and at == len(text):
             return value
         made.append(as_text(value))
+        size += len(made[-1])
+        if size > STRING_MAX:
+            break
     made.append(text[at:])
     return _bounded("".join(made))
 
@@ -217,7 +230,7 @@ class _Parser:
             if not self._take(")"):
                 raise self._error("')' must follow")
             return value
-        if kind not in ("int", "str", "name") or token in ("if", "else", "and", "or", "not"):
+        if kind not in ("int", "str", "name") or token in _SYNTAX:
             raise self._error("a value must stand")
         self._next()
         if kind == "int":
@@ -230,10 +243,10 @@ class _Parser:
         if token in _WORDS:
             return _WORDS[token]
         if token not in self._names:
-            from ratite.qapi.machinefile.problems import nearest
+            from ratite.qapi.machinefile.problems import Near, shortened
 
-            have = f"there are: {', '.join(sorted(self._names)) or 'none'}"
-            raise ExpressionError(f"there is no parameter or variable '{token}'{nearest(token, self._names)}; {have}")
+            rule = f"there is no parameter or variable '{shortened(token)}'"
+            raise ExpressionError(rule, Near(token, self._names, "there are"))
         if self._names[token] is UNKNOWN:
             raise ExpressionError
         return self._names[token]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ratite.qapi.machinefile.declarations import SECTIONS, Declarations
+from ratite.qapi.machinefile.declarations import ID_MAX, SECTIONS, Declarations
 from ratite.qapi.machinefile.document import Document
-from ratite.qapi.machinefile.problems import Path, Place, Problems
+from ratite.qapi.machinefile.problems import Path, Place, Problems, shortened
 
 
 class Origin(NamedTuple):
@@ -42,7 +42,8 @@ class Flat:
         if name in held:
             other, _ = self.place(path, True)
             at = user or origin
-            problems.add(at.document.place(at.path, user is None), at.path, f"'{name}' is there already, at {other}")
+            rule = f"'{shortened(str(name))}' is there already, at {other}"
+            problems.add(at.document.place(at.path, user is None), at.path, rule)
             return
         held[name] = value  # type: ignore[index]
         self.origins[path] = origin
@@ -94,8 +95,12 @@ def _renamed(text: str, prefix: str, ids: set[str]) -> str:
     head = next((place for place in ("/machine/peripheral/", "/objects/", "/chardevs/", "/blockdevs/", "/netdevs/")
                  if text.startswith(place)), "")  # fmt: skip
     name = text[len(head) :]
-    ends = [len(name), *(at for at in range(len(name) - 1, 0, -1) if name[at] in "./")]
-    return f"{head}{prefix}{name}" if any(name[:end] in ids for end in ends) else text
+    return f"{head}{prefix}{name}" if name in ids or any(start in ids for start in starts(name)) else text
+
+
+def starts(text: str) -> Iterator[str]:
+    """What stands before a "." or "/" of it and may be an id; the longest last."""
+    yield from (text[:at] for at in range(1, min(len(text), ID_MAX + 1)) if text[at] in "./")
 
 
 def _links_renamed(section: str, entry: Any, renamed: Callable[[Any], Any], declarations: Declarations) -> Any:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 from ratite.qapi.machinefile.declarations import SECTIONS, Declarations
-from ratite.qapi.machinefile.flat import Flat, links_of
-from ratite.qapi.machinefile.problems import Path, Problems, nearest
+from ratite.qapi.machinefile.flat import Flat, links_of, starts
+from ratite.qapi.machinefile.problems import Near, Path, Problems, shortened
 
 _LINE = re.compile(r"(.+?)(?:\[([0-9]{1,6})\])?")
 # Where backends of a type that a link names are found in a file.
@@ -46,35 +47,39 @@ class Links:
                 place, _ = self._flat.place(other)
                 self._fault(path, f"an input has one driver; another one is at {place}", end)
 
-    def _fault(self, path: Path, rule: str, value: Any = ..., *, key: bool = False, hint: str = "") -> None:
+    def _fault(self, path: Path, rule: str, value: Any = ..., *, key: bool = False, near: Near | None = None) -> None:
         place, written = self._flat.place(path, key)
         if not self._problems.at(place):
-            self._problems.add(place, written, rule, value, hint)
+            self._problems.add(place, written, rule, value, near)
 
     def _link(self, path: Path, text: Any, kind: str) -> None:
         if not isinstance(text, str) or not text:
             return
         section = str(path[0]) if not kind else _BACKENDS.get(kind, "")
-        names = [*self._flat.data[section]] if section else [*self._flat.data["objects"], *self._flat.data["devices"]]
+        held = [self._flat.data[each] for each in ([section] if section else ["objects", "devices"])]
         if not text.startswith("/"):
-            held = [self._flat.data[each].get(text) for each in ([section] if section else ["objects", "devices"])]
-            kinds = [str(entry.get("type")) if isinstance(entry, dict) else "" for entry in held if entry is not None]
+            found = [things[text] for things in held if text in things]
+            kinds = [str(entry.get("type")) if isinstance(entry, dict) else "" for entry in found]
             if kinds:
                 # A device stands for the bus of its name; what is of no known type has its own fault.
                 if not section and not any(self._fits(each, kind) for each in kinds):
                     self._fault(path, f"must name an object of type {kind}; '{text}' is of type {kinds[0]}")
                 return
-            if not section and any(text[:at] in names for at in range(len(text)) if text[at] in "./"):
+            if not section and any(start in things for start in starts(text) for things in held):
                 return  # a part of it
         elif self._under(text):
             return
         part = ", or a part of one as ID/PART" if self._declarations.is_a(kind, "bus") else ""
         what = f"one of the {section}" if section else f"an object of type {kind}"
-        self._fault(path, f"must name {what} of this machine{part}", text, hint=nearest(text, names))
+        self._fault(path, f"must name {what} of this machine{part}", text, near=Near(text, chain(*held)))
 
     def _fits(self, kind: str, wanted: str) -> bool:
         known, is_a = kind in self._declarations.types, self._declarations.is_a
         return not known or is_a(kind, wanted) or is_a(wanted, "bus")
+
+    def _is_space(self, name: str) -> bool:
+        entry = self._flat.data["objects"].get(name)
+        return isinstance(entry, dict) and entry.get("type") == "address-space"
 
     def _entry(self, name: str) -> Any:
         return self._flat.data["devices"].get(name, self._flat.data["objects"].get(name))
@@ -98,15 +103,15 @@ class Links:
             and (not isinstance(kind, str) or kind in ("", *self._declarations.types))
             and kind != "address-space"
         ):
-            spaces = [name for name, entry in names.items() if isinstance(entry, dict) and entry.get("type") == "address-space"]
-            self._fault(path, f"'{space}' must be an address space of this machine{nearest(space, spaces)}", key=True)
+            rule = f"'{shortened(space)}' must be an address space of this machine"
+            self._fault(path, rule, key=True, near=Near(space, (name for name in names if self._is_space(name))))
         if region.startswith("/"):
             return
         owner, _, name = region.partition("/")
         entry = self._entry(owner)
         if entry is None:
-            hint = nearest(owner, [*names, *self._flat.data["devices"]])
-            self._fault(path, "must name a device or memory of this machine", region, key=True, hint=hint)
+            near = Near(owner, chain(names, self._flat.data["devices"]))
+            self._fault(path, "must name a device or memory of this machine", region, key=True, near=near)
             return
         kind = str(entry.get("type")) if isinstance(entry, dict) else ""
         row = self._declarations.types.get(kind)
@@ -116,7 +121,8 @@ class Links:
             return
         have = ", ".join(f"{owner}/{each}" for each in row["regions"])
         if name and name not in row["regions"]:
-            self._fault(path, f"type '{kind}' has no region '{name}' (it has: {have}){nearest(name, row['regions'])}", key=True)
+            rule = f"type '{kind}' has no region '{shortened(name)}' (it has: {have})"
+            self._fault(path, rule, key=True, near=Near(name, row["regions"]))
         elif not name and len(row["regions"]) > 1:
             self._fault(path, f"must say which region of '{owner}' is meant: {have}", key=True)
 
@@ -129,7 +135,7 @@ class Links:
         entry = self._flat.data["devices"].get(owner)
         if entry is None:
             rule = "must begin with the id of a device of this machine"
-            self._fault(path, rule, text, key=key, hint=nearest(owner, self._flat.data["devices"]))
+            self._fault(path, rule, text, key=key, near=Near(owner, self._flat.data["devices"]))
             return None
         kind = str(entry.get("type")) if isinstance(entry, dict) else ""
         row = self._declarations.types.get(kind)
@@ -139,7 +145,8 @@ class Links:
         lines = row[table]
         if name not in lines:
             have = f"(it has: {', '.join(lines) or 'none'})"
-            self._fault(path, f"type '{kind}' has no {table[:-1]} '{name}' {have}{nearest(name, lines)}", key=key)
+            rule = f"type '{kind}' has no {table[:-1]} '{shortened(name)}' {have}"
+            self._fault(path, rule, key=key, near=Near(name, lines))
             return None
         count = None if row.get("computed-lines") else self._count(entry, row, lines[name])
         if count is not None and index >= count:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ratite.qapi.machinefile.document import Document, read_document
-from ratite.qapi.machinefile.expression import UNKNOWN, ExpressionError, evaluate, size_of
-from ratite.qapi.machinefile.problems import Path, Place, Problems, as_json, nearest
+from ratite.qapi.machinefile.expression import NAME, UNKNOWN, ExpressionError, evaluate, is_expression, size_of
+from ratite.qapi.machinefile.problems import Near, Path, Place, Problems, as_json
 
 _RULES: Mapping[str, str] = MappingProxyType(
     {
@@ -36,13 +37,36 @@ def declared(document: Document, path: Path, data: Mapping[str, Any]) -> dict[st
     found = {}
     rows = data.get("parameters")
     for name, row in rows.items() if isinstance(rows, dict) else ():
-        if isinstance(row, dict) and isinstance(row.get("type"), str):
+        if re.fullmatch(NAME, name) and isinstance(row, dict) and isinstance(row.get("type"), str):
             values = row.get("values", [])
             found[name] = Parameter(
                 name, row["type"], row.get("default"), str(row.get("description", "")),
                 tuple(values) if isinstance(values, list) else (),
             )  # fmt: skip
     return found
+
+
+def check_declared(document: Document, path: Path, data: Mapping[str, Any], problems: Problems) -> None:
+    """That bounds, values and a plain default are of the parameter's type, used or not."""
+    for name, row in declared(document, path, data).items():
+        where = (*path, "parameters", name)
+        written = data["parameters"][name]
+        rule = _RULES.get(row.type)
+        for key in "minimum", "maximum":
+            at = (*where, key)
+            if key in written and row.type not in ("int", "size"):
+                problems.add(document.place(at, True), at, f"a parameter of type {row.type} has no bounds")
+            elif key in written and _of_type(row.type, written[key]) is None:
+                problems.add(document.place(at), at, f"must be {rule}", written[key])
+        for number, value in enumerate(row.values):
+            at = (*where, "values", number)
+            if rule is not None and _of_type(row.type, value) is None:
+                problems.add(document.place(at), at, f"must be {rule}", value)
+        at, place = (*where, "default"), document.place((*where, "default"))
+        if row.default is not None and not is_expression(row.default) and not problems.at(place):
+            _, wrong = _checked(row, row.default, written)
+            if wrong:
+                problems.add(place, at, f"must be {wrong}", row.default)
 
 
 class Given(NamedTuple):
@@ -62,9 +86,9 @@ def bound(document: Document, path: Path, data: Mapping[str, Any], given: Given,
     rows = declared(document, path, data)
     for name in given.values:
         if name not in rows:
-            have = f"; there are: {', '.join(rows) or 'none'}"
+            rule = "there is no such parameter"
             place = given.place(name, document.place(path))
-            problems.add(place, (*given.path, name), f"there is no such parameter{nearest(name, rows)}{have}", ...)
+            problems.add(place, (*given.path, name), rule, ..., Near(name, rows, "there are"))
     names: dict[str, Any] = {}
     for name, row in rows.items():
         where = (*path, "parameters", name)
@@ -84,11 +108,12 @@ def bound(document: Document, path: Path, data: Mapping[str, Any], given: Given,
                     value = evaluate(value, names)
                 except ExpressionError as error:
                     if str(error):
-                        problems.add(place, at, str(error))
+                        problems.add(place, at, str(error), near=error.near)
                     continue
         checked, rule = _checked(row, value, data["parameters"][name])
         if rule:
-            problems.add(place, at, f"must be {rule}", value)
+            if not problems.at(place):
+                problems.add(place, at, f"must be {rule}", value)
         else:
             names[name] = checked
     return names

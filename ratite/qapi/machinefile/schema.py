@@ -12,16 +12,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ratite.qapi.json_schema import DIALECT
-from ratite.qapi.machinefile.declarations import SECTIONS, Declarations, Section
+from ratite.qapi.machinefile.declarations import ID_MAX, SECTIONS, Declarations, Section
+from ratite.qapi.machinefile.expression import NAME
 from ratite.qapi.machinefile.problems import as_json
 from ratite.qapi.resolved import INTEGER_RANGES, element_type, holds
 
 Json = dict[str, Any]
 
 FORMAT = 1
-ID = r"[A-Za-z][A-Za-z0-9._-]{0,126}"
-NAME = r"[a-z][a-z0-9_]{0,62}"
-SIZE = r"^[0-9]{1,19}[KMGT]$"
+ID = rf"[A-Za-z][A-Za-z0-9._-]{{0,{ID_MAX - 1}}}"
+# Python takes "$" before a last newline too.
+_END = r"(?!\n)$"
+SIZE = rf"^[0-9]{{1,19}}[KMGT]{_END}"
 _EXPRESSION = r"(^|[^$])(\$\$)*\$\("
 _KEY_EXPRESSION = r"\$\("
 PARAMETER_TYPES = ("int", "size", "bool", "str", "chardev")
@@ -144,7 +146,7 @@ class _Maker:
         places = self._define("places", {"anyOf": [place, fine, {"type": "array", "items": one}], "errorMessage": word})
         made["maps"] = {"type": "object", "description": "address space: region (ID or ID/REGION): address",
                         "additionalProperties": {"type": "object", "additionalProperties": places}}  # fmt: skip
-        allowed = f"[^/]/[^/]+$|{_KEY_EXPRESSION}" if self._expressions else "[^/]/[^/]+$"
+        allowed = rf"[^/]/[^/\n]+{_END}" + (f"|{_KEY_EXPRESSION}" if self._expressions else "")
         end = _worded({"type": "string", "pattern": allowed}, "ID/LINE, like plic/irq[10]")
         made["wires"] = {"type": "object", "description": "irq lines: output (ID/LINE): input (ID/LINE)",
                          "propertyNames": end, "additionalProperties": end}  # fmt: skip
@@ -173,7 +175,7 @@ class _Maker:
     def _include(self) -> Json:
         made = self._closed("an include", {
             "file": value_rule("str", {}), "profile": value_rule("str", {}), "part": value_rule("str", {}),
-            "prefix": _worded({"type": "string", "pattern": f"^{ID}$|{_KEY_EXPRESSION}"}, "the beginning of an id"),
+            "prefix": _worded({"type": "string", "pattern": f"^{ID}{_END}|{_KEY_EXPRESSION}"}, "the beginning of an id"),
             "with": {"type": "object", "description": "values of its parameters"},
         })  # fmt: skip
         one = [{"required": [name]} for name in ("file", "profile", "part")]
@@ -279,7 +281,7 @@ class _Maker:
         return {**rule, **notes}
 
     def _by_name(self, pattern: str, rule: Json, words: str) -> Json:
-        allowed = f"^{pattern}$|{_KEY_EXPRESSION}" if self._expressions else f"^{pattern}$"
+        allowed = f"^{pattern}{_END}" + (f"|{_KEY_EXPRESSION}" if self._expressions else "")
         return {"type": "object", "propertyNames": {"pattern": allowed, "errorMessage": f"must be {words}"},
                 "additionalProperties": rule}  # fmt: skip
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from ratite.qapi.machinefile.problems import Path, Place, Problems, nearest
+from ratite.qapi.machinefile.problems import Near, Path, Place, Problems, shortened
 
 
 class Validator:
@@ -15,20 +15,28 @@ class Validator:
         from jsonschema import Draft202012Validator
         from jsonschema.validators import extend
 
-        kinds: Any = extend(Draft202012Validator, {"allOf": _all_of})  # type: ignore[no-untyped-call]
+        checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+        kinds: Any = extend(Draft202012Validator, {"allOf": _all_of}, type_checker=checker)  # type: ignore[no-untyped-call]
         self._validator = kinds(schema)
 
     def check(self, data: Any, place: Callable[[Path, bool], tuple[Place, Path]], problems: Problems) -> None:
         """`place(path, key)` tells where something stands, and as what.  What has a problem already gets no second one."""
         known = {each for error in self._validator.iter_errors(data) for each in _explained(error)}
-        for path, key, rule, name, hint in sorted(known, key=str):
-            where, written = place(path, key)
+        for each in sorted(known, key=str):
+            where, written = place(each.path, each.key)
             if problems.at(where):
                 continue
             value = data
-            for step in path[:-1] if key else path:
+            for step in each.path[:-1] if each.key else each.path:
                 value = value[step]
-            problems.add(where, written, rule, ... if hint is None else name if key else value, hint or "")
+            meant = each.path[-1] if each.key else value
+            near = Near(meant, each.names, each.otherwise) if isinstance(meant, str) else None
+            problems.add(where, written, each.rule, meant if each.shown else ..., near)
+
+
+def _is_integer(_checker: Any, value: object) -> bool:
+    """JSON Schema takes 2.0 too; QMP doesn't."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _all_of(validator: Any, branches: Any, instance: Any, schema: Any) -> Iterator[Any]:
@@ -40,8 +48,15 @@ def _all_of(validator: Any, branches: Any, instance: Any, schema: Any) -> Iterat
             yield from validator.descend(instance, branch, schema_path=number)
 
 
-# (path, whether its key is meant, rule, the key's name, what follows the value; None: no value in the message)
-_Explained = tuple[Path, bool, str, str, str | None]
+class _Explained(NamedTuple):
+    """`key`: the key is meant, not its value; `names`, `otherwise`: as of `Near`; `shown`: the message has the value."""
+
+    path: Path
+    rule: str
+    key: bool = False
+    shown: bool = True
+    names: tuple[str, ...] = ()
+    otherwise: str = ""
 
 
 def _explained(error: Any) -> Iterator[_Explained]:
@@ -52,29 +67,24 @@ def _explained(error: Any) -> Iterator[_Explained]:
         title = error.schema.get("title", "this")
         for name in error.instance:
             if name not in known:
-                have = nearest(name, known) or (f" (it has: {', '.join(sorted(known))})" if len(known) < 9 else "")
-                yield (*path, name), True, f"{title} has no '{name}'{have}", name, None
+                have = "it has" if len(known) < 9 else ""
+                yield _Explained((*path, name), f"{title} has no '{shortened(name)}'", True, False, tuple(sorted(known)), have)
     elif error.validator == "required":
         for name in error.validator_value:
             if name not in error.instance:
-                yield path, False, f"'{name}' is missing", "", None
+                yield _Explained(path, f"'{name}' is missing", shown=False)
     elif error.validator == "pattern" and rule and error.parent is None and isinstance(error.instance, str):
         # propertyNames tells the container's path.
         at_key = "propertyNames" in error.absolute_schema_path
-        yield ((*path, error.instance) if at_key else path), at_key, rule, error.instance if at_key else "", ""
+        yield _Explained((*path, error.instance) if at_key else path, rule, at_key)
     elif error.validator == "type" and not rule:
         kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-        yield path, False, f"must be {' or '.join(_kind(kind) for kind in kinds)}", "", ""
+        yield _Explained(path, f"must be {' or '.join(_kind(kind) for kind in kinds)}")
     elif error.validator in ("anyOf", "oneOf") and not rule and error.context:
         yield from _best(error)
     else:
         values = error.schema.get("enum") or next(iter(_enums(error.schema)), []) if isinstance(error.schema, dict) else []
-        hint = (
-            nearest(error.instance, [each for each in values if isinstance(each, str)])
-            if isinstance(error.instance, str)
-            else ""
-        )
-        yield path, False, rule or error.message, "", hint
+        yield _Explained(path, rule or error.message, names=tuple(each for each in values if isinstance(each, str)))
 
 
 def _best(error: Any) -> Iterator[_Explained]:
