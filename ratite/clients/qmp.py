@@ -57,15 +57,20 @@ class Client:
     @classmethod
     def connect(cls, address: str, timeout: float = 10.0, oob: bool = False, patience: float | None = None) -> Client:
         """To "unix:PATH" or "tcp:HOST:PORT"; tries until somebody listens, `patience` seconds at most (default: `timeout`)."""
-        deadline = time.monotonic() + (timeout if patience is None else patience)
+        begun = time.monotonic()
+        deadline = begun + (timeout if patience is None else patience)
         while True:
             try:
-                sock = _open(address)
+                sock = _open(address, timeout)
                 break
             except (FileNotFoundError, ConnectionRefusedError) as error:
                 if time.monotonic() >= deadline:
                     raise QmpClientError(f"nobody listens at {address}: {error.strerror}") from None
                 time.sleep(0.002)
+            except BlockingIOError:  # a UNIX socket whose owner accepts nobody just now
+                if time.monotonic() >= begun + timeout:
+                    raise TimeoutError(f"{address} accepts nobody") from None
+                time.sleep(0.01)
         sock.settimeout(timeout)
         try:
             return cls(sock, oob)
@@ -229,12 +234,13 @@ class Client:
             self._buffer += chunk
 
 
-def _open(address: str) -> socket.socket:
+def _open(address: str, timeout: float) -> socket.socket:
     kind, _, place = address.partition(":")
     if kind == "unix":
         if sys.platform == "win32":
             raise QmpClientError("this host has no UNIX sockets")
         sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(timeout)
         try:
             sock.connect(place)
         except BaseException:
@@ -243,7 +249,9 @@ def _open(address: str) -> socket.socket:
         return sock
     if kind == "tcp":
         host, _, port = place.rpartition(":")
-        return socket.create_connection((host.strip("[]"), int(port)))
+        if not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"its port must be a number up to 65535, not {port!r}")
+        return socket.create_connection((host.strip("[]"), int(port)), timeout)
     raise QmpClientError(f"an address must be unix:PATH or tcp:HOST:PORT, not {address!r}")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ELF = ROOT / "tests" / "guests" / "elf"
+PROFILE = "riscv-virt/minimal"
 COMMAND = (sys.executable, "-m", "ratite.clients.cli")
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[=>]|\([A-Z0-9])")
 
@@ -27,6 +28,11 @@ def ratite(*words: object, text: str = "", timeout: float = 120) -> subprocess.C
     """`ratite WORDS` with `text` on its standard input, to its end."""
     command = [*COMMAND, *map(str, words)]
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout, env=environment())
+
+
+def image(name: str) -> tuple[str, str, str]:
+    """Words that run a guest on the smallest profile."""
+    return PROFILE, "--set", f"image={ELF / name}.rv64.elf"
 
 
 def mistake(done: subprocess.CompletedProcess[str], why: str) -> None:

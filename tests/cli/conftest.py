@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cli_kit import ELF
+from cli_kit import ELF, image, ratite
 
 from ratite.clients.machines import one_cpu
 from ratite.clients.qmp import DaemonProcess
@@ -27,6 +27,21 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("NO_COLOR", raising=False)
     yield place
     shutil.rmtree(place)
+
+
+@pytest.fixture
+def nothing_stays(runtime: Path) -> Iterator[None]:
+    """Whatever a test has left running is ended."""
+    yield
+    ratite("stop", "--all", "--force")
+
+
+@pytest.fixture
+def background(nothing_stays: None) -> str:
+    """The name of a machine that runs in the background, and echoes in capitals what is typed."""
+    done = ratite("run", *image("echo"), "--detach", "--expect-text", "echo", "--quiet")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 @pytest.fixture

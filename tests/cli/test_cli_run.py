@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_kit import COMMAND, ELF, Terminal, environment, mistake, ratite
+from cli_kit import COMMAND, PROFILE, Terminal, environment, image, mistake, ratite
 
 from ratite.clients.cli import main, places
 from ratite.clients.cli.run import Watch
@@ -18,27 +18,7 @@ from ratite.clients.cli.vocabulary import Vocabulary
 from ratite.clients.cli.words import line_of, parse_line
 from ratite.clients.qmp import DaemonProcess
 
-PROFILE = "riscv-virt/minimal"
-
-
-def image(name: str) -> tuple[str, str, str]:
-    """Words that run a guest on the smallest profile."""
-    return PROFILE, "--set", f"image={ELF / name}.rv64.elf"
-
-
-@pytest.fixture
-def background(runtime: Path) -> str:
-    """The name of a machine that runs in the background, and echoes in capitals what is typed."""
-    done = ratite("run", *image("echo"), "--detach", "--expect-text", "echo", "--quiet")
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays(runtime: Path) -> object:
-    """Whatever a test has left running is ended."""
-    yield
-    ratite("stop", "--all", "--force")
+pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
 # -- what ends a run
@@ -202,15 +182,6 @@ def test_stop_by_force(background: str) -> None:
 def test_stop_of_a_socket(daemon: DaemonProcess) -> None:
     assert ratite("stop", "--qmp", daemon.address).returncode == 0
     assert daemon.process.wait(10) == 0
-
-
-def test_what_a_dead_machine_left_is_cleared(runtime: Path) -> None:
-    folder = places.claim("dead")
-    places.write_record(folder, {"name": "dead", "pid": 1, "source": "", "created": 0})
-    assert places.local() == [] and not folder.exists()
-    folder = places.claim("dead")
-    assert places.alive(folder) and places.local() == []  # it is being started, by this process
-    (folder / "starting").write_text("0")
 
 
 def test_console_of_another_daemon(daemon: DaemonProcess) -> None:

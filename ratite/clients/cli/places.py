@@ -1,9 +1,10 @@
 """Where machines that `ratite run` started are found: a folder each below $XDG_RUNTIME_DIR/ratite/machines, while they live.
 
     NAME/machine.json   name, pid of the daemon, what was run, when, the chardev that is its console
-    NAME/qmp.sock       its QMP socket          NAME/daemon.log          NAME/starting    pid of who is assembling it
+    NAME/qmp.sock       its QMP socket          NAME/daemon.log          NAME/starting    who is assembling it: pid, its birth
 
 Without XDG_RUNTIME_DIR it is /tmp/ratite-UID. Folders are 0700; one that belongs to somebody else is refused, never used.
+Names are taken and folders removed under a lock: else one `ratite` could remove what another has just made.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import re
 import shutil
 import socket
 import stat
-import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import closing, suppress
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,17 +107,39 @@ def claim(name: str) -> Path:
     place = machines_folder() / name
     if len(os.fsencode(place / "qmp.sock")) > _LONGEST:
         raise Mistake(f"{place} is too long a path for sockets; set XDG_RUNTIME_DIR to a shorter one")
-    made = Path(tempfile.mkdtemp(prefix="new-", dir=runtime_folder()))
-    (made / "starting").write_text(str(os.getpid()))
-    for _ in range(2):
-        with suppress(OSError):  # there is one, and it isn't empty
-            made.rename(place)
-            return place
+    with _locked():
         if alive(place):
-            break
+            raise Mistake(f"a machine {name!r} runs already; stop it (ratite stop {name}) or choose another --name")
         shutil.rmtree(place, ignore_errors=True)
-    shutil.rmtree(made)
-    raise Mistake(f"a machine {name!r} runs already; stop it (ratite stop {name}) or choose another --name")
+        place.mkdir(mode=0o700)
+        (place / "starting").write_text(_starter(os.getpid()))
+    return place
+
+
+def forget(folder: Path, started: bool = False) -> None:
+    """Remove what a machine has left, unless one of its name lives there now. `started`: by us, who give up."""
+    with _locked():
+        with suppress(OSError):
+            if started and (folder / "starting").read_text() == _starter(os.getpid()):
+                (folder / "starting").unlink()
+        if not alive(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Alone among the user's `ratite`s."""
+    import fcntl
+
+    with open(runtime_folder() / "machines.lock", "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _starter(pid: int) -> str:
+    """A process: its pid, and when it began, since pids are given again. OSError if it is gone."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        return f"{pid} {file.read().rpartition(')')[2].split()[19]}"
 
 
 def free_name(wish: str, taken: Iterable[str] = ()) -> str:
@@ -138,18 +161,21 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def alive(folder: Path) -> bool:
-    """Whether a daemon listens there, or a machine is being started there: by a process that lives."""
+    """Whether a daemon listens there, however busy, or a machine is being started there: by a process that lives."""
     with closing(socket.socket(socket.AF_UNIX)) as sock:
         sock.settimeout(2)
-        with suppress(OSError):
+        try:
             sock.connect(str(folder / "qmp.sock"))
             return True
+        except (ConnectionRefusedError, FileNotFoundError):
+            pass  # nobody's
+        except OSError:
+            return True  # who listens accepts nobody just now
     try:
-        pid = int((folder / "starting").read_text())
-        os.kill(pid, 0)
-    except (OSError, ValueError):
+        text = (folder / "starting").read_text()
+        return text == _starter(int(text.split()[0]))
+    except (OSError, ValueError, IndexError):
         return False
-    return True
 
 
 def local() -> list[Machine]:
@@ -157,14 +183,29 @@ def local() -> list[Machine]:
     found = []
     for folder in sorted(machines_folder().iterdir()):
         if not alive(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            forget(folder)
             continue
         try:
             record = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # it is being started
-        found.append(Machine(folder.name, f"unix:{folder / 'qmp.sock'}", folder, record))
+            record = _orphan(folder)
+        if record is not None:
+            found.append(Machine(folder.name, f"unix:{folder / 'qmp.sock'}", folder, record))
     return found
+
+
+def _orphan(folder: Path) -> dict[str, Any] | None:
+    """A record of a daemon whose starter was killed before it wrote one; None while the starter lives."""
+    with closing(socket.socket(socket.AF_UNIX)) as sock, suppress(OSError, ValueError, IndexError):
+        text = (folder / "starting").read_text()
+        with suppress(OSError):
+            if text == _starter(int(text.split()[0])):
+                return None
+        sock.settimeout(2)
+        sock.connect(str(folder / "qmp.sock"))
+        pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return {"name": folder.name, "pid": pid, "source": "never finished", "set": {}, "created": folder.stat().st_mtime}
+    return None
 
 
 def remote() -> list[Machine]:

@@ -7,7 +7,6 @@ which any number of people may sit; the starter does before the machine runs. Wi
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -219,7 +218,7 @@ class Local(Started):
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        places.forget(self.folder, started=True)
 
     def wait(self) -> int:
         try:

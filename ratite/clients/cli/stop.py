@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import time
@@ -24,12 +23,16 @@ def end(machine: places.Machine, seconds: float, force: bool) -> bool:
         return True
     pid = machine.record.get("pid", 0)
     if not force:
-        with suppress(QmpClientError, CommandError, TimeoutError), machine.connect(seconds) as client:
-            client.execute("quit")
-            client.set_timeout(seconds)
-            with suppress(QmpClientError, TimeoutError):
+        try:
+            with machine.connect(max(seconds, 0.001)) as client:
+                client.execute("quit")
                 while True:
                     client.receive()  # to the end of the stream
+        except (QmpClientError, CommandError, TimeoutError):
+            pass
+        except kit.Mistake:  # nobody answers; what has a process can be killed yet
+            if not pid:
+                raise
         if _gone(machine, pid, seconds):
             return True
     if not pid or not _ours(pid, machine):
@@ -54,7 +57,7 @@ def _gone(machine: places.Machine, pid: int, seconds: float) -> bool:
             return False
         time.sleep(0.01)
     if machine.folder is not None:
-        shutil.rmtree(machine.folder, ignore_errors=True)
+        places.forget(machine.folder)
     return True
 
 
