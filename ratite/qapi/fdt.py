@@ -23,6 +23,7 @@ _HEAD = struct.Struct(">10I")
 _VERSION = 17
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
 _DEPTH = 64
+_NAME_MAX = 127  # letters of a name; the specification has 31, and unit addresses behind that
 _NAME = re.compile(r"[0-9a-zA-Z,._+#?-]+(@[0-9a-zA-Z,._+-]+)?")
 
 
@@ -160,7 +161,10 @@ class _Reader:
 
 
 def _text(blob: bytes, at: int) -> str:
-    return blob[at : blob.index(b"\0", at)].decode("ascii")
+    end = blob.find(b"\0", at, at + _NAME_MAX + 1)
+    if end < 0:
+        raise ValueError(f"a name doesn't end, or has more than {_NAME_MAX} letters")
+    return blob[at:end].decode("ascii")
 
 
 def _package() -> Any:

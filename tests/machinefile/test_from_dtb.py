@@ -16,7 +16,7 @@ from ratite.qapi.fdt import Node, flatten
 from ratite.qapi.machinefile import files
 from ratite.qapi.machinefile.compile import Command, Compiler
 from ratite.qapi.machinefile.declarations import Declarations
-from ratite.qapi.machinefile.dtb import from_dtb
+from ratite.qapi.machinefile.dtb import NODES_MAX, RANGES_MAX, UNKNOWN_MAX, from_dtb
 from ratite.qapi.machinefile.dump import render
 
 pytest.importorskip("fdt", reason="device trees are made by the package fdt")
@@ -187,6 +187,55 @@ def test_broken_trees_harm_nothing(compiler: Compiler, tmp_path: Path) -> None:
         else:
             outcomes.add("compiled")
     assert {"compiled", "GenericError"} <= outcomes
+
+
+@pytest.mark.parametrize("what", ["name of a node", "name of a property", "nodes", "ranges"])
+def test_what_a_tree_may_hold_is_bounded(what: str) -> None:
+    """Else a megabyte becomes gigabytes of paths or names, or hours."""
+    root = Node()
+    message = "more than 127 letters"
+    if what == "name of a node":
+        root.child("a" * 128)
+    elif what == "name of a property":
+        root["a" * 128] = 1
+    elif what == "nodes":
+        message = f"at most {NODES_MAX} nodes"
+        for n in range(NODES_MAX):
+            root.child(f"n{n}")
+    else:
+        message = f"the ranges of 'soc' must have at most {RANGES_MAX} rows"
+        root.child("soc")["ranges"] = [row for n in range(RANGES_MAX + 1) for row in (0, n, 0, n, 1)]
+    with pytest.raises(GenericError, match=message):
+        from_dtb(flatten(root), DECLARATIONS)
+
+
+def test_values_that_no_property_takes_are_listed(compiler: Compiler) -> None:
+    root = a_tree()
+    memory = root.child("memory@9")
+    memory["device_type"], memory["reg"] = "memory", [0xFFFFFFFF, 0xFFFFF000, 1, 0]
+    plic = root.child("plic@1000")
+    plic["compatible"], plic["reg"], plic["riscv,ndev"] = "riscv,plic0", [0, 0x1000, 0, 0x400000], 0xFFFFFFFF
+    wide = root.child("wide")
+    wide["#address-cells"], wide["#size-cells"], wide["ranges"] = 4, 1, True
+    far = wide.child("memory@1")
+    far["device_type"], far["reg"] = "memory", [1, 0, 0, 0, 4096]
+    read = from_dtb(flatten(root), DECLARATIONS)
+    assert read.unknown[-3:] == [
+        "/memory@9: 0x100000000 bytes at 0xfffffffffffff000 end beyond 64 bits",
+        "/wide/memory@1: it has no address that the CPU could reach",
+        "/plic@1000: num-sources of type 'riscv.sifive.plic' can't be 4294967295",
+    ]
+    assert compiler.compile_text(render(read.document))
+
+
+def test_the_list_of_what_is_unknown_is_bounded_and_harmless() -> None:
+    root = Node()
+    for n in range(UNKNOWN_MAX + 5):
+        root.child(f"n{n}")["compatible"] = "no\x1b[2J"
+    unknown = from_dtb(flatten(root), DECLARATIONS).unknown
+    assert unknown[1] == "/n0: no device answers to no\\x1b[2J"
+    assert unknown[-1] == "… and 6 more"
+    assert len(unknown) == UNKNOWN_MAX + 1
 
 
 def test_every_rule_names_what_is_there() -> None:

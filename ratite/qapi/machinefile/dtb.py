@@ -15,9 +15,15 @@ from ratite.qapi.errors import GenericError
 from ratite.qapi.fdt import Node, parse
 from ratite.qapi.machinefile.declarations import Declarations
 from ratite.qapi.machinefile.expression import escaped
+from ratite.qapi.machinefile.problems import printable
 from ratite.qapi.machinefile.schema import FORMAT
+from ratite.qapi.resolved import INTEGER_RANGES
 
 BLOB_MAX = 1 << 20
+NODES_MAX = 8192
+RANGES_MAX = 256  # rows of one node's ranges
+UNKNOWN_MAX = 1000
+_ADDRESSES = 1 << 64
 _NOWHERE = 0xFFFFFFFF  # an interrupt that isn't there
 _VIEW, _CLUSTER, _CONSOLE = "view", "cluster", "console"
 
@@ -113,7 +119,9 @@ class _Reading:
         document["maps"] = {_VIEW: dict(sorted(self._maps.items(), key=lambda item: item[1]))}
         if self._wires:
             document["wires"] = self._wires
-        return FromDtb(document, self._unknown)
+        unknown = list(dict.fromkeys(map(printable, self._unknown)))
+        more = [f"… and {len(unknown) - UNKNOWN_MAX} more"] if len(unknown) > UNKNOWN_MAX else []
+        return FromDtb(document, unknown[:UNKNOWN_MAX] + more)
 
     # -- the tree
 
@@ -125,6 +133,8 @@ class _Reading:
         bare = node.name.partition("@")[0]
         self._names[bare] = self._names.get(bare, 0) + 1
         self._places.append(place)
+        if len(self._places) > NODES_MAX:
+            raise GenericError(f"a device tree must have at most {NODES_MAX} nodes")
         if handle and handle[0]:
             self._by_handle[handle[0]] = place
         inner = self._cell(node, "#address-cells", 2), self._cell(node, "#size-cells", 1)
@@ -150,6 +160,8 @@ class _Reading:
             start = _translated(_joined(cells[low:mid]), above)
             if start is not None:
                 rows.append((_joined(cells[at:low]), start, _joined(cells[mid:end])))
+            if len(rows) > RANGES_MAX:
+                raise GenericError(f"the ranges of '{printable(node.name)}' must have at most {RANGES_MAX} rows")
         return tuple(rows) if cells else above
 
     def _regs(self, place: _Place) -> list[tuple[int, int]]:
@@ -184,8 +196,13 @@ class _Reading:
             if kind == ["cpu"] and place.path.startswith("/cpus/"):
                 self._cpu(place)
             elif kind == ["memory"]:
-                for start, size in self._regs(place):
-                    if size:
+                regs = self._regs(place)
+                if not regs:
+                    self._tell(place, "it has no address that the CPU could reach")
+                for start, size in regs:
+                    if start + size > _ADDRESSES:
+                        self._tell(place, f"{size:#x} bytes at {start:#x} end beyond 64 bits")
+                    elif size:
                         name = self._id(place)
                         self._objects[name] = {"type": "memory-backend-ram", "size": size}
                         self._maps[name] = start
@@ -293,6 +310,8 @@ class _Reading:
                 found[name] = value
         if "flags" in made.rule:
             found.update(self._flags(place, made.rule["flags"], rows))
+        for name in [name for name, value in found.items() if not _in_range(value, rows[name])]:
+            self._tell(place, f"{name} of type '{made.type}' can't be {found.pop(name)}")
         plain = {name: row.get("default") for name, row in rows.items() if not row.get("required")}
         return {name: value for name, value in found.items() if name not in plain or value != plain[name]}
 
@@ -455,5 +474,15 @@ def _translated(address: int, ranges: tuple[tuple[int, int, int], ...] | None) -
     if ranges is None:
         return None
     if not ranges:
-        return address
-    return next((start + address - low for low, start, size in ranges if low <= address < low + size), None)
+        found: int | None = address
+    else:
+        found = next((start + address - low for low, start, size in ranges if low <= address < low + size), None)
+    return found if found is not None and found < _ADDRESSES else None
+
+
+def _in_range(value: Any, row: Mapping[str, Any]) -> bool:
+    """Whether a property takes the value; what isn't a number is for others to say."""
+    low, high = INTEGER_RANGES.get(row["type"], (0, 0))
+    if low == high or not isinstance(value, int):
+        return True
+    return bool(max(low, row.get("minimum", low)) <= value <= min(high, row.get("maximum", high)))
