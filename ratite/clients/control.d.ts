@@ -22,10 +22,23 @@ export interface InstanceLimits {
   "vcpus"?: number;
   /** open files of its process */
   "files"?: number;
+  /** processes and threads, those of helpers among them */
+  "processes"?: number;
   /** events that may wait for one client */
   "events"?: number;
   /** bytes of its log that are kept */
   "log"?: number;
+}
+
+/** What holds a limit. */
+export type LimitHolder = "check" | "rlimit" | "cgroup";
+
+/** How a limit is held on this host, for instances in processes of their own. */
+export interface LimitHeld {
+  /** the limit's name */
+  "limit": string;
+  /** what holds it; nothing where it can't be held, and then it can't be given */
+  "by": LimitHolder[];
 }
 
 /** The control plane itself. */
@@ -50,6 +63,8 @@ export interface ControlInfo {
   "permissions": Permission[];
   /** what each instance may use at most */
   "limits": InstanceLimits;
+  /** what holds each limit here */
+  "limits-held": LimitHeld[];
 }
 
 /** How far an instance is. */

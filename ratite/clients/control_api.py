@@ -21,8 +21,17 @@ InstanceLimits = TypedDict(
         "ram": NotRequired[int],
         "vcpus": NotRequired[int],
         "files": NotRequired[int],
+        "processes": NotRequired[int],
         "events": NotRequired[int],
         "log": NotRequired[int],
+    },
+)
+LimitHolder = Literal["check", "rlimit", "cgroup"]
+LimitHeld = TypedDict(
+    "LimitHeld",
+    {
+        "limit": str,
+        "by": list[LimitHolder],
     },
 )
 ControlInfo = TypedDict(
@@ -38,6 +47,7 @@ ControlInfo = TypedDict(
         "allow-dirs": list[AllowedDir],
         "permissions": list[Permission],
         "limits": InstanceLimits,
+        "limits-held": list[LimitHeld],
     },
 )
 InstanceState = Literal["starting", "running", "ending"]

@@ -33,7 +33,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--host-name",), "NAME", True, "another name by which TCP clients may call the control plane"),
     Option(("--allow-dir",), "NAME=DIR[:rw]", True, "machines of the control plane may open files below DIR (rw: write, too)"),
     Option(("--permit",), "WHAT", True, "what they may do besides: exec, pty or net"),
-    Option(("--limit",), "NAME=VALUE", True, "what each may use: ram, vcpus, files, events, log; instances in all"),
+    Option(("--limit",), "NAME=VALUE", True, "what each may use: ram, vcpus, files, processes, events, log; instances in all"),
     Option(("--allow",), "PATTERN", True, "load only targets, types, accelerators and plug-ins that match a PATTERN"),
     Option(("--paused", "-S"), "", False, "x-exit-preconfig leaves the machine stopped until `cont`"),
     Option(("--no-shutdown", "-no-shutdown"), "", False, "stay when the guest shuts down"),

@@ -1,7 +1,7 @@
 """What a forked instance does first: its own session, files, limits and log; then its own loop and daemon.
 
-    request   {"options": {...}, "limits": {...}, "dirs": [[name, path, writable]], "permissions": [...]}
-    files     its monitor, its log, then a directory for each of `dirs`
+    request   {"options": {...}, "limits": {...}, "dirs": [[name, path, writable]], "permissions": [...], "grouped": bool}
+    files     its monitor, its log, the cgroup.procs of its group if `grouped`, then a directory for each of `dirs`
 
 Its first monitor is the control plane's; when that is gone, so is the instance.
 """
@@ -38,6 +38,10 @@ def live(request: Mapping[str, Any], fds: Sequence[int], schema: ResolvedSchema)
     os.dup2(null, 0)
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
+    if request["grouped"]:
+        procs = dirs.pop(0)
+        os.write(procs, b"0")
+        os.close(procs)
     for fd in (null, log_fd):
         os.close(fd)
     _limit(request["limits"])

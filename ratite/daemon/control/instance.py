@@ -18,11 +18,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ratite.daemon.control.birth import OVERHEAD
+from ratite.daemon.control.cgroups import RETRY_SECONDS, TRIES
 from ratite.daemon.control.qmplink import LinkClosed, QmpLink
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, TimerHandle
 
+    from ratite.daemon.control.cgroups import Group, Groups
     from ratite.daemon.log import Log
 
 STARTING, RUNNING, ENDING, ENDED = "starting", "running", "ending", "ended"
@@ -65,6 +68,7 @@ class Instance:
         self._why = ""
         self._fd_count = 0
         self._patience: TimerHandle | None = None
+        self._group: Group | None = None
         self._link: QmpLink | None = None
         self._shared: QmpLink | None = None
 
@@ -85,6 +89,31 @@ class Instance:
         self._loop.add_reader(pidfd, self._process_gone)
         if self._why == "killed":
             self._kill()
+
+    def join(self, groups: Groups | None) -> Group | None:
+        """A group for its processes, which it enters first of all.  OSError."""
+        if groups is not None:
+            self._drop_group()
+            self._group = groups.make(self.limits, OVERHEAD)
+        return self._group
+
+    def joined(self) -> None:
+        """It is in its group, or will never be."""
+        if self._group is not None:
+            self._group.close()
+
+    def _drop_group(self, tries: int = TRIES) -> None:
+        """With whom it has left behind."""
+        group, self._group = self._group, None
+        if group is not None and not group.remove():
+            self._remove_later(group, tries)
+
+    def _remove_later(self, group: Group, tries: int) -> None:
+        def again() -> None:
+            if not group.remove() and tries > 1:
+                self._remove_later(group, tries - 1)
+
+        self._loop.call_later(RETRY_SECONDS, again)
 
     def _link_gone(self, link: QmpLink) -> None:
         """It ends now, as a daemon whose first monitor is gone; who doesn't is killed."""
@@ -202,6 +231,7 @@ class Instance:
         if self._patience is not None:
             self._patience.cancel()
         self._let_go()
+        self._drop_group()
         how: dict[str, Any] = {"instance": self.name, "reason": self._why or "crashed", "log": self.log_text()}
         if wait_status is not None:
             code = os.waitstatus_to_exitcode(wait_status)

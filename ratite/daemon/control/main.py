@@ -12,9 +12,11 @@ import signal
 import socket
 import stat
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ratite.daemon.control import cgroups
 from ratite.daemon.control.gate import Gate, GateError
 from ratite.daemon.control.plane import ControlPlane, Settings
 from ratite.daemon.control.settings import SettingsError, read_settings
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 FIRST_PASSED_FD = 3
 END_SECONDS = 5.0
+WATCHDOG_SECONDS = 2.0
 
 
 def serve(options: Options) -> int:
@@ -38,7 +41,8 @@ def serve(options: Options) -> int:
     try:
         gate = Gate(options.token_file, options.host_name)
         tls = _tls(options)
-        settings = read_settings(options)
+        _open_many_files()
+        settings = read_settings(options, cgroups.take())
         for text in options.control:
             endpoints += _open(text)
         return asyncio.run(_serve(settings, log, gate, tls, endpoints))
@@ -71,7 +75,20 @@ async def _serve(settings: Settings, log: Log, gate: Gate, tls: SSLContext | Non
     finally:
         await plane.close(END_SECONDS)
         await server.close()
+        # A machine in this process that hangs keeps its threads, and nobody waits for these.
+        watchdog = threading.Timer(WATCHDOG_SECONDS, os._exit, (0,))
+        watchdog.daemon = True
+        watchdog.start()
     return 0
+
+
+def _open_many_files() -> None:
+    """Each instance takes a few descriptors: as many as the kernel lets us have."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _reload(gate: Gate, log: Log) -> None:

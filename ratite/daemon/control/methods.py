@@ -70,6 +70,7 @@ def control_info(plane: ControlPlane, peer: Peer, arguments: dict[str, Any]) -> 
         "allow-dirs": [{"name": root.name, "path": root.path, "writable": root.writable} for root in plane.settings.roots],
         "permissions": list(plane.settings.permissions),
         "limits": dict(plane.settings.limits),
+        "limits-held": [{"limit": name, "by": list(by)} for name, by in plane.settings.held.items()],
     }
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
 
     from ratite.core.hostfiles import Root
+    from ratite.daemon.control.cgroups import Groups
     from ratite.daemon.control.peer import Peer
     from ratite.daemon.control.qmplink import QmpLink
     from ratite.daemon.log import Log
@@ -34,8 +35,9 @@ ATTEMPTS = 3
 DEFAULT_LIMITS: Mapping[str, int] = MappingProxyType({"files": 1024, "events": 1024, "log": 1 << 16})
 INSTANCES_DEFAULT = 1000
 # Below these a process can't even start, or nobody hears of it.
-LIMIT_MIN: Mapping[str, int] = MappingProxyType({"files": 32, "events": 1})
+LIMIT_MIN: Mapping[str, int] = MappingProxyType({"files": 32, "events": 1, "processes": 16})
 LIMIT_MAX = 1 << 62
+NO_GROUPS = "it needs a cgroup (v2) that is the control plane's alone (systemd: Delegate=yes)"
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
@@ -49,6 +51,16 @@ class Settings(NamedTuple):
     log_level: str = "warning"
     roots: tuple[Root, ...] = ()
     permissions: tuple[str, ...] = ()
+    groups: Groups | None = None
+
+    @property
+    def held(self) -> Mapping[str, tuple[str, ...]]:
+        """What holds each limit: "check", "rlimit", "cgroup"; nothing for one that can't be given."""
+        there = () if self.groups is None else self.groups.controllers
+        return {
+            "ram": ("check", "rlimit", *(("cgroup",) if "memory" in there else ())), "vcpus": ("check",), "files": ("rlimit",),
+            "processes": ("cgroup",) if "pids" in there else (), "events": ("check",), "log": ("check",),
+        }  # fmt: skip
 
 
 class ControlPlane:
@@ -148,11 +160,14 @@ class ControlPlane:
         reader, writer = os.pipe()
         try:
             settings = self.settings
-            request = {
+            request: dict[str, Any] = {
                 "options": options, "limits": dict(instance.limits), "permissions": settings.permissions,
                 "dirs": [(root.name, root.path, root.writable) for root in settings.roots],
             }  # fmt: skip
-            fds = (theirs.fileno(), writer, *(root.fd for root in settings.roots))
+            group = instance.join(settings.groups)
+            request["grouped"] = group is not None
+            groups = () if group is None else (group.procs,)
+            fds = (theirs.fileno(), writer, *groups, *(root.fd for root in settings.roots))
 
             def born(pid: int, pidfd: int) -> None:
                 instance.born(pid, pidfd)
@@ -164,6 +179,7 @@ class ControlPlane:
             raise
         finally:
             os.close(writer)
+            instance.joined()
         instance.watch_log(reader)
 
     def _embed(self, instance: Instance, options: dict[str, Any], theirs: socket.socket) -> None:
@@ -211,7 +227,10 @@ class ControlPlane:
 
     def _limits_for(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
         own = self.settings.limits
+        held = self.settings.held
         for name, value in wanted.items():
+            if not held[name]:
+                raise RpcError(rpc.INVALID_PARAMS, f"limit {name!r} can't be held on this host: {NO_GROUPS}")
             if value > own.get(name, LIMIT_MAX):
                 raise RpcError(rpc.LIMIT_EXCEEDED, f"limit {name!r} must be at most {own.get(name, LIMIT_MAX)}, not {value}")
             if value < LIMIT_MIN.get(name, 0):

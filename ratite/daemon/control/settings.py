@@ -7,13 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 from ratite.core.hostfiles import EXEC, NET, PTY, Root, open_root
-from ratite.daemon.control.plane import DEFAULT_LIMITS, INSTANCES_DEFAULT, LIMIT_MAX, LIMIT_MIN, Settings
+from ratite.daemon.control.plane import DEFAULT_LIMITS, INSTANCES_DEFAULT, LIMIT_MAX, LIMIT_MIN, NO_GROUPS, Settings
 
 if TYPE_CHECKING:
+    from ratite.daemon.control.cgroups import Groups
     from ratite.daemon.options import Options
 
 PERMISSIONS = (EXEC, PTY, NET)
-LIMITS = ("ram", "vcpus", "files", "events", "log")
+LIMITS = ("ram", "vcpus", "files", "processes", "events", "log")
 INSTANCES = "instances"
 # They go to each instance as descriptors, and one message takes no more of these (SCM_MAX_FD is 253).
 DIRS_MAX = 50
@@ -26,7 +27,7 @@ class SettingsError(Exception):
     """The command line says what can't be; the text says what and where."""
 
 
-def read_settings(options: Options) -> Settings:
+def read_settings(options: Options, groups: Groups | None = None) -> Settings:
     """SettingsError."""
     limits = dict(DEFAULT_LIMITS)
     for text in options.limit:
@@ -47,7 +48,12 @@ def read_settings(options: Options) -> Settings:
     roots = tuple(_root(text) for text in options.allow_dir)
     if len({root.name for root in roots}) < len(roots):
         raise SettingsError("--allow-dir must give each NAME once")
-    return Settings(tuple(options.allow), limits, most, options.log_level, roots, tuple(dict.fromkeys(options.permit)))
+    permissions = tuple(dict.fromkeys(options.permit))
+    settings = Settings(tuple(options.allow), limits, most, options.log_level, roots, permissions, groups)
+    for name in limits:
+        if not settings.held[name]:
+            raise SettingsError(f"--limit {name} can't be held on this host: {NO_GROUPS}")
+    return settings
 
 
 def _root(text: str) -> Root:
