@@ -213,3 +213,14 @@ def test_plugins_are_looked_for_only_when_it_matters(monkeypatch: pytest.MonkeyP
     registry.types()
     registry.types()
     assert scans == [1]
+
+
+@pytest.mark.parametrize(("info", "foreign"), [
+    ("ratite-0.1.0.dist-info", False), ("ratite.egg-info", False), ("ratite_more-1.dist-info", True), ("other.egg-info", True),
+])  # fmt: skip
+def test_who_may_be_a_plugin(info: str, foreign: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editable install leaves ratite.egg-info in the source tree: that is no reason to look further at each start."""
+    (tmp_path / info).mkdir()
+    (tmp_path / info / "entry_points.txt").write_text("[ratite.devices]\nhw = ratite.hw\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert registry_module._plugins_maybe() is foreign

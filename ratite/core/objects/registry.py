@@ -358,7 +358,8 @@ def _plugins_maybe() -> bool:
         except OSError:
             continue
         for name in names:
-            if name.endswith((".dist-info", ".egg-info")) and not name.startswith(f"{_BUILT_IN}-"):
+            # ours: as installed, and as an editable install leaves it in the source tree
+            if name.endswith((".dist-info", ".egg-info")) and not name.startswith((f"{_BUILT_IN}-", f"{_BUILT_IN}.")):
                 try:
                     with open(os.path.join(place, name, "entry_points.txt"), "rb") as file:
                         if b"[ratite." in file.read():
