@@ -83,10 +83,10 @@ def _told(rows: Iterator[Row], count: int, out: Any, results: Counter[str], fail
     failed = 0
     with closing(rows), progress(count, lambda: _shares(results)) as step:  # type: ignore[type-var]  # a generator
         for row in rows:
+            results[row["result"]] += 1  # first: who has read the line may end us
+            failed += row["exit-status"] != kit.OK
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
             out.flush()
-            results[row["result"]] += 1
-            failed += row["exit-status"] != kit.OK
             step()
             if failed and fail_fast:
                 break
