@@ -274,6 +274,24 @@ def test_without_a_reader_nothing_is_included(compiler: Compiler) -> None:
         compiler.compile_text("ratite: 1\ninclude: [{file: x.yaml}]")
 
 
+def test_a_parameter_given_wrongly_is_told_once_however_deep_it_is_handed_on(kit: Kit) -> None:
+    kit.others["b.yaml"] = "ratite: 1\nparameters: {c: {type: chardev}}\nchardevs: {c: $(c)}\n"
+    text = "ratite: 1\nparameters: {c: {type: chardev}}\ninclude: [{file: b.yaml, with: {c: $(c)}}]\n"
+    (problem,) = kit.problems(text, {"c": "{a"})
+    assert problem.startswith("parameters.c: must be a character backend")
+
+
+@pytest.mark.parametrize("text", [" 2", "2_0", "0b1", "٢", "2\n", "0X2", ""])
+def test_an_integer_given_as_text_is_what_it_is_in_a_file(kit: Kit, text: str) -> None:
+    (problem,) = kit.problems("ratite: 1\nparameters: {n: {type: int}}\n", {"n": text})
+    assert problem.startswith("parameters.n: must be an integer, not")
+
+
+def test_a_name_that_is_no_profile_s_says_how_files_are_named(compiler: Compiler) -> None:
+    with pytest.raises(MachineFileError, match=r"board: there is no profile 'board'.*; the name of a file ends in \.yaml"):
+        compiler.compile_named("board", {}, files.read)
+
+
 def test_changed_files_are_told_or_taken(compiler: Compiler) -> None:
     """Values of real profiles replaced, keys moved, lines lost: a MachineFileError or commands, nothing else."""
     source = random.Random(2)

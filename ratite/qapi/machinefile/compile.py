@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ratite.qapi.errors import GenericError
 from ratite.qapi.machinefile.declarations import SECTIONS, Declarations, Section
 from ratite.qapi.machinefile.document import Document, read_document
 from ratite.qapi.machinefile.expand import Expander, Read
@@ -86,6 +87,9 @@ class Compiler:
         kind = "profile" if _is_profile(name) else "file"
         try:
             canonical, text = read(kind, name, "")
+        except GenericError as error:
+            more = "; the name of a file ends in .yaml, .yml or .json, or starts with . or /" if kind == "profile" else ""
+            raise MachineFileError([Problem(name, 0, 0, "", f"{error.desc}{more}", "")]) from error
         except OSError as error:
             raise MachineFileError([Problem(name, 0, 0, "", f"can't be read: {error.strerror}", "")]) from error
         except UnicodeDecodeError as error:

@@ -50,6 +50,13 @@ class Document(NamedTuple):
         return Place(self.name, *table.get(path, (1, 1)))
 
 
+def integer_of(text: str) -> int | None:
+    """A text as the integer that it is in a file; None where it is none."""
+    if len(text) > _DIGITS_MAX or _INT.fullmatch(text) is None:
+        return None
+    return int(text, 16 if text[:2] == "0x" else 8) if text[:2] in ("0x", "0o") else int(text)
+
+
 def read_document(name: str, text: str, problems: Problems) -> Document | None:
     """The document, or None when it can't be read at all; what is wrong goes to `problems`."""
     if len(text) > TEXT_MAX:
@@ -158,9 +165,8 @@ class _Reader:
         if len(text) > _DIGITS_MAX:
             self._problems.add(self._place(event), path, f"a number has at most {_DIGITS_MAX} letters", text)
             return 0
-        if _INT.fullmatch(text) is None:
-            return float(text)
-        return int(text, 16 if text[:2] == "0x" else 8) if text[:2] in ("0x", "0o") else int(text)
+        integer = integer_of(text)
+        return float(text) if integer is None else integer
 
     def _check_text(self, event: Any, text: str, path: Path) -> bool:
         bad = _UNTOLD.search(text)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 from ratite.qapi.errors import QmpError
 from ratite.qapi.machinefile.declarations import SECTIONS, Declarations
 from ratite.qapi.machinefile.document import Document, read_document
-from ratite.qapi.machinefile.expression import ExpressionError, as_text, evaluate
+from ratite.qapi.machinefile.expression import UNKNOWN, ExpressionError, as_text, evaluate
 from ratite.qapi.machinefile.flat import Flat, Origin
 from ratite.qapi.machinefile.parameters import Given, bound
 from ratite.qapi.machinefile.problems import Near, Path, Place, Problems, listed
@@ -97,7 +97,7 @@ class Expander:
         if len(scope.stack) >= NESTING_MAX:
             self._problems.add(scope.document.place(path), path, f"includes can be nested {NESTING_MAX} deep")
             return
-        values = {key: self._value(scope, value, (*path, "with", key)) for key, value in _items(data.get("with"))}
+        values = {key: self._argument(scope, value, (*path, "with", key)) for key, value in _items(data.get("with"))}
         given = Given(values, scope.document, (*path, "with"))
         at = document.data
         for step in inner:
@@ -109,6 +109,11 @@ class Expander:
             self._count_letters(len(made.origins) * len(prefix))
             made = made.prefixed(prefix, self._declarations)
         flat.take(made, self._problems, Origin(scope.document, path))
+
+    def _argument(self, scope: _Scope, value: Any, path: Path) -> Any:
+        """A parameter's value; UNKNOWN where something is wrong with it."""
+        made = self._value(scope, value, path)
+        return UNKNOWN if self._problems.at(scope.document.place(path)) else made
 
     def _part(self, scope: _Scope, name: str, path: Path) -> tuple[Document, Path, str] | None:
         parts = scope.document.data.get("parts")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ratite.qapi.machinefile.document import Document, read_document
+from ratite.qapi.machinefile.document import Document, integer_of, read_document
 from ratite.qapi.machinefile.expression import NAME, UNKNOWN, ExpressionError, evaluate, is_expression, size_of
 from ratite.qapi.machinefile.problems import Near, Path, Place, Problems, as_json
 
@@ -110,6 +110,8 @@ def bound(document: Document, path: Path, data: Mapping[str, Any], given: Given,
                     if str(error):
                         problems.add(place, at, str(error), near=error.near)
                     continue
+        if value is UNKNOWN:
+            continue
         checked, rule = _checked(row, value, data["parameters"][name])
         if rule:
             if not problems.at(place):
@@ -146,12 +148,7 @@ def _of_type(kind: str, value: Any) -> Any:
         )
     if isinstance(value, str) and kind in ("int", "size"):
         size = size_of(value) if kind == "size" else None
-        if size is not None:
-            return size
-        try:
-            value = int(value, 0) if len(value) < 40 else None
-        except ValueError:
-            return None
+        value = integer_of(value) if size is None else size
     fits = isinstance(value, int) and not isinstance(value, bool) and (kind == "int" or value >= 0)
     return value if fits and kind in ("int", "size") else None
 
