@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def keep(products: Mapping[Path, bytes], arguments: Sequence[str], command: str) -> int:
-    """The exit status: 1 if `--check` is among the arguments and a file differs; it is named, with the `command` that makes it."""
+    """The exit status: 1 if `--check` is among the arguments and a file differs, which is named with what makes it."""
     status = 0
     for path, made in products.items():
         if path.exists() and path.read_bytes() == made:
