@@ -32,6 +32,7 @@ class WebSocket:
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self.opening = f"GET {path} HTTP/1.1\r\n{head}\r\n".encode()
         self.open = False
+        self.headers: Mapping[str, str] = {}  # of the server's answer, names in small letters
         self.closed = False
         self._accept = base64.b64encode(hashlib.sha1(key + _GUID).digest()).decode()
         self._in = bytearray()
@@ -76,6 +77,7 @@ class WebSocket:
         status, *lines = bytes(self._in[:end]).decode("latin-1").split("\r\n")
         body = bytes(self._in[end + 4 :])
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        self.headers = headers
         if status.split(" ")[1:2] != ["101"]:
             raise WebSocketError(f"{status.partition(' ')[2]}: {body[:200].decode('utf-8', 'replace').strip()}")
         if headers.get("sec-websocket-accept") != self._accept:

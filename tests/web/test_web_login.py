@@ -55,6 +55,26 @@ def test_a_session_lives_while_it_is_used() -> None:
     assert not login.known(token)
 
 
+def test_a_session_that_ends_is_told_of_once() -> None:
+    clock, ended = Clock(), list[bytes]()
+    login = Login(clock, ended.append)
+    tokens = [login.exchange(login.mint()) or "" for _ in range(3)]
+    first, second, third = (login.known(token) or b"" for token in tokens)
+    login.end(first)
+    login.end(first)
+    login.use(first)
+    assert ended == [first]
+    assert not login.known(tokens[0])
+    clock.now += SESSION_SECONDS - 1
+    login.use(second)
+    clock.now += 1
+    assert login.known(tokens[1]) == second
+    assert ended == [first, third], "it was not used"
+    for _ in range(SESSIONS_MAX):
+        login.exchange(login.mint())
+    assert ended == [first, third, second], "too many came after it"
+
+
 def test_neither_codes_nor_sessions_pile_up() -> None:
     login = Login(Clock())
     codes = [login.mint() for _ in range(CODES_MAX + 1)]

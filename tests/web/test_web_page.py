@@ -48,6 +48,22 @@ def test_a_url_signs_one_browser_in(chromium: Chromium, control: ControlClient) 
         second.wait("document.querySelector('.card')")
 
 
+def test_signing_out_is_for_all_tabs_of_the_browser(chromium: Chromium, control: ControlClient) -> None:
+    with chromium.page() as page:
+        page.go(control.web_open()["url"])
+        page.wait("document.querySelector('#link-state').dataset.state === 'open'")
+        page.eval("window.other = new WebSocket(location.origin.replace('http', 'ws') + '/rpc')")
+        page.wait("other.readyState === WebSocket.OPEN")
+        page.click("#sign-out")
+        assert "not signed in" in page.text("main h2")
+        page.wait("document.querySelector('#link-state').dataset.state === 'signed-out'")
+        page.wait("other.readyState === WebSocket.CLOSED")
+        assert page.eval("document.querySelector('#sign-out').hidden")
+        assert page.cookies() == []
+        page.eval("fetch('session').then((answer) => { window.session = answer.status; })")
+        page.wait("window.session === 401")
+
+
 def test_without_a_session_there_is_only_the_way_to_one(chromium: Chromium, control: ControlClient) -> None:
     with chromium.page() as page:
         page.go(control.web_open()["url"].partition("#")[0] + "#/m/echo/qmp")
@@ -76,6 +92,46 @@ def _promise(work: str) -> str:
 
 
 # ---------------------------------------------------------------- the list
+
+
+MARKUP = "<img src=x onerror=alert`1`>"
+
+
+def test_text_of_others_is_no_markup(page: Page, control: ControlClient) -> None:
+    """In an address, an answer, an event and a console; `page` also sees what the policy had to stop."""
+    for wrong in "%", "m/%E0%A4%A/topology", f"m/{MARKUP}/qmp":
+        page.eval(f"location.hash = {json.dumps('#/' + wrong)}")
+        page.wait("document.querySelector('h1')")
+    page.wait(f"document.querySelector('h1').innerText === {json.dumps(MARKUP)}")
+    show(page, "echo", "qmp")
+    page.wait("document.querySelector('#qmp-line')?.dataset.ready")
+    page.click("#qmp-line")
+    page.type(f'qom-get {{"path": "{MARKUP}", "property": "{MARKUP}"}}\n')
+    assert MARKUP in page.text(".transcript pre.refused")
+    show(page, "echo", "consoles")
+    page.wait("document.querySelector('.xterm-rows')?.innerText.includes('echo')")
+    page.type(MARKUP + "\r")
+    page.wait("document.querySelector('.xterm-rows').innerText.includes('ONERROR=ALERT`1`>')")
+    assert not page.eval("document.querySelector('img')")
+
+
+def test_an_instance_of_the_same_name_comes_back(page: Page, control: ControlClient) -> None:
+    control.instance_create(instance="twice")
+    show(page, "twice", "events")
+    page.wait("document.querySelector('.panel input')")
+    control.instance_end(instance="twice")
+    assert "is not there" in page.text(".panel h2")
+    control.instance_create(instance="twice")
+    page.wait("document.querySelector('.panel input')")
+    assert page.text(".state .pill") == "empty"
+
+
+def test_the_keyboard_keeps_its_place_in_the_list(page: Page, control: ControlClient) -> None:
+    page.wait("document.querySelector('.card-link')")
+    page.eval("document.querySelector(\"button[aria-label='End echo']\").focus()")
+    control.instance_create(instance="another")
+    page.wait("document.querySelectorAll('.card').length === 2")
+    assert page.eval("document.activeElement.getAttribute('aria-label')") == "End echo"
 
 
 def test_list_follows_what_is_made_and_ended(page: Page, control: ControlClient) -> None:
@@ -391,6 +447,7 @@ def test_a_daemon_that_goes_is_told(chromium: Chromium, tmp_path_factory: pytest
         process.stop()
         page.wait("document.querySelector('#link-state').dataset.state === 'lost'")
         assert "not connected" in page.text("#link-state")
+        assert "ratite web" in page.eval("document.querySelector('#link-state').title")
 
 
 def test_a_condition_that_never_comes_true_fails(page: Page) -> None:

@@ -13,6 +13,7 @@ from web_kit import Http
 
 from ratite.clients.control import ControlClient
 from ratite.clients.websocket import WebSocket, WebSocketError, encode
+from ratite.daemon.web.login import SESSIONS_MAX
 
 
 @pytest.fixture
@@ -64,6 +65,71 @@ def test_cookie_is_for_the_browser_alone(site: Http) -> None:
     assert site.request("GET", "/session", Cookie=pair)[0] == 204
     assert site.request("GET", "/session", Cookie=pair[:-1])[0] == 401
     assert site.request("GET", "/session")[0] == 401
+
+
+def ended(sock: socket.socket) -> bool:
+    """Whether the other end closes it."""
+    try:
+        while sock.recv(1 << 16):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def test_signing_out_ends_the_session_and_its_sockets(site: Http, control: ControlClient) -> None:
+    cookie = signed_in(site)
+    other = signed_in(Http(control.web_open()["url"]))
+    two = [upgrade(site, Origin=site.origin, Cookie=cookie)[0] for _ in "ab"]
+    stays, _ = upgrade(site, Origin=site.origin, Cookie=other)
+    assert site.request("POST", "/logout", "", Cookie=cookie)[0] == 403, "another site could send it"
+    assert site.request("POST", "/logout", "", Cookie=cookie, Origin="http://evil.example")[0] == 403
+    status, headers, _ = site.request("POST", "/logout", "", Cookie=cookie, Origin=site.origin)
+    assert status == 204
+    assert headers["set-cookie"].startswith(f"{cookie.partition('=')[0]}=; ") and "Max-Age=0" in headers["set-cookie"]
+    for sock in two:
+        assert ended(sock)
+        sock.close()
+    assert site.request("GET", "/session", Cookie=cookie)[0] == 401
+    with pytest.raises(WebSocketError, match="401"):
+        upgrade(site, Origin=site.origin, Cookie=cookie)
+    assert site.request("POST", "/logout", "", Cookie=cookie, Origin=site.origin)[0] == 204, "it is out already"
+    assert site.request("GET", "/session", Cookie=other)[0] == 204
+    stays.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        stays.recv(1)
+    stays.close()
+
+
+def test_a_session_that_others_push_out_loses_its_sockets(site: Http, control: ControlClient) -> None:
+    cookie = signed_in(site)
+    sock, _ = upgrade(site, Origin=site.origin, Cookie=cookie)
+    for _ in range(SESSIONS_MAX):
+        found, _ = site.login(control.web_open()["url"].partition("#code=")[2])
+        assert found == 204
+    assert ended(sock)
+    sock.close()
+
+
+def test_the_cookie_lives_as_long_as_the_session(site: Http) -> None:
+    """Each use of it makes both live on: the browser would else drop it half a day after the login."""
+    cookie = signed_in(site)
+    renewed = f"{cookie}; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"
+    assert site.request("GET", "/session", Cookie=cookie)[1]["set-cookie"] == renewed
+    sock, ws = upgrade(site, Origin=site.origin, Cookie=cookie)
+    assert ws.headers["set-cookie"] == renewed
+    sock.close()
+    assert "set-cookie" not in site.request("GET", "/session", Cookie=cookie[:-1])[1]
+
+
+def test_a_link_elsewhere_may_lead_here(site: Http) -> None:
+    """As a page that `ratite web --browser` has written does; anything but a person who goes there is refused."""
+    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    assert site.request("GET", "/", **link)[0] == 200
+    for other in {"Sec_Fetch_Dest": "iframe"}, {"Sec_Fetch_Mode": "no-cors"}, {"Sec_Fetch_Dest": "script"}:
+        assert site.request("GET", "/", **{**link, **other})[0] == 403, other
+    for path in "/session", "/js/main.js", "/rpc":
+        assert site.request("GET", path, **link)[0] == 403, path
 
 
 BODIES = ("", "{}", "[]", "null", '{"code":null}', '{"code":7}', '{"code":"' + "x" * 40 + '"}', "[" * 4000)

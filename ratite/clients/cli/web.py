@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import html
+import os
 import sys
 import webbrowser
+from pathlib import Path
 
 import click
 
-from ratite.clients.cli import kit, remote
+from ratite.clients.cli import kit, places, remote
+
+
+def door(url: str) -> Path:
+    """A file, the user's alone, that leads a browser to `url`: in a browser's arguments every user of the host could read it.
+    Mistake."""
+    path = places.runtime_folder() / "web.html"
+    go = f'<meta http-equiv="refresh" content="0; url={html.escape(url)}">'
+    try:
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            file.write(f'<!doctype html><meta charset="utf-8"><title>ratite</title>{go}\n')
+    except OSError as error:
+        raise kit.Mistake(f"{path} can't be written: {error.strerror}") from None
+    return path
 
 
 @click.command("web", short_help="Print an address at which a browser of this host sees the machines.")
@@ -34,6 +51,6 @@ def command(browser: bool, as_json: bool) -> int:
     else:
         click.echo(link["url"])
         click.echo(kit.paint(f"It serves once, and for {link['seconds']} seconds.", sys.stderr, dim=True), err=True)
-    if browser and not webbrowser.open(link["url"]):
+    if browser and not webbrowser.open(door(link["url"]).as_uri()):
         raise kit.Failure("there is no browser that could be opened")
     return kit.OK

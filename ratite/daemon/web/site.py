@@ -1,14 +1,17 @@
 """The page's listener: loopback only, made when somebody asks for the page for the first time.
 
     GET /, /app.css, /js/…   the page's files: no secret in them    POST /login   a code for a cookie
-    GET /session             whether the cookie is one              GET /rpc      the control plane's WebSocket, with a cookie
+    GET /session             whether the cookie is one              POST /logout  the session ends
+    GET /rpc                 the control plane's WebSocket, with a cookie
 
 Every request and upgrade must name this listener as its Host; an Origin must be it, and must be there where a browser always
-sends one; what another site begins is refused.  Nothing may be framed, and no script or style comes from anywhere but here.
+sends one; what another site begins is refused, but for a link to the page itself.  Nothing may be framed, and no script or
+style comes from anywhere but here.  A session's WebSockets keep it alive, and are cut when it ends.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import mimetypes
@@ -40,6 +43,8 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "X-Content-Type-Options": "nosniff",
     }
 )
+# The key of a request below which the Set-Cookie of its answer is kept.
+_COOKIE = "ratite-cookie"
 _TYPES: Mapping[str, str] = MappingProxyType({".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -76,6 +81,9 @@ class Site:
         self._log = log
         self._websocket = websocket
         self._login = login or Login()
+        self._login.ended = self._cut
+        # The connections of each session's WebSockets.
+        self._open: dict[bytes, list[asyncio.Transport]] = {}
         self._files: Mapping[str, File] = MappingProxyType({})
         self._runner: web.AppRunner | None = None
 
@@ -96,6 +104,7 @@ class Site:
         app = web.Application(client_max_size=BODY_MAX, middlewares=[self._guard])
         app.on_response_prepare.append(_add_headers)
         app.router.add_post("/login", self._exchange)
+        app.router.add_post("/logout", self._end)
         app.router.add_get("/session", self._session)
         app.router.add_get("/rpc", self._rpc)
         app.router.add_get("/{path:.*}", self._file)
@@ -132,7 +141,7 @@ class Site:
             return "Origin must be this page"
         if not origins and (request.method != "GET" or request.path == "/rpc"):
             return "Origin must be given"
-        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not _is_link(request):
             return "another site asks"
         return ""
 
@@ -141,8 +150,22 @@ class Site:
         """The cookie's name: a host's cookies are not told apart by port, so the name is."""
         return f"ratite-{self.port}"
 
-    def _known(self, request: web.Request) -> bool:
-        return self._login.known(request.cookies.get(self.cookie, ""))
+    def _known(self, request: web.Request) -> bytes | None:
+        for used in self._open:
+            self._login.use(used)
+        token = request.cookies.get(self.cookie, "")
+        session = self._login.known(token)
+        if session is not None:
+            # The browser shall keep it as long as we do.
+            request[_COOKIE] = self._cookie_line(token, SESSION_SECONDS)
+        return session
+
+    def _cookie_line(self, token: str, seconds: float) -> str:
+        return f"{self.cookie}={token}; Path=/; Max-Age={int(seconds)}; HttpOnly; SameSite=Strict"
+
+    def _cut(self, session: bytes) -> None:
+        for transport in self._open.pop(session, []):
+            transport.abort()
 
     # -- requests
 
@@ -155,17 +178,33 @@ class Site:
         if token is None:
             self._log.warning("a code of the page was refused")
             return web.Response(status=401, text="the code was used, is too old, or never was one\n")
-        answer = web.Response(status=204)
-        answer.set_cookie(self.cookie, token, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="Strict")
-        return answer
+        request[_COOKIE] = self._cookie_line(token, SESSION_SECONDS)
+        return web.Response(status=204)
+
+    async def _end(self, request: web.Request) -> web.StreamResponse:
+        session = self._known(request)
+        if session is not None:
+            self._login.end(session)
+        request[_COOKIE] = self._cookie_line("", 0)
+        return web.Response(status=204)
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
-        return web.Response(status=204 if self._known(request) else 401)
+        return web.Response(status=401 if self._known(request) is None else 204)
 
     async def _rpc(self, request: web.Request) -> web.StreamResponse:
-        if not self._known(request):
+        session, transport = self._known(request), request.transport
+        if session is None or transport is None:
             return web.Response(status=401, text="this browser is not signed in\n")
-        return await self._websocket(request)
+        self._open.setdefault(session, []).append(transport)
+        try:
+            return await self._websocket(request)
+        finally:
+            self._login.use(session)
+            others = self._open.get(session, [])
+            if transport in others:
+                others.remove(transport)
+                if not others:
+                    del self._open[session]
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         file = self._files.get(request.match_info["path"] or "index.html")
@@ -177,6 +216,14 @@ class Site:
         return web.Response(body=file.data, content_type=file.content_type, charset="utf-8", headers=headers)
 
 
+def _is_link(request: web.Request) -> bool:
+    """Whether a person follows a link to the page: nothing is told or done by that, and the page asks for all else itself."""
+    wanted = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    return request.method == "GET" and request.path == "/" and all(request.headers.get(key) == wanted[key] for key in wanted)
+
+
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
+    if _COOKIE in request:
+        response.headers["Set-Cookie"] = request[_COOKIE]
     response.headers.pop("Server", None)

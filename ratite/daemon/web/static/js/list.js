@@ -10,7 +10,8 @@ export class MachineList {
     this.view = view;
     this.closed = false;
     this.subscription = null;
-    this.generation = 0;
+    this.busy = false;
+    this.again = false;
     this.onNotify = ({ detail }) => {
       if (detail.method === "event" && /^(INSTANCE_|STOP|RESUME|SHUTDOWN|GUEST_PANICKED)/.test(detail.params.event)) this.refresh();
     };
@@ -39,18 +40,22 @@ export class MachineList {
     }
   }
 
+  // One look at a time: however many events come meanwhile, one more follows.
   async refresh() {
-    if (this.closed) return;
-    const generation = ++this.generation;
+    this.again = this.busy;
+    if (this.closed || this.busy) return;
+    this.busy = true;
     try {
       const rows = await this.rpc.call("instance-list");
       const details = await Promise.all(rows.slice(0, LOOKED_AT).map((row) =>
         this.rpc.call("instance-inspect", { instance: row.instance }).catch(() => null)));
-      if (this.closed || generation !== this.generation) return;
-      this.draw(rows, details);
+      if (!this.closed) this.draw(rows, details);
     } catch (error) {
       this.fail(error);
+    } finally {
+      this.busy = false;
     }
+    if (this.again) await this.refresh();
   }
 
   fail(error) {
@@ -62,10 +67,15 @@ export class MachineList {
     this.count.textContent = rows.length ? String(rows.length) : "";
     if (!rows.length) {
       replace(this.body, empty("No machine runs here yet",
-        h("p", {}, "Machines of this daemon appear here as soon as they are made: from a machine file, a profile or by hand over QMP.")));
+        h("p", {}, "Machines of this daemon appear here as soon as they are made: from a machine file, a profile or by hand over QMP."),
+        h("p", {}, "What ratite run starts has a daemon of its own and is not shown. With --control it is made here:"),
+        h("pre", { class: "command" }, "ratite run --control FILE")));
       return;
     }
+    // What had the keyboard has it again.
+    const focused = this.body.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
     replace(this.body, h("ul", { class: "cards" }, rows.map((row, number) => this.card(row, details[number] ?? {}))));
+    if (focused !== undefined) [...this.body.querySelectorAll("[data-key]")].find((each) => each.dataset.key === focused)?.focus();
   }
 
   card(row, more) {
@@ -77,10 +87,10 @@ export class MachineList {
       ["process", row["in-process"] ? "the daemon's own" : row.pid],
     ].filter(([, value]) => value !== undefined && value !== null);
     return h("li", { class: "card" },
-      h("a", { class: "card-link", href: `#/m/${encodeURIComponent(row.instance)}` },
+      h("a", { class: "card-link", dataset: { key: `show ${row.instance}` }, href: `#/m/${encodeURIComponent(row.instance)}` },
         h("span", { class: "name" }, row.instance), pill(status)),
       h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value))))),
-      h("button", { class: "quiet", type: "button", onclick: () => this.end(row.instance), "aria-label": `End ${row.instance}` }, "End"));
+      h("button", { class: "quiet", dataset: { key: `end ${row.instance}` }, type: "button", onclick: () => this.end(row.instance), "aria-label": `End ${row.instance}` }, "End"));
   }
 
   async end(instance) {

@@ -52,9 +52,14 @@ export class MachineView {
     this.closed = true;
     this.rpc.removeEventListener("notify", this.onNotify);
     this.current?.close?.();
-    if (this.isOnline && this.rpc.state === "open" && this.subscription !== undefined) {
+    this.unsubscribe();
+  }
+
+  unsubscribe() {
+    if (this.subscription !== undefined && this.rpc.state === "open") {
       this.rpc.call("instance-unsubscribe", { subscription: this.subscription }).catch(() => {});
     }
+    this.subscription = undefined;
   }
 
   // -- connection
@@ -63,6 +68,10 @@ export class MachineView {
     try {
       const { subscription } = await this.rpc.call("instance-subscribe", { instance: this.instance });
       this.subscription = subscription;
+      if (this.closed) {
+        this.unsubscribe();
+        return;
+      }
       await this.look();
       this.isOnline = true;
     } catch (error) {
@@ -76,6 +85,7 @@ export class MachineView {
 
   offline() {
     this.isOnline = false;
+    this.subscription = undefined; // it ended with its connection
     this.pause.disabled = this.reset.disabled = true;
   }
 
@@ -111,6 +121,11 @@ export class MachineView {
 
   notified({ method, params }) {
     if (method !== "event" || params.instance !== this.instance || !params.subscriptions.includes(this.subscription)) return;
+    if (params.event === "INSTANCE_CREATED" && !this.isOnline) { // another of this name, after one that ended
+      this.unsubscribe();
+      this.online();
+      return;
+    }
     this.events.push(params);
     if (this.events.length > EVENTS_KEPT) this.events.shift();
     this.tell("event", params);

@@ -1,6 +1,6 @@
 // The page: signing in, where we are (#/ or #/m/NAME/TAB), colours, shortcuts.
 
-import { h, replace } from "./dom.js";
+import { h, replace, toast } from "./dom.js";
 import { MachineList } from "./list.js";
 import { Rpc } from "./rpc.js";
 
@@ -21,8 +21,21 @@ async function signIn() {
   return answer.ok;
 }
 
+// The cookie is taken back, and with it every connection that this browser has.
+async function signOut() {
+  try {
+    const answer = await fetch("logout", { method: "POST" });
+    if (!answer.ok) throw new Error(await answer.text());
+    rpc.end();
+  } catch (error) {
+    toast(`This browser is still signed in: ${error.message}`, "error");
+  }
+}
+
 function showSignedOut() {
   close();
+  document.title = "ratite";
+  replace(crumb);
   replace(view, h("div", { class: "empty" },
     h("h2", {}, "This browser is not signed in"),
     h("p", {}, "A link works once, and for one minute. Get a new one on the machine where the daemon runs:"),
@@ -31,8 +44,17 @@ function showSignedOut() {
 
 // ---------------------------------------------------------------- where we are
 
+// What was typed or cut off may be no escape.
+function unescaped(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 function place() {
-  const parts = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const parts = location.hash.replace(/^#\/?/, "").split("/").map(unescaped);
   return parts[0] === "m" && parts[1] ? { machine: parts[1], tab: parts[2] || "topology" } : { machine: null };
 }
 
@@ -127,12 +149,16 @@ rpc.addEventListener("state", ({ detail }) => {
   const line = document.getElementById("link-state");
   line.textContent = LINK[detail];
   line.dataset.state = detail;
+  // One that was started anew listens elsewhere, and knows no session of before.
+  line.title = detail === "lost" ? "If the daemon was started anew, ratite web prints its new address." : "";
+  document.getElementById("sign-out").hidden = detail !== "open";
   if (detail === "signed-out") showSignedOut();
   else if (detail === "open") shown?.online();
   else shown?.offline?.();
 });
 document.getElementById("theme").addEventListener("click", nextTheme);
 document.getElementById("help").addEventListener("click", help);
+document.getElementById("sign-out").addEventListener("click", signOut);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   view.focus();

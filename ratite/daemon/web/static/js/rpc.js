@@ -46,6 +46,17 @@ export class Rpc extends EventTarget {
     socket.onclose = () => this.#lost(socket);
   }
 
+  // For good: the session has ended.
+  end() {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    for (const { reject } of this.#waiting.values()) reject(new RpcError({ code: 0, message: "this browser was signed out" }));
+    this.#waiting.clear();
+    socket?.close();
+    this.#become("signed-out");
+  }
+
   call(method, params = {}) {
     if (this.state !== "open") return Promise.reject(new RpcError({ code: 0, message: "there is no connection to the daemon" }));
     const id = this.#next++;
@@ -83,6 +94,7 @@ export class Rpc extends EventTarget {
     } catch {
       // The daemon is away.
     }
+    if (this.#socket || this.state === "signed-out") return;
     this.#become(signedOut ? "signed-out" : "lost");
     if (!signedOut) {
       this.#timer = setTimeout(() => this.start(), this.#delay);
