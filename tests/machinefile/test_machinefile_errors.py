@@ -281,6 +281,14 @@ def test_a_parameter_given_wrongly_is_told_once_however_deep_it_is_handed_on(kit
     assert problem.startswith("parameters.c: must be a character backend")
 
 
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_a_text_given_is_one_that_qmp_can_hold(kit: Kit, text: str) -> None:
+    declared = "ratite: 1\nparameters: {s: {type: str, default: x}, c: {type: chardev, default: pty}}\n"
+    problems = kit.problems(declared, {"s": text, "c": {"type": "file", "out": text}})
+    assert [problem.partition(": ")[0] for problem in problems] == ["parameters.c", "parameters.s"]
+    assert all("must be without NUL characters" in problem and problem.isprintable() for problem in problems)
+
+
 @pytest.mark.parametrize("text", [" 2", "2_0", "0b1", "٢", "2\n", "0X2", ""])
 def test_an_integer_given_as_text_is_what_it_is_in_a_file(kit: Kit, text: str) -> None:
     (problem,) = kit.problems("ratite: 1\nparameters: {n: {type: int}}\n", {"n": text})

@@ -50,6 +50,15 @@ class Document(NamedTuple):
         return Place(self.name, *table.get(path, (1, 1)))
 
 
+def is_tellable(value: Any) -> bool:
+    """Whether QMP can hold the texts of a value."""
+    if isinstance(value, str):
+        return _UNTOLD.search(value) is None
+    if isinstance(value, dict):
+        return all(is_tellable(name) and is_tellable(each) for name, each in value.items())
+    return not isinstance(value, list) or all(map(is_tellable, value))
+
+
 def integer_of(text: str) -> int | None:
     """A text as the integer that it is in a file; None where it is none."""
     if len(text) > _DIGITS_MAX or _INT.fullmatch(text) is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ratite.qapi.machinefile.document import Document, integer_of, read_document
+from ratite.qapi.machinefile.document import Document, integer_of, is_tellable, read_document
 from ratite.qapi.machinefile.expression import NAME, UNKNOWN, ExpressionError, evaluate, is_expression, size_of
 from ratite.qapi.machinefile.problems import Near, Path, Place, Problems, as_json
 
@@ -123,6 +123,8 @@ def bound(document: Document, path: Path, data: Mapping[str, Any], given: Given,
 
 def _checked(row: Parameter, value: Any, declaration: Mapping[str, Any]) -> tuple[Any, str]:
     """(the value as the parameter's type, what it must be when it isn't)."""
+    if not is_tellable(value):
+        return None, "without NUL characters and halves of surrogate pairs"
     taken = _of_type(row.type, value)
     if taken is None:
         return None, _RULES.get(row.type, "of a known type")
