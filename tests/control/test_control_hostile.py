@@ -15,6 +15,9 @@ import pytest
 
 from ratite.daemon.control import instance as instance_module
 from ratite.daemon.control import metrics, qmplink
+from ratite.daemon.control import peer as peer_module
+from ratite.daemon.control import server as server_module
+from ratite.daemon.control.gate import Gate, Refused
 from ratite.daemon.control.instance import Instance
 from ratite.daemon.control.peer import Peer
 from ratite.daemon.control.plainjson import encode_command
@@ -372,5 +375,46 @@ def test_metrics_of_an_instance_that_lies() -> None:
         text = await metrics.collect(plane)
         assert text.count("ratite_instance_up{") == len(answers)
         assert not [line for line in text.splitlines() if line.startswith("evil")]
+
+    run(work)
+
+
+def test_a_websocket_has_no_more_under_way_than_some_texts() -> None:
+    async def work() -> None:
+        plane = cast(Any, FakePlane(loop=asyncio.get_running_loop(), log=Log("error"), peers={}))
+        peer = Peer(plane)
+        assert not peer.busy
+        peer.taken = peer_module.TAKEN_MAX + 1
+        assert peer.busy
+
+    run(work)
+
+
+def test_refusals_are_logged_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        said: list[dict[str, Any]] = []
+        log = cast(Any, SimpleNamespace(warning=lambda event, **fields: said.append(fields)))
+        plane = ControlPlane(asyncio.get_running_loop(), log, Settings())
+        server = server_module.ControlServer(plane, Gate())
+        now = 10.0
+        monkeypatch.setattr(server_module, "time", SimpleNamespace(monotonic=lambda: now))
+        for wait in (0.0, 0.1, 0.1, 1.0):
+            now += wait
+            plane.refused += 1
+            server._log_refusal(Refused(403, "no"))
+        assert [fields["others"] for fields in said] == [0, 2]
+
+    run(work)
+
+
+def test_events_are_not_read_where_nobody_wants_them() -> None:
+    async def work() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            link = QmpLink(ours, asyncio.get_running_loop())
+            call = link.execute("x")
+            theirs.sendall(READY + b'{"timestamp": nobody looks}\r\n{"return":1,"id":1}\r\n'.replace(b": n", b":n"))
+            assert await call == 1
+            link.close()
 
     run(work)

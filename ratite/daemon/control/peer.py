@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # More than this is unsent: no more is taken from the client or from its consoles.
 HIGH_WATER = 1 << 20
 TASKS_MAX = 256
+TAKEN_MAX = 16 << 20
 SUBSCRIPTIONS_MAX = 256
 CONSOLES_MAX = 64
 CONSOLE_CHUNK = 1 << 14
@@ -55,6 +56,8 @@ class Peer:
     ) -> None:
         self.plane = plane
         self.tasks: dict[object, Task[Any]] = {}
+        # Letters of the texts whose calls are under way.
+        self.taken = 0
         self.room = Event()
         self.room.set()
         self._transmit = transmit
@@ -87,6 +90,11 @@ class Peer:
     def full(self) -> bool:
         """Whether so much is unsent that nothing more is taken."""
         return self._unsent > HIGH_WATER
+
+    @property
+    def busy(self) -> bool:
+        """Whether so much is under way or unsent that nothing more is taken."""
+        return self.full or len(self.tasks) >= TASKS_MAX or self.taken > TAKEN_MAX
 
     def send(self, text: str, event: bool = False) -> None:
         """Send a message when those before it are sent."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from ratite.daemon.control import rpc
 from ratite.daemon.control.gate import Gate, GateError, Refused, is_loopback
 from ratite.daemon.control.methods import Methods
-from ratite.daemon.control.peer import TASKS_MAX, Peer
+from ratite.daemon.control.peer import Peer
 from ratite.daemon.control.plane import ControlPlane
 from ratite.daemon.control.rpc import Call, RpcError
 from ratite.daemon.qmp.address import Endpoint, open_endpoint
@@ -57,6 +58,8 @@ class ControlServer:
         self._sockets: dict[web.WebSocketResponse, None] = {}
         self._sites: list[tuple[web.SockSite, Endpoint]] = []
         self._page: Site | None = None
+        self._refused_at = -1.0
+        self._refused_seen = 0
         plane.open_page = self._open_page
 
     # -- listening
@@ -113,10 +116,18 @@ class ControlServer:
             self.gate.check(request)
         except Refused as refusal:
             self.plane.refused += 1
-            self.plane.log.warning("control request refused", status=refusal.status, reason=str(refusal))
+            self._log_refusal(refusal)
             headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
             return web.Response(status=refusal.status, text=f"{refusal}\n", headers=headers)
         return await handler(request)
+
+    def _log_refusal(self, refusal: Refused) -> None:
+        """One a second: who knocks all the time fills no disk."""
+        now = time.monotonic()
+        if now - self._refused_at >= 1:
+            others, self._refused_seen = self.plane.refused - self._refused_seen - 1, self.plane.refused
+            self._refused_at = now
+            self.plane.log.warning("control request refused", status=refusal.status, reason=str(refusal), others=others)
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         # What a form of another site can't send.
@@ -172,7 +183,7 @@ class ControlServer:
             async for message in ws:
                 if message.type is WSMsgType.TEXT:
                     self._take(peer, message.data)
-                    if peer.full or len(peer.tasks) >= TASKS_MAX:
+                    if peer.busy:
                         await self._wait_for_room(peer)
                 elif message.type is WSMsgType.BINARY:
                     peer.send(rpc.encode(_refusal(RpcError(rpc.PARSE_ERROR, "a message must be text, not binary"))))
@@ -188,26 +199,28 @@ class ControlServer:
             peer.send(rpc.encode(_refusal(error)))
             return
         if batch:
-            self._start(peer, object(), self._answers(peer, calls), lambda: None)
+            self._start(peer, object(), self._answers(peer, calls), lambda: None, len(text))
             return
         call = calls[0]
         answer = self._methods.begin(peer, call)
         if asyncio.iscoroutine(answer):
             # One that has no id of its own can't be cancelled; an id that is in use already neither.
             key = object() if call.id is None or call.id in peer.tasks else call.id
-            self._start(peer, key, answer, lambda: self._methods.cancelled(call))
+            self._start(peer, key, answer, lambda: self._methods.cancelled(call), len(text))
         elif isinstance(answer, dict):
             peer.send(rpc.encode(answer))
 
-    def _start(self, peer: Peer, key: object, work: Any, cancelled: Callable[[], object]) -> None:
-        """Send what `work` brings, or `cancelled()`, if it is anything."""
+    def _start(self, peer: Peer, key: object, work: Any, cancelled: Callable[[], object], size: int) -> None:
+        """Send what `work`, of a text of `size`, brings, or `cancelled()`, if it is anything."""
+        peer.taken += size
         task = self.plane.loop.create_task(work)
         peer.tasks[key] = task
 
         def done(task: asyncio.Task[Any]) -> None:
             if peer.tasks.get(key) is task:
                 del peer.tasks[key]
-            if len(peer.tasks) < TASKS_MAX and not peer.full:
+            peer.taken -= size
+            if not peer.busy:
                 peer.room.set()
             if not task.cancelled() and task.exception() is not None:
                 self.plane.log.error("a call failed inside", exc_info=task.exception())
