@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from pathlib import Path
 
 import pytest
 
+from ratite.core.memory.code import LINE_BITS, PAGE_BITS, CodeMarks
 from ratite.core.memory.host import anonymous
 
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -42,3 +44,20 @@ def test_large_memory_asks_for_huge_pages(size: int, huge: bool) -> None:
         # In the middle: the host may have joined the ends with neighbours.
         assert ("hg" in vm_flags(ctypes.addressof(pin) + size // 2)) is huge
         del pin
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the host doesn't tell")
+def test_marks_of_ram_take_memory_only_where_there_is_code() -> None:
+    before = resident()
+    marks = CodeMarks(16 << 30)
+    assert len(marks.lines) == 256 << 20
+    assert resident() - before < 64 << 20
+    marks.enter(3)
+    marks.lines[3 << PAGE_BITS - LINE_BITS] = 1
+    marks.leave(3)
+    assert not marks.lines[3 << PAGE_BITS - LINE_BITS]

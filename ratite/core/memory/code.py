@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from ratite.core.memory.host import anonymous
 from ratite.core.memory.reserve import Reservations
 
 PAGE_BITS = 12
@@ -44,7 +45,8 @@ class CodeMarks:
     def __init__(self, size: int) -> None:
         count = size + (1 << PAGE_BITS) - 1 >> PAGE_BITS
         self.pages = bytearray(count)
-        self.lines = bytearray(count << PAGE_BITS - LINE_BITS)
+        # Most of it is never touched; a bytearray would be, all of it.
+        self.lines = anonymous(max(1, count << PAGE_BITS - LINE_BITS))
         self.on_write: list[WriteHook] = []
         self.on_made: list[MadeHook] = []
         self.generation = 0
