@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from cli_kit import ROOT, Terminal, environment, mistake, ratite
+from cli_kit import COMMAND, ROOT, Terminal, environment, mistake, ratite
 
 from ratite.clients.cli import kit, main
 
@@ -22,7 +22,12 @@ MISTAKES = (
     (("qmp", "--qmp", "/nowhere/at/all", "query-status"), "nobody listens at unix:/nowhere/at/all: No such file or directory"),
     (("qmp", "--qmp", "tcp:localhost:http", "query-status"), "cannot connect to tcp:localhost:http"),
     (("qmp", "--qmp", "serial:0", "query-status"), "nobody listens"),
-    (("top", "--interval", "x"), "'x' is not a valid float"),
+    (("top", "--interval", "x"), "'x' is not a valid number of seconds"),
+    (("top", "--interval", "nan"), "'nan' is no time"),
+    (("top", "--interval", "inf"), "inf is not in the range"),
+    (("stop", "--timeout", "nan"), "'nan' is no time"),
+    (("qmp", "--timeout", "-1", "x"), "-1.0 is not in the range"),
+    (("run", "riscv-virt/minimal", "--expect-text", ""), "need a text"),
     (("top", "nothing"), "there is no machine 'nothing'"),
     (("completion", "tcsh"), "'tcsh' is not one of"),
     (("cache", "grow"), "No such command 'grow'"),
@@ -60,7 +65,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
 def test_every_verb_that_prints_prints_json() -> None:
     import click
 
-    for verb in set(main.VERBS) - {"bench", "completion", "serve"}:
+    for verb in set(main.VERBS) - {"bench", "serve"}:
         command = main.command.get_command(click.Context(main.command), verb)
         assert command is not None
         leaves = command.commands.values() if isinstance(command, click.Group) else [command]
@@ -82,6 +87,39 @@ def test_what_needs_no_rich_imports_none(words: list[str]) -> None:
     code = f"import sys; from ratite.clients.cli.main import main; main({words!r}); print({found})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("line", "status", "why"), [
+    ("schema >&-", 0, ""),
+    ("schema | head -n 1; exit ${PIPESTATUS[1]}", 0, ""),
+    ("schema > /dev/full", 1, "ratite: No space left on device\n"),
+    ("profiles 2>&-", 0, ""),
+    ("console nothing <&- >&-", 2, "ratite: there is no machine 'nothing'"),
+    ("qmp --qmp /nowhere - <&-", 2, "ratite: nobody listens"),
+])  # fmt: skip
+def test_streams_that_are_closed_or_full(line: str, status: int, why: str) -> None:
+    command = " ".join([*COMMAND, line])
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=environment())
+    assert (done.returncode, done.stderr[: len(why)]) == (status, why), done.stderr
+    assert len(done.stderr.splitlines()) == bool(why)
+
+
+def test_letters_that_the_terminal_has_not() -> None:
+    """JSON stays JSON, and other text is readable."""
+    env = {**environment(), "PYTHONIOENCODING": "latin-1"}
+    code = "from ratite.clients.cli import kit; kit.whole_streams(); kit.show_json(chr(0x2026)); kit.click.echo(chr(0x2026))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
+    assert done.stdout == '"\\u2026"\n\\u2026\n', done.stderr
+
+
+def test_who_ignores_hangups_goes_on_ignoring_them() -> None:
+    """As nohup has it."""
+    code = (
+        "import signal; from ratite.clients.cli import kit; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+        "kit.end_in_good_order(); print(signal.getsignal(signal.SIGHUP).name, callable(signal.getsignal(signal.SIGTERM)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment())
+    assert done.stdout == "SIG_IGN True\n"
 
 
 @pytest.mark.parametrize(("extra", "colours"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
@@ -120,6 +158,7 @@ def test_a_bug_of_ours_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_completion_scripts(shell: str) -> None:
     done = ratite("completion", shell)
     assert done.returncode == 0 and f"_RATITE_COMPLETE={shell}_complete" in done.stdout
+    assert json.loads(ratite("completion", shell, "--json").stdout) == {"shell": shell, "script": done.stdout[:-1]}
 
 
 @pytest.mark.parametrize(("words", "wanted"), [

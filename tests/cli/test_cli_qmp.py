@@ -178,6 +178,9 @@ def test_lines_learn_the_new_view(daemon: DaemonProcess) -> None:
 def test_help_from_the_command_line(daemon: DaemonProcess) -> None:
     done = ratite("qmp", "--qmp", daemon.address, "--help-for", "wire-irq")
     assert done.returncode == 0 and "from: string\n      path or id of the device that drives the line" in done.stdout
+    about = json.loads(ratite("qmp", "--qmp", daemon.address, "--help-for", "wire-irq", "--json").stdout)
+    assert (about["name"], about["kind"], about["text"]) == ("wire-irq", "command", done.stdout[:-1])
+    assert {"name": "from", "type": "string", "optional": False} in about["arguments"]
     mistake(ratite("qmp", "--qmp", daemon.address, "--help-for", "wire-iqr"), "did you mean wire-irq")
 
 
@@ -233,6 +236,22 @@ def test_events_come_above_the_prompt_and_the_end_ends_the_shell(daemon: DaemonP
         terminal.expect("SHUTDOWN")
         terminal.expect("the server has closed the connection")
         assert terminal.ended() == 1
+
+
+def test_the_history_is_the_users_alone(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    from ratite.clients.cli.shell import history_file
+
+    place = runtime / "state" / "ratite" / "qmp-history"
+    place.parent.mkdir(parents=True)
+    place.touch(0o644)
+    place.chmod(0o644)
+    assert isinstance(history_file(), FileHistory)
+    assert place.stat().st_mode & 0o777 == 0o600
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # of a user who has no home
+    assert isinstance(history_file(), InMemoryHistory)
 
 
 def test_control_d_leaves_and_control_c_does_not(daemon: DaemonProcess) -> None:

@@ -87,6 +87,9 @@ def test_texts_are_found_across_pieces_and_in_order() -> None:
     assert watch.feed(b"ic, done") == "failed-text" and watch.found == "panic"
     watch = Watch(["done"], ["panic"])
     assert watch.feed(b"done panic") == "expected"
+    watch = Watch([], ["\udcff!"])  # what the command line had was no UTF-8
+    assert watch.feed(b"\xff") == ""
+    assert watch.feed(b"!") == "failed-text"
     watch = Watch([], [])
     for _ in range(9):
         assert watch.feed(bytes(1 << 14)) == ""
@@ -123,7 +126,7 @@ def test_progress_is_on_stderr_and_only_of_a_terminal() -> None:
     (["run", PROFILE, "--chardev", "consle"], "there is no chardev 'consle'; did you mean console?; there are: console"),
     (["run", PROFILE, "--set", "console=pty", "--expect-text", "x"], "no console to attach: its chardev 'console' is 'pty'"),
     (["run", PROFILE, "--name", "a/b"], "a machine's name must be of letters"),
-    (["run", PROFILE, "--timeout", "soon"], "'soon' is not a valid float"),
+    (["run", PROFILE, "--timeout", "soon"], "'soon' is not a valid number of seconds"),
     (["compile", "nope.yaml"], "can't be read"),
     (["stop", "nothing"], "there is no machine 'nothing'; none runs (ratite ps)"),
     (["stop", "--all", "x"], "--all takes no names"),
@@ -239,6 +242,24 @@ def test_the_terminal_is_as_it_was(background: str) -> None:
         terminal.send("\x1dq")
         assert terminal.ended() == 0
         assert terminal.flags() & termios.ECHO
+
+
+def test_a_console_that_is_told_to_end_leaves_the_terminal_as_it_was(background: str) -> None:
+    import termios
+
+    for number in signal.SIGTERM, signal.SIGHUP:
+        with Terminal("console", background) as terminal:
+            terminal.expect("echo")
+            assert not terminal.flags() & termios.ECHO
+            os.kill(terminal.pid, number)
+            assert terminal.ended() == 128 + number
+            assert terminal.flags() & termios.ECHO
+
+
+def test_a_console_without_standard_input(background: str) -> None:
+    command = " ".join([*COMMAND, "run", *image("hello"), "--console", "<&-"])
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=environment())
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "hello from rv64", "")
 
 
 # -- compile, schema, profiles

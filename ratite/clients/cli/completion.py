@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ratite.clients.cli import kit
+
 SHELLS = ("bash", "zsh", "fish")
 INSTALL = (
     ("bash", 'put it into ~/.local/share/bash-completion/completions/ratite, or: eval "$(ratite completion bash)"'),
@@ -14,8 +16,9 @@ INSTALL = (
 
 @click.command("completion", short_help="Print a completion script for a shell.")
 @click.argument("shell", type=click.Choice(SHELLS))
-def command(shell: str) -> int:
-    """Print the completion script for SHELL.
+@kit.json_option
+def command(shell: str, as_json: bool) -> int:
+    """Print the completion script for SHELL; with --json {"shell", "script"}.
 
     \b
     bash  eval "$(ratite completion bash)", or as ~/.local/share/bash-completion/completions/ratite
@@ -30,5 +33,9 @@ def command(shell: str) -> int:
     assert found is not None
     if issubclass(found, BashComplete):
         found._check_version = staticmethod(lambda: None)  # type: ignore[method-assign]
-    click.echo(found(top, {}, "ratite", "_RATITE_COMPLETE").source())
+    script = found(top, {}, "ratite", "_RATITE_COMPLETE").source()
+    if as_json:
+        kit.show_json({"shell": shell, "script": script})
+    else:
+        click.echo(script)
     return 0

@@ -118,7 +118,10 @@ class Keyboard:
 
     def read(self) -> tuple[bytes, str]:
         """(bytes for the guest, what was asked of ratite: QUIT, DETACH or ""). At the end of a pipe `open` becomes false."""
-        data = os.read(self._fd, 1 << 12)
+        try:
+            data = os.read(self._fd, 1 << 12)
+        except OSError:  # the terminal has gone, or this is no file to read
+            data = b""
         if not data:
             self.open = False
         if not self.terminal:
@@ -208,6 +211,7 @@ def command(machine: str | None, chardev: str | None, qmp: str | None, as_json: 
         except CommandError as error:
             raise kit.Mistake(f"the console of {found.name} can't be attached: {error.desc}") from None
         keyboard = Keyboard()
+        kit.end_in_good_order()
         if keyboard.terminal:
             hint(f"[{found.name}: Ctrl-] q leaves, the machine goes on]")
         said = ""

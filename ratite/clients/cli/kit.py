@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
@@ -68,9 +70,57 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
+class Seconds(click.FloatRange):
+    """A time in an option: a number that clocks and sockets take."""
+
+    name = "number of seconds"
+
+    def __init__(self, least: float = 0.0, least_open: bool = False) -> None:
+        super().__init__(least, 1e8, min_open=least_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; BadParameter."""
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is no time", param, ctx)
+        return found
+
+
+def whole_streams() -> None:
+    """Standard streams that were closed are those of /dev/null, lest a file or socket take their place; and what a stream's
+    encoding hasn't got is written as an escape."""
+    for fd, name, mode in (0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, mode, closefd=False))  # noqa: SIM115  # as long as the process
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def end_in_good_order() -> None:
+    """From now on SIGTERM and SIGHUP end this program as an exception does: terminals get their modes back, what was started is
+    ended. One that is ignored (nohup) stays so."""
+    for number in signal.SIGTERM, signal.SIGHUP:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _told_to_end)
+
+
+def _told_to_end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON that stdout can have: letters are escaped where it isn't UTF-8."""
+    unicode = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    return json.dumps(value, indent=indent, ensure_ascii=not unicode)
+
+
 def show_json(value: Any) -> None:
     """`value` on stdout, for a program to read."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json_text(value, 2))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:

@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -90,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The console script `ratite`; its exit status."""
     from ratite.clients.qmp import CommandError, QmpClientError
 
+    kit.whole_streams()
     try:
         status: Any = command.main(None if arguments is None else list(arguments), prog_name="ratite", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
@@ -112,8 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TimeoutError:
         kit.complain("no answer came in time")
         return kit.FAILED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing more is for it
+    except OSError as error:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at the end nothing more fails to be written
+        if not isinstance(error, BrokenPipeError):
+            kit.complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
         return kit.FAILED
     except Exception as error:
         if os.environ.get("RATITE_TRACEBACK"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -30,7 +29,7 @@ def execute(client: Client, request: Request) -> Any:
 def show_reply(value: Any, as_json: bool) -> None:
     """A command's answer on stdout: for people, or `{"return": …}` in one line."""
     if as_json:
-        click.echo(json.dumps({"return": value}, ensure_ascii=False))
+        click.echo(kit.json_text({"return": value}))
     elif isinstance(value, str):
         click.echo(value.replace("\r\n", "\n"), nl=not value.endswith("\n"))
     elif kit.coloured(sys.stdout):
@@ -67,7 +66,7 @@ def run_lines(client: Client, lines: Iterable[str], as_json: bool, keep_going: b
 
 def _refused(text: str, as_json: bool, error: dict[str, str]) -> None:
     if as_json:
-        click.echo(json.dumps({"error": error}, ensure_ascii=False))
+        click.echo(kit.json_text({"error": error}))
     kit.complain(text)
 
 
@@ -100,7 +99,9 @@ def complete(context: click.Context, parameter: click.Parameter, incomplete: str
 @kit.qmp_option
 @click.option("--help-for", "help_for", metavar="COMMAND", help="Print a command's arguments and description, and exit.")
 @click.option("--keep-going", "-k", is_flag=True, help="From stdin: go on after a command that failed.")
-@click.option("--timeout", type=float, metavar="S", help="Wait S seconds for an answer, not for ever.")
+@click.option(
+    "--timeout", type=kit.Seconds(0, least_open=True), metavar="S", help="Wait S seconds for an answer, not for ever."
+)
 @kit.json_option
 def command(
     words: tuple[str, ...], qmp: str | None, help_for: str | None, keep_going: bool, timeout: float | None, as_json: bool
@@ -127,7 +128,10 @@ def command(
             vocabulary = vocabulary_of(client)
             if help_for not in vocabulary.commands and help_for not in vocabulary.events:
                 raise kit.Mistake(f"there is no command {help_for!r}{kit.nearest(help_for, vocabulary.commands)}")
-            click.echo(vocabulary.help(help_for))
+            if as_json:
+                kit.show_json(vocabulary.about(help_for))
+            else:
+                click.echo(vocabulary.help(help_for))
             return kit.OK
         if rest and rest != ["-"]:
             return run_one(client, rest, as_json)
@@ -135,4 +139,5 @@ def command(
             return run_lines(client, sys.stdin, as_json, keep_going)
         from ratite.clients.cli.shell import Shell
 
+        kit.end_in_good_order()
         return Shell(machine.name, client).run()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -32,8 +32,8 @@ class Watch:
     """Looks for texts in a stream: those expected, one after the other, and those that mean failure."""
 
     def __init__(self, expected: Iterable[str], failing: Iterable[str]) -> None:
-        self._expected = deque(text.encode() for text in expected)
-        self._failing = [text.encode() for text in failing]
+        self._expected = deque(os.fsencode(text) for text in expected)
+        self._failing = [os.fsencode(text) for text in failing]
         self.wants = bool(self._expected)
         self.found = ""
         self.tail = bytearray()
@@ -50,14 +50,14 @@ class Watch:
             bad = [(at, text) for text in self._failing if (at := window.find(text)) >= 0]
             good = window.find(self._expected[0]) if self._expected else -1
             if bad and (good < 0 or min(bad)[0] <= good):
-                self.found = min(bad)[1].decode()
+                self.found = min(bad)[1].decode(errors="replace")
                 return "failed-text"
             if good < 0:
                 break
             text = self._expected.popleft()
             self._unseen = len(self.tail) - (start + good + len(text))
             if not self._expected:
-                self.found = text.decode()
+                self.found = text.decode(errors="replace")
                 return "expected"
         self._unseen = min(self._unseen, self._longest - 1)
         del self.tail[: max(0, len(self.tail) - max(KEPT, self._unseen))]
@@ -66,7 +66,7 @@ class Watch:
     @property
     def missing(self) -> str:
         """The text that is waited for; "" for none."""
-        return self._expected[0].decode() if self._expected else ""
+        return self._expected[0].decode(errors="replace") if self._expected else ""
 
 
 class Run:
@@ -180,7 +180,7 @@ def _name_of(source: str) -> str:
 @click.option(
     "--fail-text", "-f", multiple=True, metavar="TEXT", help="Fail as soon as the console prints TEXT; may be repeated."
 )
-@click.option("--timeout", "-t", type=click.FloatRange(0), metavar="S", help="Fail S seconds after the machine has started.")
+@click.option("--timeout", "-t", type=kit.Seconds(), metavar="S", help="Fail S seconds after the machine has started.")
 @click.option("--detach", "-d", is_flag=True, help="Leave it running in the background; with --expect-text: once that came.")
 @click.option("--paused", "-S", is_flag=True, help="Assemble the machine and don't start it; cont over QMP does.")
 @click.option("--control", is_flag=True, help="In the control plane (ratite serve), not in a daemon of its own.")
@@ -217,12 +217,13 @@ def _run(
 ) -> int:  # fmt: skip
     if interactive and detach:
         raise kit.Mistake("--console and --detach exclude each other; Ctrl-] d detaches later")
+    if "" in expect_text or "" in fail_text:
+        raise kit.Mistake("--expect-text and --fail-text need a text")
     made = compiled(source, settings)
     console = console_of(made, chardev, interactive or bool(expect_text or fail_text))
     taken = {machine.name for machine in places.remote()} if control else set()
     plan = Plan(name or places.free_name(_name_of(source), taken), source, settings, made.commands, console, paused)
-    for number in signal.SIGTERM, signal.SIGHUP:  # no reason to leave a machine behind
-        signal.signal(number, told_to_end)
+    kit.end_in_good_order()
     watch = Watch(expect_text, fail_text)
     machine = Remote(plan) if control else Local(plan)
     if detach and not (expect_text or fail_text):
@@ -263,11 +264,6 @@ def _at_keyboard(run: Run, name: str) -> str:
         if keyboard.terminal:
             hint(f"[{name}: Ctrl-] q stops the machine, Ctrl-] d leaves it running]\r")
         return run.until_end(keyboard)
-
-
-def told_to_end(number: int, _frame: object) -> None:
-    """For signals that end this program: so that what it has started is ended too."""
-    raise SystemExit(128 + number)
 
 
 def _left(machine: Started, as_json: bool) -> int:

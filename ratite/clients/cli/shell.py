@@ -40,9 +40,12 @@ def history_file() -> History:
     """Lines of earlier sessions, in $XDG_STATE_HOME/ratite; in memory alone where that can't be written."""
     base = os.environ.get("XDG_STATE_HOME", "")
     place = Path(base if os.path.isabs(base) else os.path.expanduser("~/.local/state")) / "ratite"
+    if not place.is_absolute():  # there is no home
+        return InMemoryHistory()
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(place / "qmp-history", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+        with open(os.open(place / "qmp-history", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "wb") as file:
+            os.fchmod(file.fileno(), 0o600)  # an older one, too: commands may hold secrets
     except OSError:
         return InMemoryHistory()
     return FileHistory(str(place / "qmp-history"))

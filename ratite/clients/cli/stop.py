@@ -66,7 +66,7 @@ def _gone(machine: places.Machine, pid: int, seconds: float) -> bool:
 @click.option("--all", "-a", "every", is_flag=True, help="End all that run.")
 @click.option("--force", "-f", is_flag=True, help="Kill the daemon, ask nobody.")
 @click.option(
-    "--timeout", "-t", type=click.FloatRange(0), default=10.0, show_default=True, metavar="S", help="Wait S seconds for each."
+    "--timeout", "-t", type=kit.Seconds(), default=10.0, show_default=True, metavar="S", help="Wait S seconds for each."
 )
 @kit.qmp_option
 @kit.json_option

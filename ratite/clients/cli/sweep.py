@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import re
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ import click
 
 from ratite.clients.cli import kit
 from ratite.clients.cli.machinefile import compiled, complete_source, parameters_of
-from ratite.clients.cli.run import told_to_end
 from ratite.clients.cli.start import console_of, progress
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ _SEEDS = re.compile(r"(\d+)(?:-(\d+))?")
 @click.option("--dask", metavar="ADDR", help="On the cluster whose scheduler is at ADDR, as tcp://host:8786 (ratite[dask]).")
 @click.option("--expect-text", "-e", multiple=True, metavar="TEXT", help="As of ratite run.")
 @click.option("--fail-text", "-f", multiple=True, metavar="TEXT", help="As of ratite run.")
-@click.option("--timeout", "-t", type=click.FloatRange(0), metavar="S", help="As of ratite run.")
+@click.option("--timeout", "-t", type=kit.Seconds(), metavar="S", help="As of ratite run.")
 @click.option("--chardev", metavar="ID", help="The chardev that is the console (default: the first).")
 @click.option("--output", "-o", type=click.Path(dir_okay=False), metavar="FILE", help="Write the lines to FILE, not to stdout.")
 @click.option("--fail-fast", "-x", is_flag=True, help="End with the first run that fails.")
@@ -61,8 +59,7 @@ def command(source: str, settings: tuple[str, ...], seeds: str | None, as_json: 
 
     options = {name: more[name] for name in ("timeout", "chardev")}
     jobs = list(_jobs(source, settings, seeds, more["repeat"], more["expect_text"], more["fail_text"], options))
-    for number in signal.SIGTERM, signal.SIGHUP:
-        signal.signal(number, told_to_end)
+    kit.end_in_good_order()
     rows = fleet.run_dask(jobs, more["dask"]) if more["dask"] else fleet.run_local(jobs, more["jobs"] or os.cpu_count() or 1)
     results: Counter[str] = Counter()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -145,7 +146,7 @@ def _live(reports: Iterator[Mapping[str, Any]]) -> None:
 @click.option(
     "--interval",
     "-i",
-    type=click.FloatRange(0.05),
+    type=kit.Seconds(0.05),
     default=1.0,
     show_default=True,
     metavar="S",
@@ -173,7 +174,8 @@ def command(machine: str | None, qmp: str | None, interval: float, count: int | 
                 yield report(found.name, before, after)
                 done, before = done + 1, after
 
-        if limit is None and not as_json and sys.stdout.isatty():
+        if limit is None and not as_json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+            kit.end_in_good_order()
             _live(reports())
             return kit.OK
         for number, shown in enumerate(reports()):

@@ -125,6 +125,15 @@ class Vocabulary:
             lines += [f"Since: {doc['since']}", ""]
         return "\n".join(lines).rstrip()
 
+    def about(self, name: str) -> dict[str, object]:
+        """The same for programs: {name, kind, text, arguments: [{name, type, optional}]}. KeyError."""
+        entry = self._entries[name]
+        rows = [
+            {"name": row.name, "type": self.type_text(row.type), "optional": row.optional}
+            for row in self.members(entry["arg-type"])
+        ]
+        return {"name": name, "kind": entry["meta-type"], "text": self.help(name), "arguments": rows}
+
     def _members_text(self, type: str, texts: Mapping[str, str]) -> list[str]:
         lines = []
         for member in self.members(type):

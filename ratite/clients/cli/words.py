@@ -91,7 +91,7 @@ def parse_line(line: str, vocabulary: Vocabulary) -> Request:
 def _raw(line: str) -> Request:
     try:
         message = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LineError(f"no JSON: {error}") from None
     name = message.get("execute", message.get("exec-oob"))
     arguments = message.get("arguments", {})
@@ -166,7 +166,7 @@ def _value(key: str, text: str, type: str | None, vocabulary: Vocabulary) -> Any
     if text[:1] in ("{", "[") and kind not in ("string", "enum"):
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise LineError(f"{key} is no JSON: {error}") from None
     if kind in ("string", "enum"):
         return text
