@@ -309,3 +309,29 @@ def test_limits_that_no_instance_could_live_with(control: ControlClient) -> None
 def test_subscriptions_are_bounded(control: ControlClient) -> None:
     assert refused(control, "instance-subscribe", events=["E"] * 300).code == -32003
     assert refused(control, "instance-subscribe", events=["E" * 1000]).code == -32003
+
+
+def test_many_lives_leave_nothing(shared: ControlProcess, control: ControlClient) -> None:
+    """Neither descriptors in the control plane and its zygote, nor dead children."""
+
+    def life(number: int) -> None:
+        control.instance_create(instance="brief")
+        with shared.client() as other:
+            other.instance_subscribe()
+            other.instance_qmp(instance="brief", execute="query-status")
+        control.instance_end(instance="brief", force=bool(number % 2))
+
+    def seen() -> list[int]:
+        pids = shared.process.pid, control.control_info()["zygote-pid"]
+        children = Path(f"/proc/{pids[1]}/task/{pids[1]}/children").read_text().split()
+        return [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids] + [len(children)]
+
+    life(0)
+    before = seen()
+    for number in range(30):
+        life(number)
+    # The last connection may still be on its way out.
+    for _ in range(1000):
+        if seen() == before:
+            break
+    assert seen() == before

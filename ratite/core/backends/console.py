@@ -11,6 +11,7 @@ of stream sockets (chardev-attach).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -61,7 +62,8 @@ class ConsoleChardev(StreamChardev):
         with self.mutex:
             if len(self._peers) >= PEERS_MAX:
                 raise GenericError(f"Chardev '{self.id}' has {PEERS_MAX} peers, as many as it may")
-            os.set_blocking(fd, False)
+            if sys.platform != "win32":
+                os.set_blocking(fd, False)
             self._peers[fd] = bytearray(self._kept)
         self.owner.io.wake()
 

@@ -36,6 +36,9 @@ WATCHDOG_SECONDS = 2.0
 
 def serve(options: Options) -> int:
     """The control plane's life; the exit status."""
+    if sys.platform == "win32":
+        print("ratited: --control needs a POSIX host", file=sys.stderr)
+        return 1
     log = Log(options.log_level, options.log_file, options.log_json)
     endpoints: list[Endpoint] = []
     try:
