@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ratite.core.isa.isa import Insn, Isa
@@ -28,6 +28,7 @@ def fields_of(isa: Isa, insn: Insn, operands: dict[str, int]) -> dict[str, int]:
 
 @pytest.mark.parametrize(("xlen", "without"), CASES)
 @settings(max_examples=3, deadline=None)
+@example(seed=400)
 @given(seed=st.integers(0, 1 << 64))
 def test_every_instruction_goes_round(xlen: int, without: str, seed: int) -> None:
     """word -> operands -> word, for every instruction; don't-care bits come back as 0."""
@@ -41,7 +42,11 @@ def test_every_instruction_goes_round(xlen: int, without: str, seed: int) -> Non
         hit, operands = found
         again, length = isa.word_at(isa.assemble(hit.name, **fields_of(isa, hit, operands)))
         assert length == insn.length
-        assert isa.decode(again, length) == (hit, operands)
+        back = isa.decode(again, length)
+        if (hit.name, operands.get("pred"), operands.get("succ")) == ("fence", 1, 0):  # with them clear it is a hint
+            assert back is not None and back[0].name == "pause"
+            continue
+        assert back == (hit, operands)
         cares = hit.pattern.mask | sum((1 << h + 1) - (1 << lo) for p in hit.pattern.pieces.values() for h, lo, _ in p)
         assert again & cares == word & cares
         text = isa.disassemble_word(word, length, 0x80000000)
