@@ -10,7 +10,17 @@ import pytest
 
 from ratite.qapi.errors import GenericError
 from ratite.qapi.machinefile.compile import Command, Compiler
-from ratite.qapi.machinefile.problems import MachineFileError
+from ratite.qapi.machinefile.document import read_document
+from ratite.qapi.machinefile.problems import MachineFileError, Problems
+
+
+def parsed(text: str, name: str = "x") -> Any:
+    """A file's document as plain data; MachineFileError for one that can't be read."""
+    problems = Problems()
+    document = read_document(name, text, problems)
+    problems.check()
+    assert document is not None
+    return document.data
 
 
 class Kit:

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machinefile_kit import Kit
+from machinefile_kit import Kit, parsed
 from machines import DATA, assembled, dump_of, published
 
 from ratite.clients.qmp import Client, CommandError, DaemonProcess
 from ratite.qapi.machinefile import files
 from ratite.qapi.machinefile.compile import Command, Compiler
 from ratite.qapi.machinefile.declarations import SECTIONS
-from ratite.qapi.machinefile.document import read_document
 from ratite.qapi.machinefile.dump import render
-from ratite.qapi.machinefile.problems import Problems
 
 PROFILES = [profile.full_name for profile in files.profiles()]
 
@@ -60,15 +58,6 @@ def test_a_published_profile_stays_what_it_was(name: str, compiler: Compiler, tm
         assert has.keys() == was.keys()
         assert {id: {key: has[id].get(key) for key in entry} for id, entry in was.items()} == was
     assert now == then
-
-
-def parsed(text: str) -> Any:
-    """The document."""
-    problems = Problems()
-    document = read_document("x", text, problems)
-    problems.check()
-    assert document is not None
-    return document.data
 
 
 def test_no_published_profile_has_gone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from machinefile_kit import Kit
+from machinefile_kit import Kit, parsed
 
 from ratite.qapi.machinefile.document import DEPTH_MAX, TEXT_MAX, VALUES_MAX, read_document
 from ratite.qapi.machinefile.expression import ExpressionError, escaped, evaluate, is_expression
@@ -13,11 +13,7 @@ from ratite.qapi.machinefile.problems import Place, Problems
 
 
 def data(text: str) -> Any:
-    problems = Problems()
-    document = read_document("a.yaml", text, problems)
-    problems.check()
-    assert document is not None
-    return document.data
+    return parsed(text, "a.yaml")
 
 
 def wrong(text: str) -> str:

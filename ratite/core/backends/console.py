@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.chardev import BUFFER, int_option
-from ratite.core.backends.io import READ, WRITE
+from ratite.core.backends.io import READ, WRITE, received
 from ratite.core.backends.stream import CHUNK, StreamChardev
 from ratite.core.memory.limits import check_host_memory
 from ratite.core.objects.props import debug
@@ -104,12 +104,9 @@ class ConsoleChardev(StreamChardev):
                 self._drop(fd)
 
     def _receive_from(self, fd: int) -> None:
-        try:
-            data = os.read(fd, min(CHUNK, BUFFER - len(self._in)))
-        except (BlockingIOError, InterruptedError):
+        data = received(lambda: os.read(fd, min(CHUNK, BUFFER - len(self._in))))
+        if data is None:
             return
-        except OSError:
-            data = b""
         with self.mutex:
             if not data:
                 self._drop(fd)

@@ -25,6 +25,16 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 
+def received(read: Callable[[], bytes]) -> bytes | None:
+    """What a read that doesn't block gives: None where nothing is there yet, nothing (b"") at the end, an error's too."""
+    try:
+        return read()
+    except (BlockingIOError, InterruptedError):
+        return None
+    except OSError:
+        return b""
+
+
 class Handler(Protocol):
     """Something with descriptors on the IO thread."""
 

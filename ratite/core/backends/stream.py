@@ -6,7 +6,7 @@ import os
 from typing import ClassVar
 
 from ratite.core.backends.chardev import BUFFER, CLOSED, OPENED, Chardev
-from ratite.core.backends.io import READ, WRITE
+from ratite.core.backends.io import READ, WRITE, received
 
 CHUNK = 1 << 14  # bytes of one read or write
 
@@ -121,12 +121,9 @@ class StreamChardev(Chardev):
         self.peer_left()
 
     def _receive(self) -> None:
-        try:
-            data = os.read(self._read_fd, min(CHUNK, BUFFER - len(self._in)))
-        except (BlockingIOError, InterruptedError):
+        data = received(lambda: os.read(self._read_fd, min(CHUNK, BUFFER - len(self._in))))
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self.end_of_input()
             return

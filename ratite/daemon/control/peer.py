@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ratite.core.backends.io import received
 from ratite.daemon.control import rpc
 from ratite.daemon.control.rpc import RpcError
 
@@ -257,12 +258,9 @@ class Console:
         if self._peer.full:
             self._loop.remove_reader(self._sock.fileno())
             return
-        try:
-            data = self._sock.recv(CONSOLE_CHUNK)
-        except (BlockingIOError, InterruptedError):
+        data = received(lambda: self._sock.recv(CONSOLE_CHUNK))
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self.close()
             self._peer.send(rpc.notification("console-closed", {"console": self._number}))

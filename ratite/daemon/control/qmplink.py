@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from ratite.core.backends.io import received
 from ratite.daemon.control.plainjson import decode, encode_command
 
 CHUNK = 1 << 16
@@ -170,12 +171,9 @@ class QmpLink:
     # -- input
 
     def _readable(self) -> None:
-        try:
-            data = self._sock.recv(CHUNK)
-        except (BlockingIOError, InterruptedError):
+        data = received(lambda: self._sock.recv(CHUNK))
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self.close()
             return

@@ -7,7 +7,7 @@ are the type's properties, or the members of the QAPI union that the section's c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -87,8 +87,13 @@ class Declarations:
 
     def branch(self, union: str, tag: str) -> str:
         """The object type whose members stand beside the tag: what is behind a lone member `data`, the branch itself else."""
+        branch, inner = self._branch_of(union, tag)
+        return inner or branch
+
+    def _branch_of(self, union: str, tag: str) -> tuple[str, str]:
+        """(the branch's type, what that has behind `data` or "")."""
         name = str(next(branch["type"] for branch in self._branches(union) if branch["name"] == tag))
-        return self._behind_data(name) or name
+        return name, self._behind_data(name)
 
     def _behind_data(self, name: str) -> str:
         members = self.schema.members(name)
@@ -122,43 +127,41 @@ class Declarations:
 
     def to_qmp(self, type_name: str, value: Any) -> Any:
         """A checked value as the command takes it: tags and `data` as QAPI has them."""
+        return self._through(type_name, value, self._union_to_qmp)
+
+    def from_qmp(self, type_name: str, value: Any) -> Any:
+        """The other way round."""
+        return self._through(type_name, value, self._union_from_qmp)
+
+    def _through(self, type_name: str, value: Any, union: Callable[[str, Row, Row], Row]) -> Any:
+        """`value` with `union(type, its definition, value)` in the place of each union."""
         element = element_type(type_name)
         if element is not None:
-            return [self.to_qmp(element, each) for each in value]
+            return [self._through(element, each, union) for each in value]
         definition = self.schema.get(type_name) if type_name in self.schema else None
         if definition is None or not isinstance(value, dict):
             return value
         if definition["meta"] == "alternate":
-            return self.to_qmp(self._object_of(definition), value)
+            return self._through(self._object_of(definition), value, union)
         if definition["meta"] != "union":
-            return self._converted(type_name, value, self.to_qmp)
+            return self._converted(type_name, value, lambda name, each: self._through(name, each, union))
+        return union(type_name, definition, value)
+
+    def _union_to_qmp(self, type_name: str, definition: Row, value: Row) -> Row:
         tag = value["type"]
         common = {member["name"] for member in self.schema.members(type_name)}
         own = {name: each for name, each in value.items() if name != "type" and name not in common}
         made = {definition["discriminator"]: tag, **self._converted(type_name, value, self.to_qmp, common)}
-        branch = next(each["type"] for each in self._branches(type_name) if each["name"] == tag)
-        inner = self._behind_data(branch)
+        branch, inner = self._branch_of(type_name, tag)
         inside = self._converted(inner or branch, own, self.to_qmp)
         return {**made, "data": inside} if inner else {**made, **inside}
 
-    def from_qmp(self, type_name: str, value: Any) -> Any:
-        """The other way round."""
-        element = element_type(type_name)
-        if element is not None:
-            return [self.from_qmp(element, each) for each in value]
-        definition = self.schema.get(type_name) if type_name in self.schema else None
-        if definition is None or not isinstance(value, dict):
-            return value
-        if definition["meta"] == "alternate":
-            return self.from_qmp(self._object_of(definition), value)
-        if definition["meta"] != "union":
-            return self._converted(type_name, value, self.from_qmp)
+    def _union_from_qmp(self, type_name: str, definition: Row, value: Row) -> Row:
         value = dict(value)
         tag = value.pop(definition["discriminator"])
         common = {member["name"] for member in self.schema.members(type_name)}
         made = {"type": tag, **self._converted(type_name, value, self.from_qmp, common)}
-        branch = next(each["type"] for each in self._branches(type_name) if each["name"] == tag)
-        inner = self._behind_data(branch)
+        branch, inner = self._branch_of(type_name, tag)
         # A client may leave out an empty `data`.
         own = value.get("data", {}) if inner else {name: each for name, each in value.items() if name not in common}
         return {**made, **self._converted(inner or branch, own, self.from_qmp)}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ratite.core import log
 from ratite.core.backends import sockets
-from ratite.core.backends.io import READ, WRITE
+from ratite.core.backends.io import READ, WRITE, received
 from ratite.core.backends.net.netdev import FRAME_MAX, Netdev
 from ratite.core.hostfiles import unlink_own
 
@@ -204,12 +204,9 @@ class StreamNetdev(Netdev):
                     self.frontend.net_writable()
 
     def _receive(self, peer: socket.socket) -> None:
-        try:
-            data = peer.recv(CHUNK)
-        except (BlockingIOError, InterruptedError):
+        data = received(lambda: peer.recv(CHUNK))
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self._peer_left()
             return
