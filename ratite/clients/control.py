@@ -50,8 +50,8 @@ class RpcError(Exception):
         self.data: Any = error.get("data")
 
 
-def _request(number: int, method: str, params: Mapping[str, Any]) -> bytes:
-    return websocket.text(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
+def _request(number: int, method: str, params: Mapping[str, Any]) -> str:
+    return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
 
 
 def _place(address: str) -> tuple[str, str, int]:
@@ -121,7 +121,7 @@ class ControlClient(ControlMethods):
     def close(self) -> None:
         """End the connection."""
         with suppress(OSError):
-            self._sock.sendall(websocket.goodbye())
+            self._sock.sendall(self._ws.goodbye())
         self._sock.close()
 
     def set_timeout(self, timeout: float) -> None:
@@ -132,6 +132,10 @@ class ControlClient(ControlMethods):
         """For select: readable when a message may be there (`notifications` may hold some already)."""
         return self._sock.fileno()
 
+    def frame(self, text: str) -> bytes:
+        """What carries a text to the server, for who writes to the socket on his own."""
+        return self._ws.text(text)
+
     def call(self, method: str, params: Mapping[str, Any]) -> Any:
         """A method's result.  RpcError; ControlError; TimeoutError."""
         return self.result(self.send(method, params))
@@ -140,7 +144,7 @@ class ControlClient(ControlMethods):
         """Begin a call; its id, for `result` and request_cancel."""
         self._count += 1
         self._sock.settimeout(self._timeout)
-        self._sock.sendall(_request(self._count, method, params))
+        self._sock.sendall(self._ws.text(_request(self._count, method, params)))
         self._begun[self._count] = method
         return self._count
 
@@ -284,12 +288,12 @@ class AsyncControlClient(AsyncControlMethods):
         self._count += 1
         number = self._count
         answer = self._calls[number] = asyncio.get_running_loop().create_future()
-        self._writer.write(_request(number, method, params))
+        self._writer.write(self._ws.text(_request(number, method, params)))
         try:
             await self._writer.drain()
             message = await answer
         except asyncio.CancelledError:
-            self._writer.write(_request(0, "request-cancel", {"id": number}))
+            self._writer.write(self._ws.text(_request(0, "request-cancel", {"id": number})))
             raise
         finally:
             self._calls.pop(number, None)

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from control_kit import TOKEN, ControlProcess, free_port, http_at
 
-from ratite.clients import websocket
 from ratite.clients.control import ControlClient, ControlError
 from ratite.daemon.control import server as server_module
 from ratite.daemon.control.gate import Gate, GateError, Refused, read_token
@@ -291,16 +290,21 @@ def test_bodies_and_frames_that_are_too_long(shared: ControlProcess, control: Co
     big = '{"x":"' + "x" * (5 << 20) + '"}'
     assert shared.http("POST", "/rpc", big, **{"Content-Type": "application/json"})[0] == 413
     with shared.client() as other, pytest.raises((ControlError, OSError)):
-        other._sock.sendall(websocket.text(big))
+        other._sock.sendall(other.frame(big))
         other.next_notification(10)
     assert control.instance_list() == []
 
 
+def frame(kind: int, payload: bytes) -> bytes:
+    """What our client never sends, masked with zero."""
+    return bytes((0x80 | kind, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+
+
 def test_frames_that_are_no_text(shared: ControlProcess, control: ControlClient) -> None:
     with shared.client() as other:
-        other._sock.sendall(websocket.encode(2, b"\0\1"))
+        other._sock.sendall(frame(2, b"\0\1"))
         assert other.instance_list() == []
-        other._sock.sendall(websocket.encode(1, b"\xff\xfe"))
+        other._sock.sendall(frame(1, b"\xff\xfe"))
         with pytest.raises(ControlError):
             other.next_notification(10)
     assert control.instance_list() == []
@@ -313,7 +317,7 @@ def test_a_websocket_that_never_reads_is_cut_off_and_nobody_waits(shared: Contro
         deaf._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         # Its answers fill its socket; then its events wait, and are one too many.
         for _ in range(200):
-            deaf._sock.sendall(websocket.text(CALL.replace("instance-list", "rpc.discover")))
+            deaf._sock.sendall(deaf.frame(CALL.replace("instance-list", "rpc.discover")))
             control.instance_qmp(instance="loud", execute="view-select", arguments={"personality": "ratite"})
         control.instance_qmp(instance="loud", execute="machine-create")
         for name in range(40):

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from control_kit import ControlProcess, gone, refused, threads
 
-from ratite.clients import websocket
 from ratite.clients.control import AsyncControlClient, ControlClient, RpcError
 from ratite.daemon.control import rpc
 
@@ -268,10 +267,10 @@ def test_cancelled_creations_leave_nothing(shared: ControlProcess, control: Cont
     cancel = '{"jsonrpc":"2.0","id":1,"method":"request-cancel","params":{"id":"c"}}'
     for turns in range(8):
         with shared.client() as hasty:
-            hasty._sock.sendall(websocket.text(create))
+            hasty._sock.sendall(hasty.frame(create))
             for _ in range(turns):
                 hasty.control_info()
-            hasty._sock.sendall(websocket.text(cancel))
+            hasty._sock.sendall(hasty.frame(cancel))
             hasty.control_info()
         # It may have come into being before; one that is stuck halfway would never end.
         with suppress(RpcError):

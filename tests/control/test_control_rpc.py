@@ -68,10 +68,8 @@ def test_batches_and_notifications(shared: ControlProcess) -> None:
 
 
 def test_a_batch_over_a_websocket_has_one_answer(control: ControlClient) -> None:
-    from ratite.clients import websocket
-
     batch = [call("instance-create", id=100, instance="b"), call("instance-list", id=101)]
-    control._sock.sendall(websocket.text(json.dumps(batch)))
+    control._sock.sendall(control.frame(json.dumps(batch)))
     answers: Any = None
     while answers is None:
         for text in control._receive(10):

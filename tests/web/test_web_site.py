@@ -12,7 +12,7 @@ from control_kit import ControlProcess
 from web_kit import Http
 
 from ratite.clients.control import ControlClient
-from ratite.clients.websocket import WebSocket, WebSocketError, encode
+from ratite.clients.websocket import WebSocket, WebSocketError
 from ratite.daemon.web.login import SESSIONS_MAX
 
 
@@ -229,7 +229,7 @@ def test_who_never_reads_disturbs_nobody(site: Http, control: ControlClient) -> 
         sock.setblocking(False)
         params = {"instance": "echo", "execute": "query-qmp-schema"}
         call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "instance-qmp", "params": params})
-        frame = encode(1, call.encode())
+        frame = ws.text(call)
         sent, full = 0, False
         # Answers of some hundred KiB each: at some time the daemon takes no more questions.
         while not full and sent < 64 << 20:

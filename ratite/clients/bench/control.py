@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ratite.clients import websocket
 from ratite.clients.bench.report import Row
 from ratite.clients.bench.subjects import Session, Subject
 from ratite.clients.control import ControlClient, ControlError
@@ -142,7 +141,7 @@ def _calls(address: str) -> list[float]:
         rates = []
         try:
             for _ in range(5):
-                data = memoryview(b"".join(websocket.text(text % number) for number in range(CALLS)))
+                data = memoryview(b"".join(client.frame(text % number) for number in range(CALLS)))
                 rates.append(CALLS / _exchange(sock, data))
         finally:
             sock.detach()
