@@ -14,7 +14,6 @@ Events go to `on_event(name, data)` on whatever thread they happen, with the loc
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
@@ -34,6 +33,7 @@ from ratite.core.tree import Tree
 from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
 
 if TYPE_CHECKING:
+    from ratite.core.backends.set import ChardevSet
     from ratite.core.cpu.base import Cpu
     from ratite.core.objects.registry import TypeRegistry
 
@@ -89,7 +89,8 @@ class MachineNode(Obj):
 class Machine:
     """See the module's head.  `inline`: no owner thread (tests of devices, with a manual clock).
 
-    `files`: what it may open of the host.  `limits`: bytes of `ram` and number of `vcpus` that it may have at most.
+    `chardevs`: some that are there already; their lock becomes the machine's.  `files`: what it may open of the host.
+    `limits`: bytes of `ram` and number of `vcpus` that it may have at most.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Machine:
         autostart: bool = True,
         clock: VirtualClock | None = None,
         inline: bool = False,
+        chardevs: ChardevSet | None = None,
         files: HostFiles = FREE,
         limits: Mapping[str, int] = _NONE,
     ) -> None:
@@ -115,13 +117,13 @@ class Machine:
         # Whether a guest's power-off leaves the machine to be looked at (status shutdown) instead of ending it.
         self.no_shutdown = False
         self.phase = CREATED
-        self.lock: Any = threading.RLock()
+        self.chardevs = chardevs or ChardevSet(files=files)
+        self.lock: Any = self.chardevs.lock
         self.clock = clock or VirtualClock()
         self.owner = Owner(name, self.lock, self.clock, inline)
         self.on_event: Callable[[str, dict[str, Any]], None] = _ignore
         # Called after SHUTDOWN by a guest: (cause, exit code).
         self.on_shutdown: Callable[[str, int], None] | None = None
-        self.chardevs = ChardevSet(self.lock, "chardevs", files)
         self.blocks = BlockSet(self.owner, "blockdevs", files)
         self.netdevs = NetdevSet(self.lock, self.chardevs.io, lambda name, data: self.emit(name, **data), "netdevs", files)
         node = MachineNode("machine")

@@ -32,6 +32,7 @@ from ratite.qapi.wire import encode
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
+    from ratite.core.backends.set import ChardevSet
     from ratite.core.hostfiles import HostFiles
     from ratite.core.machine import Machine
     from ratite.core.objects.registry import TypeRegistry
@@ -90,6 +91,7 @@ class Daemon:
         self._connections: dict[Connection, None] = {}
         self._owner: Connection | None = None
         self._machine: Machine | None = None
+        self._chardevs: ChardevSet | None = None
         self._registry: TypeRegistry | None = None
         self.targets: tuple[str, ...] = ()
         # What the client said, also before there is a cluster of it.
@@ -192,6 +194,21 @@ class Daemon:
         """Whether there is one."""
         return self._machine is not None
 
+    @property
+    def chardevs(self) -> ChardevSet:
+        """The chardevs: the machine's, or those that it will have.  On the owner's side once there is one."""
+        if self._chardevs is None:
+            from ratite.core.backends.set import ChardevSet
+            from ratite.core.hostfiles import FREE
+
+            self._chardevs = ChardevSet(files=self._files or FREE)
+        return self._chardevs
+
+    @property
+    def has_chardevs(self) -> bool:
+        """Whether any was ever made."""
+        return self._chardevs is not None
+
     def create_machine(self, primary_target: str | None) -> None:
         """Phase none to created; imports what a machine needs."""
         if self._machine is not None:
@@ -204,7 +221,7 @@ class Daemon:
         from ratite.core.machine import Machine
 
         machine = Machine(
-            registry, autostart=not self.options.paused, files=self._files or FREE, limits=self._limits
+            registry, autostart=not self.options.paused, chardevs=self.chardevs, files=self._files or FREE, limits=self._limits
         )
         machine.no_shutdown = self.options.no_shutdown
         if primary_target is not None:
@@ -328,6 +345,8 @@ class Daemon:
     def _close_machine(self) -> None:
         if self._machine is not None:
             self._machine.close()
+        elif self._chardevs is not None:
+            self._chardevs.close()
 
 
 def raw_schema(view: View) -> RawJson:

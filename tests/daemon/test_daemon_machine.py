@@ -404,3 +404,18 @@ def test_allow_bounds_what_may_be_loaded(tmp_path: Path, path: str, monkeypatch:
         assert all(row["reason"] == "not allowed" for row in rows.values())
         with pytest.raises(CommandError, match=r"not allowed|not found"):
             qmp.execute("view-select", target="toy64")
+
+
+def test_chardevs_need_no_machine_and_become_its(daemon: DaemonProcess) -> None:
+    with daemon.client() as qmp:
+        ring = {"type": "ringbuf", "data": {"size": 16}}
+        qmp.execute("chardev-add", id="early", backend=ring)
+        qmp.execute("ringbuf-write", device="early", data="before")
+        with pytest.raises(CommandError, match="already exists"):
+            qmp.execute("chardev-add", id="early", backend=ring)
+        qmp.execute("machine-create")
+        qmp.execute("device_add", driver="ns16550", id="uart0", chardev="early")
+        assert [row["label"] for row in qmp.execute("query-chardev")] == ["early"]
+        assert qmp.execute("ringbuf-read", device="early", size=16) == "before"
+        with pytest.raises(CommandError, match="uart0"):
+            qmp.execute("chardev-remove", id="early")

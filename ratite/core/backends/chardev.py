@@ -5,16 +5,17 @@
 
 `write` never blocks: it takes what fits and says how much; when it took less, `chr_writable` is called once there is
 room again.  With nobody connected everything is taken and dropped.  Input is handed over as far as `chr_can_receive`
-allows; a frontend that made room calls `accept_input`.  Frontends are called under the machine's lock only.
+allows; a frontend that made room calls `accept_input`.  Frontends are called under the chardev's lock only, which is the
+machine's, or for a frontend that is no device (a monitor: `attach_at`) one of its own, so that it never waits for the machine.
 
-Lock order: machine's lock, then a chardev's own mutex, which is held for copying bytes and nothing else.
+Lock order: the chardev's lock, then its own mutex, which is held for copying bytes and nothing else.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ratite.core.objects.obj import Obj
@@ -22,6 +23,7 @@ from ratite.core.objects.props import debug
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
+    from ratite.core.backends.io import Io
     from ratite.core.backends.set import ChardevSet
 
 BUFFER = 1 << 16  # bytes, each direction
@@ -45,6 +47,25 @@ class Frontend(Protocol):
         """`write` had refused bytes; now there is room."""
 
 
+class _Reserved:
+    """Stands for a frontend that is on its way."""
+
+    def chr_can_receive(self) -> int:
+        return 0
+
+    def chr_receive(self, data: bytes) -> None:
+        """Never called."""
+
+    def chr_event(self, name: str) -> None:
+        """It will be told when it is there."""
+
+    def chr_writable(self) -> None:
+        """It has written nothing."""
+
+
+_RESERVED = _Reserved()
+
+
 class Chardev(Obj):
     """A character device backend: the part that all kinds have, and the whole of `null`."""
 
@@ -60,6 +81,8 @@ class Chardev(Obj):
     def __init__(self, id: str, owner: ChardevSet, options: Mapping[str, Any]) -> None:
         super().__init__(id)
         self.owner = owner
+        self.io: Io = owner.io
+        self.lock: Any = owner.lock
         self.frontend: Frontend | None = None
         # As chardev-add took it: {"type", "data"}.
         self.options: Mapping[str, Any] = {}
@@ -95,16 +118,36 @@ class Chardev(Obj):
         """Waits for a peer; never under the machine's lock.  False when `timeout` seconds passed."""
         return self.connected_event.wait(timeout)
 
-    # -- the frontend's side, all under the machine's lock
+    # -- the frontend's side, all under the lock
 
     def attach(self, frontend: Frontend) -> None:
         """Makes `frontend` the device at this end; GenericError when there is one already."""
-        if self.frontend is not None:
-            raise GenericError(f"Device '{self.id}' is in use")
-        self.frontend = frontend
+        self._take_frontend(frontend)
         if self.connected:
             frontend.chr_event(OPENED)
         self.accept_input()
+
+    def attach_at(self, io: Io, lock: Any, frontend: Frontend) -> None:
+        """As `attach`, for a frontend that lives elsewhere than devices: `io` serves the chardev from now on, under `lock`, and
+        the frontend is told there.  Any thread; GenericError when there is a frontend already."""
+        self._take_frontend(_RESERVED)
+
+        def arrived() -> None:
+            with lock:
+                self.frontend = None
+                self.attach(frontend)
+
+        self._move(io, lock, arrived)
+
+    def _take_frontend(self, frontend: Frontend) -> None:
+        with self.mutex:
+            if self.frontend is not None:
+                raise GenericError(f"Device '{self.id}' is in use")
+            self.frontend = frontend
+
+    def _move(self, io: Io, lock: Any, then: Callable[[], None]) -> None:
+        self.io, self.lock = io, lock
+        io.call(then)
 
     def detach(self) -> None:
         """The device goes; nothing of it is called any more."""

@@ -55,7 +55,7 @@ class ConsoleChardev(StreamChardev):
 
     def open(self) -> None:
         super().open()
-        self.owner.io.add(self)
+        self.io.add(self)
 
     def attach_peer(self, fd: int) -> None:
         """`fd`, ours from now on, gets what was kept and all that follows.  GenericError, and it stays the caller's."""
@@ -65,7 +65,7 @@ class ConsoleChardev(StreamChardev):
             if sys.platform != "win32":
                 os.set_blocking(fd, False)
             self._peers[fd] = bytearray(self._kept)
-        self.owner.io.wake()
+        self.io.wake()
 
     # -- the frontend's side
 
@@ -76,7 +76,7 @@ class ConsoleChardev(StreamChardev):
                 _append(waiting, data, max(PEER_BUFFER, self.size))
             wake = bool(self._peers) and bool(data)
         if wake:
-            self.owner.io.wake()
+            self.io.wake()
         self.bytes_out += len(data)
         return len(data)
 
@@ -112,7 +112,7 @@ class ConsoleChardev(StreamChardev):
                 self._drop(fd)
                 return
             self._in += data
-        with self.owner.lock:
+        with self.lock:
             self.accept_input()
 
     def _drop(self, fd: int) -> None:

@@ -42,7 +42,7 @@ class FileChardev(StreamChardev):
             raise GenericError(f"Could not open '{self.out}': {reason}") from None
         self._write_fd = fd
         self.connected_event.set()
-        self.owner.io.add(self)
+        self.io.add(self)
 
 
 class StdioChardev(StreamChardev):
@@ -68,7 +68,7 @@ class StdioChardev(StreamChardev):
         self._read_fd = _own_description(self.fds[0], os.O_RDONLY)
         self._write_fd = _own_description(self.fds[1], os.O_WRONLY)
         self.connected_event.set()
-        self.owner.io.add(self)
+        self.io.add(self)
 
     def end_of_input(self) -> None:
         with self.mutex:

@@ -51,6 +51,22 @@ class Handler(Protocol):
         """The time given by `poll_after` passed, or something else happened meanwhile."""
 
 
+class Io(Protocol):
+    """What serves handlers: an IoThread, or a loop of somebody else's.  Every method may be called on any thread."""
+
+    def add(self, handler: Handler) -> None:
+        """Serves `handler` from now on."""
+
+    def remove(self, handler: Handler, then: Callable[[], None]) -> None:
+        """Serves `handler` no more, and calls `then` where it was served when that is certain."""
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Calls `function` where handlers are served, soon, in order."""
+
+    def wake(self) -> None:
+        """Makes it ask every handler for its interest again."""
+
+
 class IoThread:
     """See the module's head.  Every method may be called on any thread."""
 

@@ -55,7 +55,7 @@ class PtyChardev(StreamChardev):
         os.set_blocking(master, False)
         os.close(slave)
         self._master = master
-        self.owner.io.add(self)
+        self.io.add(self)
 
     def close_fd(self, fd: int) -> None:
         """The master stays open: it is the same one for the next who comes."""

@@ -37,7 +37,7 @@ class ChardevSet(Obj):
 
     TYPE: ClassVar[str] = "chardev-set"
 
-    def __init__(self, lock: threading.RLock | None = None, id: str = "/chardevs", files: HostFiles = FREE) -> None:
+    def __init__(self, lock: threading.RLock | None = None, id: str = "chardevs", files: HostFiles = FREE) -> None:
         super().__init__(id)
         self.files = files
         self.lock: Any = lock or threading.RLock()
@@ -80,7 +80,7 @@ class ChardevSet(Obj):
     def remove(self, id: str) -> None:
         """Takes a chardev away; refused while a device uses it."""
         found = self.find(id)
-        with self.lock:
+        with found.lock:
             if found.frontend is not None:
                 raise GenericError(f"Chardev '{id}' is busy")
             self.remove_child(found)
@@ -89,7 +89,7 @@ class ChardevSet(Obj):
     def send_break(self, id: str) -> None:
         """A break on the line, as the device sees it."""
         found = self.find(id)
-        with self.lock:
+        with found.lock:
             found.send_break()
 
     def list(self) -> list[dict[str, str | bool]]:

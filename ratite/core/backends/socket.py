@@ -78,7 +78,7 @@ class SocketChardev(StreamChardev):
             self._local = sockets.host_port(self._listener.getsockname())
         if self._peer is not None:
             self._take(self._peer)
-        self.owner.io.add(self)
+        self.io.add(self)
 
     def close(self) -> None:
         unlink_own(self.owner.files, self.address[1], self._inode)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.chardev import BUFFER, CLOSED, OPENED, Chardev
 from ratite.core.backends.io import READ, WRITE, received
+
+if TYPE_CHECKING:
+    from ratite.core.backends.io import Io
 
 CHUNK = 1 << 14  # bytes of one read or write
 
@@ -36,7 +40,7 @@ class StreamChardev(Chardev):
                 if taken < len(data):
                     self._refused = True
                 if taken:
-                    self.owner.io.wake()
+                    self.io.wake()
         self.bytes_out += taken
         return taken
 
@@ -53,7 +57,7 @@ class StreamChardev(Chardev):
                 data = bytes(self._in[:room])
                 del self._in[:room]
             if full:
-                self.owner.io.wake()
+                self.io.wake()
             self.bytes_in += len(data)
             frontend.chr_receive(data)
 
@@ -62,9 +66,21 @@ class StreamChardev(Chardev):
         with self.mutex:
             self._refused = False
 
+    def _move(self, io: Io, lock: Any, then: Callable[[], None]) -> None:
+        def gone() -> None:
+            # Between the two nobody serves the descriptors.
+            self.io, self.lock = io, lock
+            if self._closed:
+                io.call(self._shut)
+                return
+            io.add(self)
+            io.call(then)
+
+        self.io.remove(self, gone)
+
     def close(self) -> None:
         self._closed = True
-        self.owner.io.remove(self, self._shut)
+        self.io.remove(self, self._shut)
 
     # -- the IO thread's side
 
@@ -129,7 +145,7 @@ class StreamChardev(Chardev):
             return
         with self.mutex:
             self._in += data
-        with self.owner.lock:
+        with self.lock:
             self.accept_input()
 
     def _send(self) -> None:
@@ -149,8 +165,8 @@ class StreamChardev(Chardev):
             self._tell("")
 
     def _tell(self, event: str) -> None:
-        """An event to the frontend, under the machine's lock; "" means room to write."""
-        with self.owner.lock:
+        """An event to the frontend, under the lock; "" means room to write."""
+        with self.lock:
             if self.frontend is not None and not self._closed:
                 if event:
                     self.frontend.chr_event(event)

@@ -15,9 +15,7 @@ from ratite.qapi.errors import GenericError
 @command("query-chardev", side=OWNER, alone=True)
 def query_chardev(ctx: Context, arguments: dict[str, Any]) -> object:
     """All of them."""
-    if not ctx.daemon.has_machine:
-        return []
-    return ctx.machine.chardevs.list()
+    return ctx.daemon.chardevs.list() if ctx.daemon.has_chardevs else []
 
 
 @command("query-chardev-backends")
@@ -27,7 +25,7 @@ def query_chardev_backends(ctx: Context, arguments: dict[str, Any]) -> object:
     return [{"name": kind["name"]} for kind in kinds]
 
 
-@command("chardev-add", side=OWNER)
+@command("chardev-add", side=OWNER, alone=True)
 def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
     """Make one."""
     backend = arguments["backend"]
@@ -42,10 +40,11 @@ def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
         return fd
 
     name = arguments["id"]
-    if name in ctx.machine.chardevs.children:
+    chardevs = ctx.daemon.chardevs
+    if name in chardevs.children:
         raise GenericError(f"Chardev with id '{name}' already exists")
     try:
-        return ctx.machine.chardev_add(name, backend["type"], backend.get("data", {}), fd_of)
+        return chardevs.add(name, backend["type"], backend.get("data", {}), fd_of)
     except GenericError as error:
         for fd in taken:
             with suppress(OSError):
@@ -53,46 +52,49 @@ def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
         raise GenericError(f"Failed to add chardev '{name}': {error.desc}") from None
 
 
-@command("chardev-remove", side=OWNER)
+@command("chardev-remove", side=OWNER, alone=True)
 def chardev_remove(ctx: Context, arguments: dict[str, Any]) -> None:
     """Remove one that no device uses."""
-    ctx.machine.chardev_remove(arguments["id"])
+    if ctx.daemon.has_machine:
+        ctx.machine.chardev_remove(arguments["id"])
+    else:
+        ctx.daemon.chardevs.remove(arguments["id"])
 
 
-@command("chardev-attach", side=OWNER)
+@command("chardev-attach", side=OWNER, alone=True)
 def chardev_attach(ctx: Context, arguments: dict[str, Any]) -> None:
     """Attach a peer to a console."""
     fd = ctx.session.take_named_fd(arguments["fdname"])
     try:
-        ctx.machine.chardevs.attach_peer(arguments["id"], fd)
+        ctx.daemon.chardevs.attach_peer(arguments["id"], fd)
     except GenericError:
         os.close(fd)
         raise
 
 
-@command("chardev-send-break", side=OWNER)
+@command("chardev-send-break", side=OWNER, alone=True)
 def chardev_send_break(ctx: Context, arguments: dict[str, Any]) -> None:
     """Send a break to the device."""
-    ctx.machine.chardevs.send_break(arguments["id"])
+    ctx.daemon.chardevs.send_break(arguments["id"])
 
 
-@command("ringbuf-write", side=OWNER)
+@command("ringbuf-write", side=OWNER, alone=True)
 def ringbuf_write(ctx: Context, arguments: dict[str, Any]) -> None:
     """Put bytes into a ring buffer."""
-    ctx.machine.chardevs.ringbuf_write(arguments["device"], b"")
+    ctx.daemon.chardevs.ringbuf_write(arguments["device"], b"")
     data = arguments["data"].encode()
     if arguments.get("format") == "base64":
         try:
             data = base64.b64decode(data, validate=True)
         except binascii.Error:
             raise GenericError("Base64 data contains invalid characters") from None
-    ctx.machine.chardevs.ringbuf_write(arguments["device"], data)
+    ctx.daemon.chardevs.ringbuf_write(arguments["device"], data)
 
 
-@command("ringbuf-read", side=OWNER)
+@command("ringbuf-read", side=OWNER, alone=True)
 def ringbuf_read(ctx: Context, arguments: dict[str, Any]) -> object:
     """Take bytes out of a ring buffer."""
-    data = ctx.machine.chardevs.ringbuf_read(arguments["device"], arguments["size"])
+    data = ctx.daemon.chardevs.ringbuf_read(arguments["device"], arguments["size"])
     if arguments.get("format") == "base64":
         return base64.b64encode(data).decode("ascii")
     return data.decode("utf-8", "replace")
