@@ -36,7 +36,8 @@ def test_netdevs_over_qmp(daemon: DaemonProcess, path: str, tmp_path: Path) -> N
             return error["desc"]
 
         assert desc("netdev_add", type="stream", id="n0", addr=addr) == "Duplicate ID 'n0'"
-        assert desc("netdev_add", type="tap", id="n1") == "Parameter 'type' does not accept value 'tap'"
+        assert desc("netdev_add", type="hubport", id="n1") == "Parameter 'type' does not accept value 'hubport'"
+        assert desc("netdev_add", type="tap", id="n1", fd="3") == "File descriptor named '3' has not been found"
         assert desc("netdev_add", type="stream", id="n1") == "Parameter 'addr' is missing"
         assert desc("netdev_add", type="socket", id="1") == "Parameter 'id' expects an identifier"
         assert desc("netdev_add", type="socket", id="n1", fd="3") == "File descriptor named '3' has not been found"

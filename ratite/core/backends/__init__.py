@@ -16,6 +16,7 @@ TYPES = (
     "ratite.core.backends.net.netdev:Netdev",
     "ratite.core.backends.net.set:NetdevSet",
     "ratite.core.backends.net.stream:StreamNetdev",
+    "ratite.core.backends.net.tap:TapNetdev",
     "ratite.core.backends.net.user:UserNetdev",
     "ratite.core.backends.pty:PtyChardev",
     "ratite.core.backends.ringbuf:RingbufChardev",

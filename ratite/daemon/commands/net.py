@@ -20,7 +20,7 @@ def netdev_add(ctx: Context, arguments: dict[str, Any]) -> None:
         raise GenericError(f"Duplicate ID '{id}'")
     taken: list[int] = []
     # Only what this session gave itself by getfd: a number would take the descriptors of others.
-    if kind == "socket" and "fd" in options:
+    if kind in ("socket", "tap") and "fd" in options:
         options["fd"] = str(_take(ctx, options["fd"], taken))
     elif kind == "stream" and options["addr"]["type"] == "fd":
         options["addr"] = {"type": "fd", "str": str(_take(ctx, options["addr"]["str"], taken))}

@@ -9,7 +9,9 @@ Everything here is called under the machine lock.  With nobody at the other end 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ratite.core.objects.obj import Obj
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ratite.core.backends.net.set import NetdevSet
 
 FRAME_MAX = 69632  # bytes of a frame, as QEMU's
+BATCH = 256  # frames handed over at once
 
 
 class NetFrontend(Protocol):
@@ -75,3 +78,60 @@ class Netdev(Obj):
 
     def accept_input(self) -> None:
         """The frontend has room again."""
+
+
+class HostNetdev(Netdev):
+    """One whose frames come by the IO thread: where the frontend has no room they wait here, and nothing is read meanwhile."""
+
+    ABSTRACT: ClassVar[bool] = True
+
+    def __init__(self, id: str, owner: NetdevSet) -> None:
+        super().__init__(id, owner)
+        # Under the machine lock.
+        self._frames: deque[bytes] = deque()
+        self._closed = False
+
+    def detach(self) -> None:
+        super().detach()
+        self._frames.clear()
+
+    def accept_input(self) -> None:
+        if self._frames:
+            self._deliver()
+            if not self._frames:
+                self.owner.io.wake()
+
+    def _came(self, frames: Sequence[bytes]) -> None:
+        """Frames of the host; on the IO thread."""
+        with self.owner.lock:
+            self._frames.extend(frames)
+            self._deliver()
+
+    def _deliver(self) -> None:
+        """Hands over what waits; under the machine lock."""
+        frames, frontend = self._frames, self.frontend
+        if frontend is None or self._closed:
+            self.frames_dropped += len(frames)
+            frames.clear()
+            return
+        while frames:
+            batch = tuple(islice(frames, BATCH))
+            taken = frontend.net_receive(batch)
+            self.frames_in += taken
+            for _ in range(taken):
+                frames.popleft()
+            if taken < len(batch):
+                return
+
+    def _has_room(self) -> None:
+        """Tells the frontend that a frame would be taken again; on the IO thread."""
+        with self.owner.lock:
+            if self.frontend is not None and not self._closed:
+                self.frontend.net_writable()
+
+    def poll_after(self) -> float | None:
+        """For the IO thread: there is nothing to do from time to time."""
+        return None
+
+    def poll(self) -> None:
+        """Nothing."""

@@ -50,6 +50,10 @@ class NetdevSet(Obj):
             from ratite.core.backends.net.user import UserNetdev  # processes and temporary files, which few need
 
             return UserNetdev(id, self, options)
+        if kind == "tap":
+            from ratite.core.backends.net.tap import TapNetdev
+
+            return TapNetdev(id, self, options)
         if kind == "stream":
             return StreamNetdev(id, self, sockets.parse_address(options.get("addr")), options.get("server", False))
         ways = [way for way in ("fd", "listen", "connect") if way in options]

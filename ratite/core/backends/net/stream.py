@@ -14,14 +14,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from ratite.core import log
 from ratite.core.backends import sockets
 from ratite.core.backends.io import READ, WRITE, received
-from ratite.core.backends.net.netdev import FRAME_MAX, Netdev
+from ratite.core.backends.net.netdev import FRAME_MAX, HostNetdev
 from ratite.core.hostfiles import unlink_own
 
 if TYPE_CHECKING:
@@ -29,10 +27,9 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 17  # bytes of one read
 BUFFER = 1 << 18  # bytes that wait to be sent
-BATCH = 256  # frames handed over at once
 
 
-class StreamNetdev(Netdev):
+class StreamNetdev(HostNetdev):
     """Frames over a stream socket; `address` as in sockets.py."""
 
     TYPE: ClassVar[str] = "netdev-stream"
@@ -51,9 +48,6 @@ class StreamNetdev(Netdev):
         self._out = bytearray()
         self._refused = False
         self._in = bytearray()
-        # Frames that the frontend had no room for; under the machine lock.
-        self._frames: deque[bytes] = deque()
-        self._closed = False
 
     @property
     def connected(self) -> bool:
@@ -120,32 +114,6 @@ class StreamNetdev(Netdev):
                 return
             del self._out[:count]
 
-    def accept_input(self) -> None:
-        if self._frames:
-            self._deliver()
-            if not self._frames:
-                self.owner.io.wake()
-
-    def detach(self) -> None:
-        super().detach()
-        self._frames.clear()
-
-    def _deliver(self) -> None:
-        """Hands over what waits; under the machine lock."""
-        frames, frontend = self._frames, self.frontend
-        if frontend is None or self._closed:
-            self.frames_dropped += len(frames)
-            frames.clear()
-            return
-        while frames:
-            batch = tuple(islice(frames, BATCH))
-            taken = frontend.net_receive(batch)
-            self.frames_in += taken
-            for _ in range(taken):
-                frames.popleft()
-            if taken < len(batch):
-                return
-
     # -- the IO thread's side
 
     def interests(self) -> dict[int, int]:
@@ -166,12 +134,6 @@ class StreamNetdev(Netdev):
             self._send_rest()
         if events & READ:
             self._receive(peer)
-
-    def poll_after(self) -> float | None:
-        return None
-
-    def poll(self) -> None:
-        """Nothing to do from time to time."""
 
     def _take(self, peer: socket.socket) -> None:
         peer.setblocking(False)
@@ -199,9 +161,7 @@ class StreamNetdev(Netdev):
             room = self._refused and len(self._out) <= BUFFER // 2
             self._refused = self._refused and not room
         if room:
-            with self.owner.lock:
-                if self.frontend is not None and not self._closed:
-                    self.frontend.net_writable()
+            self._has_room()
 
     def _receive(self, peer: socket.socket) -> None:
         data = received(lambda: peer.recv(CHUNK))
@@ -213,9 +173,7 @@ class StreamNetdev(Netdev):
         self._in += data
         frames = self._split()
         if frames:
-            with self.owner.lock:
-                self._frames.extend(frames)
-                self._deliver()
+            self._came(frames)
 
     def _split(self) -> list[bytes]:
         """The whole frames of what came."""
