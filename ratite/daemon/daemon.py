@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from ratite.daemon.log import Log
     from ratite.daemon.options import Options
     from ratite.daemon.qmp.address import Endpoint
+    from ratite.daemon.qmp.loopio import LoopIo
+    from ratite.daemon.qmp.monitor import Monitor
     from ratite.qapi.resolved import ResolvedSchema
 
 # The QEMU whose wire behaviour is spoken.
@@ -82,16 +84,17 @@ class Daemon:
         self.bridge = Bridge(loop, log)
         self.hub = EventHub(self._sessions, loop.call_later)
         self.views = Views(schema or load_schema(), self._list_types)
-        self._dispatcher = Dispatcher(self, collect(modules))
+        self.execute = Dispatcher(self, collect(modules)).execute
         self._endpoints = endpoints
         self._files = files
         self._limits = limits or {}
         self._tied = tied
         self._ended = ended
-        self._connections: dict[Connection, None] = {}
-        self._owner: Connection | None = None
+        self._connections: dict[Monitor, None] = {}
+        self._owner: Monitor | None = None
         self._machine: Machine | None = None
         self._chardevs: ChardevSet | None = None
+        self._loop_io: LoopIo | None = None
         self._registry: TypeRegistry | None = None
         self.targets: tuple[str, ...] = ()
         # What the client said, also before there is a cluster of it.
@@ -100,7 +103,7 @@ class Daemon:
         # Called when the end begins, since the process may be ended by the watchdog.
         self.at_end: Callable[[], None] = lambda: None
         self._count = 0
-        self._ending = self._stopped = False
+        self.ending = self._stopped = False
         greeting = {"QMP": {"version": version(), "capabilities": ["oob"]}}
         self._greeting = encode(greeting)
         self._listeners = [
@@ -112,24 +115,41 @@ class Daemon:
 
     # -- monitors
 
-    def add_monitor(self, sock: socket.socket) -> None:
-        """Serve QMP to who is at the other end of a connected socket."""
+    def new_session(self, pretty: bool = False) -> Session:
+        """The session of one more monitor, in the view that it begins with."""
         self._count += 1
-        session = Session(self.views.get(RATITE, self.targets), self._greeting, f"monitor{self._count}")
-        self.log.info("monitor connected", session=session.name)
-        connection = Connection(sock, session, self.loop, self.log, self._dispatcher.execute, self._closed)
-        self._connections[connection] = None
-        if self._tied and self._count == 1:
-            self._owner = connection
-        connection.start()
+        return Session(self.views.get(RATITE, self.targets), self._greeting, f"monitor{self._count}", pretty)
 
-    def _closed(self, connection: Connection) -> None:
-        self._connections.pop(connection, None)
-        self.log.info("monitor closed", session=connection.session.name)
-        if self._ending and not self._connections:
+    def add_monitor(self, sock: socket.socket, pretty: bool = False) -> None:
+        """Serve QMP to who is at the other end of a connected socket."""
+        session = self.new_session(pretty)
+        self.serve(Connection(sock, session, self.loop, self.log, self.execute, self.closed))
+
+    def serve(self, monitor: Monitor) -> None:
+        """A monitor begins; its end comes to `closed`."""
+        self.log.info("monitor connected", session=monitor.session.name)
+        self._connections[monitor] = None
+        if self._tied and self._owner is None:
+            self._owner = monitor
+        monitor.start()
+
+    def closed(self, monitor: Monitor) -> None:
+        """A monitor has ended."""
+        self._connections.pop(monitor, None)
+        self.log.info("monitor closed", session=monitor.session.name)
+        if self.ending and not self._connections:
             self._stop()
-        elif connection is self._owner:
+        elif monitor is self._owner:
             self.shutdown("host-signal")
+
+    @property
+    def loop_io(self) -> LoopIo:
+        """What serves the chardevs of monitors."""
+        if self._loop_io is None:
+            from ratite.daemon.qmp.loopio import LoopIo
+
+            self._loop_io = LoopIo(self.loop, self.log)
+        return self._loop_io
 
     def _sessions(self) -> Iterator[Session]:
         return iter([connection.session for connection in self._connections])
@@ -291,14 +311,14 @@ class Daemon:
 
     def shutdown(self, reason: str) -> None:
         """Tell everybody, and end."""
-        if not self._ending:
+        if not self.ending:
             self.emit("SHUTDOWN", {"guest": False, "reason": reason})
             self._end()
 
     def _end(self) -> None:
-        if self._ending:
+        if self.ending:
             return
-        self._ending = True
+        self.ending = True
         for connection in self._connections:
             connection.stop_input()
         for listener in self._listeners:
@@ -333,6 +353,8 @@ class Daemon:
 
     def _clean_up(self) -> None:
         self._close_sockets()
+        if self._loop_io is not None:
+            self._loop_io.end()
         self._close_machine()
 
     def _close_sockets(self) -> None:

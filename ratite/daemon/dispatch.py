@@ -22,8 +22,8 @@ from ratite.qapi.errors import GenericError, QmpError
 if TYPE_CHECKING:
     from ratite.core.machine import Machine
     from ratite.daemon.daemon import Daemon
+    from ratite.daemon.qmp.monitor import Monitor
     from ratite.daemon.qmp.session import Request, Session
-    from ratite.daemon.qmp.unix import Connection
     from ratite.daemon.views import View
     from ratite.qapi.tables import Command, Tables
 
@@ -105,7 +105,7 @@ class Dispatcher:
         self._daemon = daemon
         self._entries = entries
 
-    def execute(self, connection: Connection, request: Request) -> None:
+    def execute(self, connection: Monitor, request: Request) -> None:
         """Execute a command that the session let pass; its end goes to the session, now or later."""
         session = connection.session
         try:
@@ -130,7 +130,7 @@ class Dispatcher:
         else:
             session.reply(request, {} if value is None else value)
 
-    def _extend(self, connection: Connection, request: Request, command: Command) -> None:
+    def _extend(self, connection: Monitor, request: Request, command: Command) -> None:
         """Make the view's tables off the loop, then try again."""
         view = connection.session.view
 
@@ -151,7 +151,7 @@ class Dispatcher:
             raise GenericError(f"The command '{command.name}' is permitted only after machine initialization has completed")
 
     def _post(
-        self, connection: Connection, request: Request, entry: Entry, context: Context, arguments: dict[str, Any]
+        self, connection: Monitor, request: Request, entry: Entry, context: Context, arguments: dict[str, Any]
     ) -> None:
         machine = context.machine
 

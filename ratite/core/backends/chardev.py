@@ -23,6 +23,8 @@ from ratite.core.objects.props import debug
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
+    import socket
+
     from ratite.core.backends.io import Io
     from ratite.core.backends.set import ChardevSet
 
@@ -45,6 +47,19 @@ class Frontend(Protocol):
 
     def chr_writable(self) -> None:
         """`write` had refused bytes; now there is room."""
+
+
+class HostFrontend(Frontend, Protocol):
+    """What a frontend that is no device (a monitor) gives to `Chardev.attach_at` besides."""
+
+    def chr_read(self, peer: socket.socket, size: int) -> bytes:
+        """Reads from the peer's socket for the chardev, as recv; it may take more than bytes."""
+
+    def chr_ended(self) -> None:
+        """The peer sends no more; it is there until `Chardev.hang_up`."""
+
+    def chr_another(self, peer: socket.socket) -> bool:
+        """One more peer came while one is there: whether it is taken."""
 
 
 class _Reserved:
@@ -84,6 +99,8 @@ class Chardev(Obj):
         self.io: Io = owner.io
         self.lock: Any = owner.lock
         self.frontend: Frontend | None = None
+        # The same one, where it is no device.
+        self.host_end: HostFrontend | None = None
         # As chardev-add took it: {"type", "data"}.
         self.options: Mapping[str, Any] = {}
         self.mutex = threading.Lock()
@@ -127,14 +144,14 @@ class Chardev(Obj):
             frontend.chr_event(OPENED)
         self.accept_input()
 
-    def attach_at(self, io: Io, lock: Any, frontend: Frontend) -> None:
+    def attach_at(self, io: Io, lock: Any, frontend: HostFrontend) -> None:
         """As `attach`, for a frontend that lives elsewhere than devices: `io` serves the chardev from now on, under `lock`, and
         the frontend is told there.  Any thread; GenericError when there is a frontend already."""
         self._take_frontend(_RESERVED)
 
         def arrived() -> None:
             with lock:
-                self.frontend = None
+                self.frontend, self.host_end = None, frontend
                 self.attach(frontend)
 
         self._move(io, lock, arrived)
@@ -151,12 +168,22 @@ class Chardev(Obj):
 
     def detach(self) -> None:
         """The device goes; nothing of it is called any more."""
-        self.frontend = None
+        self.frontend = self.host_end = None
 
     def write(self, data: bytes) -> int:
         """Sends `data`: how many bytes were taken, from none to all."""
         self.bytes_out += len(data)
         return len(data)
+
+    def unsent(self) -> int:
+        """How many bytes wait to be sent; if any, `chr_writable` is called when some have gone."""
+        return 0
+
+    def push(self) -> None:
+        """Sends at once what can be sent.  Only where `io` serves."""
+
+    def hang_up(self) -> None:
+        """The frontend is done with this peer.  Only where `io` serves."""
 
     def accept_input(self) -> None:
         """The frontend has room again."""

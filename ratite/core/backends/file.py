@@ -70,6 +70,9 @@ class StdioChardev(StreamChardev):
         self.connected_event.set()
         self.io.add(self)
 
+    def hang_up(self) -> None:
+        """There is nobody else to talk to."""
+
     def end_of_input(self) -> None:
         with self.mutex:
             fd, self._read_fd = self._read_fd, -1

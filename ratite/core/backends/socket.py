@@ -87,7 +87,7 @@ class SocketChardev(StreamChardev):
 
     def interests(self) -> dict[int, int]:
         found = super().interests()
-        if self._listener is not None and self._peer is None:
+        if self._listener is not None and (self._peer is None or self.host_end is not None):
             found[self._listener.fileno()] = READ
         return found
 
@@ -97,9 +97,25 @@ class SocketChardev(StreamChardev):
                 peer, _ = self._listener.accept()
             except OSError:
                 return  # it left again
-            self._take(peer)
+            if self._peer is None:
+                self._take(peer)
+            elif self.host_end is None or not self.host_end.chr_another(peer):
+                peer.close()
         else:
             super().ready(fd, events)
+
+    def end_of_input(self) -> None:
+        if self.host_end is None:
+            super().end_of_input()
+            return
+        with self.mutex:
+            self._read_fd = -1
+        self.host_end.chr_ended()
+
+    def read_peer(self, size: int) -> bytes:
+        if self.host_end is None or self._peer is None:
+            return super().read_peer(size)
+        return self.host_end.chr_read(self._peer, size)
 
     def close_fd(self, fd: int) -> None:
         if self._peer is not None:

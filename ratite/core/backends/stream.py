@@ -44,6 +44,22 @@ class StreamChardev(Chardev):
         self.bytes_out += taken
         return taken
 
+    def unsent(self) -> int:
+        with self.mutex:
+            self._refused = self._refused or bool(self._out)
+            return len(self._out)
+
+    def push(self) -> None:
+        while self._write_fd >= 0 and self._out:
+            before = len(self._out)
+            self._send()
+            if len(self._out) == before:
+                break
+
+    def hang_up(self) -> None:
+        if self._read_fd >= 0 or self._write_fd >= 0:
+            self.peer_left()
+
     def accept_input(self) -> None:
         if not self._in:
             return
@@ -107,6 +123,10 @@ class StreamChardev(Chardev):
         if refused:
             self._tell("")
 
+    def read_peer(self, size: int) -> bytes:
+        """Reads from the peer's descriptor, as os.read."""
+        return os.read(self._read_fd, size)
+
     def close_fd(self, fd: int) -> None:
         """Closes a descriptor of the peer; for kinds that hold it in an object or keep it."""
         os.close(fd)
@@ -114,7 +134,9 @@ class StreamChardev(Chardev):
     def interests(self) -> dict[int, int]:
         found: dict[int, int] = {}
         with self.mutex:
-            if self._read_fd >= 0 and len(self._in) < BUFFER:
+            # A monitor is read only as far as it takes.
+            room = len(self._in) < BUFFER and (self.host_end is None or self.host_end.chr_can_receive() > 0)
+            if self._read_fd >= 0 and room:
                 found[self._read_fd] = READ
             if self._write_fd >= 0 and self._out:
                 found[self._write_fd] = found.get(self._write_fd, 0) | WRITE
@@ -137,7 +159,7 @@ class StreamChardev(Chardev):
         self.peer_left()
 
     def _receive(self) -> None:
-        data = received(lambda: os.read(self._read_fd, min(CHUNK, BUFFER - len(self._in))))
+        data = received(lambda: self.read_peer(min(CHUNK, BUFFER - len(self._in))))
         if data is None:
             return
         if not data:
@@ -175,11 +197,7 @@ class StreamChardev(Chardev):
 
     def _shut(self) -> None:
         """The last act, on the IO thread: send what can be sent at once, close."""
-        while self._write_fd >= 0 and self._out:
-            before = len(self._out)
-            self._send()
-            if len(self._out) == before:
-                break
+        self.push()
         with self.mutex:
             fds = {self._read_fd, self._write_fd} - {-1}
             self._read_fd = self._write_fd = -1

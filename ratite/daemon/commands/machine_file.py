@@ -30,7 +30,8 @@ def _state(machine: Machine) -> dict[str, Any]:
     primary = tree.node.get_property("primary-target")
     return {
         "machine": {"primary-target": primary} if primary else {},
-        "chardevs": {id: child.options for id, child in machine.chardevs.children.items()},  # type: ignore[attr-defined]
+        # A monitor's chardev is the client's business, and no part of the machine.
+        "chardevs": {id: child.options for id, child in machine.chardevs.children.items() if child.host_end is None},  # type: ignore[attr-defined]
         "blockdevs": {node.id: node.options for node in machine.blocks.nodes() if node.options},
         "netdevs": {id: child.options for id, child in machine.netdevs.children.items()},  # type: ignore[attr-defined]
         "objects": {obj.id: _properties(obj) for obj in tree.objects.children.values()},

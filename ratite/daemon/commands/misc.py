@@ -52,8 +52,21 @@ def closefd(ctx: Context, arguments: dict[str, Any]) -> None:
 @command("monitor-add")
 def monitor_add(ctx: Context, arguments: dict[str, Any]) -> None:
     """One more monitor."""
-    fd = ctx.session.take_named_fd(arguments["fdname"])
-    ctx.daemon.add_monitor(socket_of(fd))
+    daemon, pretty = ctx.daemon, arguments.get("pretty", False)
+    mode = arguments.get("mode", "control")
+    if ("fdname" in arguments) == ("chardev" in arguments):
+        raise GenericError("monitor-add needs one of 'fdname' and 'chardev'")
+    if mode == "readline" and "chardev" not in arguments:
+        raise GenericError("Parameter 'mode' must be control for a socket given by 'fdname'; a chardev can be readline")
+    if mode == "readline" and pretty:
+        raise GenericError("'pretty' is not compatible with HMP monitors")
+    if "fdname" in arguments:
+        daemon.add_monitor(socket_of(ctx.session.take_named_fd(arguments["fdname"])), pretty)
+        return
+    chardev = daemon.chardevs.find(arguments["chardev"])
+    from ratite.daemon.qmp.chardev import serve_control
+
+    serve_control(daemon, chardev, pretty)
 
 
 def socket_of(fd: int) -> socket.socket:

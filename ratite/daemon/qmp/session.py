@@ -22,6 +22,7 @@ out, `reply` or `fail` takes its end.
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -50,6 +51,32 @@ _STATE_LIKE = MappingProxyType(
         "BALLOON_CHANGE": "balloon",
     }
 )
+
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}:,]|[^][{}:,"\s]+')
+
+
+def indented(line: bytes) -> bytes:
+    """A message as people read it: a member a line, four blanks a level, as QEMU's `pretty=on`."""
+    out: list[bytes] = []
+    depth = 0
+    for token in _TOKEN.findall(line):
+        if token in b"{[":
+            depth += 1
+            out += (token, b"\r\n", b"    " * depth)
+        elif token in b"}]":
+            depth -= 1
+            if out[-2] == b"\r\n":  # nothing was in it
+                del out[-2:]
+            out += (b"\r\n", b"    " * depth, token)
+        elif token == b",":
+            out += (b",\r\n", b"    " * depth)
+        elif token == b":":
+            out.append(b": ")
+        else:
+            out.append(token)
+    out.append(b"\r\n")
+    return b"".join(out)
 
 
 class RawJson(bytes):
@@ -110,8 +137,9 @@ class Request:
 class Session:
     """One monitor.  The shell calls `receive`, drains `next_request` and `output`, and tells what was `sent`."""
 
-    def __init__(self, view: View, greeting: bytes, name: str = "") -> None:
+    def __init__(self, view: View, greeting: bytes, name: str = "", pretty: bool = False) -> None:
         self.name = name
+        self._pretty = pretty
         self.view = view
         self.generation = 0
         self.pinned: str | None = None
@@ -261,6 +289,8 @@ class Session:
 
     def _put(self, line: bytes) -> None:
         if self.state not in (OVERRUN, CLOSED):
+            if self._pretty:
+                line = indented(line)
             self._out.append(line)
             self.unsent += len(line)
 

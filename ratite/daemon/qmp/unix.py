@@ -1,7 +1,6 @@
-"""The asyncio shell around sessions: sockets to bytes and descriptors, and back.
+"""Monitors at sockets of their own: readiness callbacks of the loop, bytes and descriptors in and out.
 
-Plain readiness callbacks, no streams and no tasks: asyncio's transports drop SCM_RIGHTS, and a command
-that needs no machine is answered in the callback that read it.  Works for TCP just as well.
+asyncio's transports drop SCM_RIGHTS.  Works for TCP just as well.
 """
 
 from __future__ import annotations
@@ -12,28 +11,37 @@ from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ratite.daemon.qmp.session import FD_LIMIT, OVERRUN, Request, Session
+from ratite.daemon.qmp.monitor import Closed, Execute, Monitor
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from ratite.daemon.log import Log
+    from ratite.daemon.qmp.session import Session
 
 # Small, since parsing a chunk of the most expensive JSON takes 2 µs a byte, and the others wait for it.
 CHUNK = 1 << 14
-# So many commands at a time, then the other clients get their turn.
-TURN = 32
-
-_ANCILLARY = socket.CMSG_SPACE(4 * 2 * FD_LIMIT) if hasattr(socket, "CMSG_SPACE") else 0
+# Descriptors that one call takes; the kernel closes the others.
+_MOST = 32
+_ANCILLARY = socket.CMSG_SPACE(4 * _MOST) if hasattr(socket, "CMSG_SPACE") else 0
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _RIGHTS = getattr(socket, "SCM_RIGHTS", -1)
 
-Execute = Callable[["Connection", Request], None]
-Closed = Callable[["Connection"], None]
+
+def receive(sock: socket.socket, size: int) -> tuple[bytes, array[int]]:
+    """Up to `size` bytes, none at the end, and descriptors, which are the caller's.  OSError as recv raises it."""
+    fds = array("i")
+    if sys.platform == "win32" or not _ANCILLARY:
+        return sock.recv(size), fds
+    data, ancillary, _flags, _address = sock.recvmsg(size, _ANCILLARY, _FLAGS)
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == _RIGHTS:
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+    return data, fds
 
 
-class Connection:
-    """One client: its socket and its session.  `execute` gets each command, `closed` is told of the end."""
+class Connection(Monitor):
+    """A monitor at a connected stream socket, which is its own."""
 
     def __init__(
         self,
@@ -44,162 +52,47 @@ class Connection:
         execute: Execute,
         closed: Closed,
     ) -> None:
-        self.session = session
-        self._log = log
+        super().__init__(session, loop, log, execute, closed)
         self._sock = sock
         self._fd = sock.fileno()
-        self._loop = loop
-        self._execute = execute
-        self._closed = closed
-        self._out = memoryview(b"")
         self._reading = False
         self._writing = False
-        self._eof = False
-        self._turn_waits = False
-        self.closing = False
         sock.setblocking(False)
-
-    def start(self) -> None:
-        """Send the greeting and begin to read."""
-        self.pump()
-
-    # -- input
 
     def _readable(self) -> None:
         try:
-            data, fds = self._receive()
+            data, fds = receive(self._sock, CHUNK)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self.close(error)
             return
-        if not data:
-            self._eof = True
-        self.session.receive(data, fds)
-        if self.session.fds_refused:
-            self._log.warning("descriptors refused", session=self.session.name, count=self.session.fds_refused)
-            self.session.fds_refused = 0
-        self.pump()
+        self.received(data, fds)
 
-    def _receive(self) -> tuple[bytes, array[int]]:
-        fds = array("i")
-        if sys.platform == "win32" or not _ANCILLARY:
-            return self._sock.recv(CHUNK), fds
-        data, ancillary, _flags, _address = self._sock.recvmsg(CHUNK, _ANCILLARY, _FLAGS)
-        for level, kind, payload in ancillary:
-            if level == socket.SOL_SOCKET and kind == _RIGHTS:
-                fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-        return data, fds
-
-    def pump(self) -> None:
-        """Execute what may be executed, send what may be sent, decide whether to read on."""
-        session = self.session
+    def _send(self, data: memoryview) -> int:
         try:
-            for _ in range(TURN):
-                request = session.next_request()
-                if request is None:
-                    break
-                self._execute(self, request)
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def _watch(self, read: bool, write: bool) -> None:
+        if read != self._reading:
+            self._reading = read
+            if read:
+                self._loop.add_reader(self._fd, self._readable)
             else:
-                self._later()
-        except Exception as error:
-            # A fault of ours costs this client its session and nobody else anything.
-            self._log.error("a session failed inside", session=session.name, exc_info=error)
-            self.close()
-        self.flush()
-
-    def _later(self) -> None:
-        if not self._turn_waits:
-            self._turn_waits = True
-            self._loop.call_soon(self._next_turn)
-
-    def _next_turn(self) -> None:
-        self._turn_waits = False
-        if self._fd >= 0:
-            self.pump()
-
-    # -- output
-
-    def flush(self) -> None:
-        """Send what the socket takes, then watch what has to be watched."""
-        if self._fd < 0:
-            return
-        try:
-            while True:
-                if not self._out:
-                    self._out = memoryview(self.session.output())
-                    if not self._out:
-                        break
-                count = self._sock.send(self._out)
-                self._out = self._out[count:]
-                self.session.sent(count)
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError as error:
-            self.close(error)
-            return
-        self._watch()
-
-    def _watch(self) -> None:
-        session = self.session
-        if session.state == OVERRUN:
-            self._log.warning("monitor closed: it does not read, and too many events wait", session=session.name)
-            self.close()
-            return
-        if not self._out and not session.unsent and (self.closing or (self._eof and session.idle)):
-            self.close()
-            return
-        if session.wants_input != self._reading:
-            self._want_read(not self._reading)
-        if self._reading and (self._eof or self.closing):
-            self._want_read(False)
-        if bool(self._out) != self._writing:
-            self._writing = not self._writing
-            if self._writing:
-                self._loop.add_writer(self._fd, self._writable)
+                self._loop.remove_reader(self._fd)
+        if write != self._writing:
+            self._writing = write
+            if write:
+                self._loop.add_writer(self._fd, self.writable)
             else:
                 self._loop.remove_writer(self._fd)
 
-    def _want_read(self, wanted: bool) -> None:
-        wanted = wanted and not (self._eof or self.closing)
-        if wanted == self._reading:
-            return
-        self._reading = wanted
-        if wanted:
-            self._loop.add_reader(self._fd, self._readable)
-        else:
-            self._loop.remove_reader(self._fd)
-
-    def _writable(self) -> None:
-        self.flush()
-        if self._fd >= 0:
-            self.pump()
-
-    # -- end
-
-    def stop_input(self) -> None:
-        """Read and begin nothing more; what is under way may still be answered."""
-        self.closing = True
-        self.session.drop_input()
-
-    def finish(self) -> None:
-        """Close as soon as everything is sent."""
-        self.stop_input()
-        self.flush()
-
-    def close(self, error: OSError | None = None) -> None:
-        """Close now."""
-        if self._fd < 0:
-            return
-        if error is not None:
-            self._log.info("monitor lost", session=self.session.name, reason=str(error))
+    def _shut(self) -> None:
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
-        self._fd = -1
-        self._out = memoryview(b"")
         self._sock.close()
-        self.session.close()
-        self._closed(self)
 
 
 class Listener:

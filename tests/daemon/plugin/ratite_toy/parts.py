@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from ratite.core.cpu.base import Cpu
 from ratite.core.device import MmioDevice, Window
-from ratite.core.objects.props import config
+from ratite.core.objects.props import config, tunable
 from ratite.core.regs import Reg
 
 
@@ -33,7 +33,12 @@ class Lever(MmioDevice):
     INPUTS: ClassVar = {"in": 1}
     OUTPUTS: ClassVar = {"irq": 1}
     speed = config("uint8", 3, "how fast", maximum=9, unit="Hz")
+    hold = tunable("str", "", "a FIFO: setting it holds the machine until somebody has written there", setter="_hold")
     POWER = Reg(0x0)
+
+    def _hold(self, path: str) -> None:
+        with open(path) as fifo:
+            fifo.read()
 
     @POWER.on_write
     def _power(self, value: int, old: int) -> None:
