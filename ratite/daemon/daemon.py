@@ -222,6 +222,7 @@ class Daemon:
             from ratite.core.hostfiles import FREE
 
             self._chardevs = ChardevSet(files=self._files or FREE)
+            self._chardevs.quit = lambda: self.bridge.call_on_loop(self.shutdown, "host-qmp-quit")
         return self._chardevs
 
     @property

@@ -3,72 +3,25 @@
 from __future__ import annotations
 
 import os
-import queue
 import socket
 import sys
-import threading
-from pathlib import Path
 
 import pytest
+from backends_kit import TIMEOUT, Front, chardev_set, client, unix
 
 from ratite.core.backends.chardev import BUFFER
-from ratite.core.backends.set import ChardevSet
 from ratite.qapi.errors import GenericError
-
-TIMEOUT = 10.0
-
-
-class Front:
-    """A frontend that takes `room` bytes at a time and tells a queue what happened."""
-
-    def __init__(self, room: int = 1 << 20) -> None:
-        self.room = room
-        self.data = b""
-        self.said: queue.Queue[str | bytes] = queue.Queue()
-
-    def chr_can_receive(self) -> int:
-        return self.room
-
-    def chr_receive(self, data: bytes) -> None:
-        assert len(data) <= self.room
-        self.data += data
-        self.said.put(data)
-
-    def chr_event(self, name: str) -> None:
-        self.said.put(name)
-
-    def chr_writable(self) -> None:
-        self.said.put("writable")
-
-    def until(self, what: str) -> None:
-        while self.said.get(timeout=TIMEOUT) != what:
-            pass
-
-    def expect(self, what: str | bytes) -> None:
-        assert self.said.get(timeout=TIMEOUT) == what
 
 
 @pytest.fixture
 def chardevs():
-    made = ChardevSet(threading.RLock())
-    yield made
-    made.close()
+    with chardev_set() as made:
+        yield made
 
 
 @pytest.fixture
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("c")
-
-
-def unix(path: Path, **rest):
-    return {"addr": {"type": "unix", "data": {"path": str(path)}}, **rest}
-
-
-def client(path: Path) -> socket.socket:
-    made = socket.socket(socket.AF_UNIX)
-    made.settimeout(TIMEOUT)
-    made.connect(str(path))
-    return made
 
 
 def test_unix_server(chardevs, place) -> None:

@@ -185,3 +185,24 @@ def test_refusals(shared: str, arguments: dict[str, Any], said: str) -> None:
             add_monitor(qmp, "taken", {"type": "null", "data": {}})
         with pytest.raises(CommandError, match=said):
             qmp.execute("monitor-add", arguments)
+
+
+def test_a_monitor_shares_its_chardev_with_a_device(daemon: DaemonProcess, tmp_path: Path) -> None:
+    """Both at a mux: the terminal's user chooses by Ctrl-A c who hears him; Ctrl-A x ends the daemon."""
+    with daemon.client() as qmp:
+        address = {"type": "unix", "data": {"path": str(tmp_path / "term")}}
+        qmp.execute("chardev-add", id="term", backend={"type": "socket", "data": {"addr": address, "server": True}})
+        qmp.execute("chardev-add", id="mux", backend={"type": "mux", "data": {"chardev": "term"}})
+        qmp.execute("machine-create")
+        qmp.execute("object-add", {"qom-type": "address-space", "id": "mem"})
+        qmp.execute("device_add", driver="ns16550", id="uart0", chardev="mux")
+        qmp.execute("map-region", space="mem", region="uart0", offset=0x1000)
+        qmp.execute("x-exit-preconfig")
+        qmp.execute("monitor-add", chardev="mux")
+        with Raw(str(tmp_path / "term")) as terminal:
+            assert terminal.ask({"execute": "query-name"}) == {"return": {}}
+            terminal.send(b"\x01cfor the guest\x01c")
+            assert terminal.ask({"execute": "query-name"}) == {"return": {}}
+            terminal.send(b"\x01x")
+            assert terminal.eof()
+        daemon.process.wait(20)

@@ -42,9 +42,13 @@ class Line:
 
     def attach(self, frontend: Any) -> None:
         self.frontend = frontend
+        frontend.line = self
 
     def detach(self) -> None:
         self.frontend = None
+
+    def set_open(self, opened: bool) -> None:
+        self.open = opened
 
     def write(self, data: bytes) -> int:
         taken = min(len(data), self.room)
@@ -79,7 +83,7 @@ class Bench:
         self.dev.configure({name.replace("_", "-"): value for name, value in props.items()})
         self.line = Line()
         if self.dev.find_prop("chardev"):
-            self.dev.chardev = self.line
+            self.dev.chardev = self.dev.line = self.line
         self.dev.wire()
         self.space = Space()
         for n, name in enumerate(getattr(self.dev, "regions", {})):

@@ -13,6 +13,7 @@ TYPES = (
     "ratite.core.backends.chardev:NullChardev",
     "ratite.core.backends.file:FileChardev",
     "ratite.core.backends.file:StdioChardev",
+    "ratite.core.backends.mux:MuxChardev",
     "ratite.core.backends.net.netdev:Netdev",
     "ratite.core.backends.net.set:NetdevSet",
     "ratite.core.backends.net.stream:StreamNetdev",

@@ -8,6 +8,9 @@ room again.  With nobody connected everything is taken and dropped.  Input is ha
 allows; a frontend that made room calls `accept_input`.  Frontends are called under the chardev's lock only, which is the
 machine's, or for a frontend that is no device (a monitor: `attach_at`) one of its own, so that it never waits for the machine.
 
+What a frontend holds is its `line`, which `attach` gives it: the chardev itself, or where several frontends share one
+(mux.py) an end of its own.
+
 Lock order: the chardev's lock, then its own mutex, which is held for copying bytes and nothing else.
 """
 
@@ -26,15 +29,53 @@ if TYPE_CHECKING:
     import socket
 
     from ratite.core.backends.io import Io
+    from ratite.core.backends.logfile import LogFile
     from ratite.core.backends.set import ChardevSet
 
 BUFFER = 1 << 16  # bytes, each direction
 
 OPENED, CLOSED, BREAK = "opened", "closed", "break"
+# Of a line that frontends share: whoever types is now heard here, or no more.
+FOCUS_IN, FOCUS_OUT = "focus-in", "focus-out"
+
+# Options of every kind.
+COMMON = frozenset({"logfile", "logappend"})
+
+
+class Line(Protocol):
+    """What a frontend holds of a chardev; all of it under the chardev's lock."""
+
+    def write(self, data: bytes) -> int:
+        """Sends `data`: how many bytes were taken, from none to all."""
+
+    def accept_input(self) -> None:
+        """The frontend has room again."""
+
+    def detach(self) -> None:
+        """The frontend goes; nothing of it is called any more."""
+
+    def set_open(self, opened: bool) -> None:
+        """Whether the frontend has the line open, as query-chardev shows it; a frontend that is attached has."""
+
+    def unsent(self) -> int:
+        """How many bytes wait to be sent; if any, `chr_writable` is called when some have gone."""
+
+    def push(self) -> None:
+        """Sends at once what can be sent.  Only where `io` serves."""
+
+    def hang_up(self) -> None:
+        """The frontend is done with this peer.  Only where `io` serves."""
 
 
 class Frontend(Protocol):
-    """What a device gives to `Chardev.attach`."""
+    """What a device gives to `Chardev.attach`.
+
+    One that also has `chr_changed(chardev)` can be given another chardev in the place of its own (chardev-change): it is
+    called before the new one's `attach`.
+    """
+
+    #: set by `attach`, before anything is called
+    line: Line | None
 
     def chr_can_receive(self) -> int:
         """How many bytes it takes now."""
@@ -43,7 +84,7 @@ class Frontend(Protocol):
         """Takes `data`, at most as long as it said."""
 
     def chr_event(self, name: str) -> None:
-        """"opened", "closed" (the peer) or "break"."""
+        """"opened", "closed" (the peer), "break", "focus-in" or "focus-out"."""
 
     def chr_writable(self) -> None:
         """`write` had refused bytes; now there is room."""
@@ -64,6 +105,8 @@ class HostFrontend(Frontend, Protocol):
 
 class _Reserved:
     """Stands for a frontend that is on its way."""
+
+    line: Line | None = None
 
     def chr_can_receive(self) -> int:
         return 0
@@ -105,8 +148,10 @@ class Chardev(Obj):
         self.options: Mapping[str, Any] = {}
         self.mutex = threading.Lock()
         self.connected_event = threading.Event()
+        self.frontend_open = False
+        self.log: LogFile | None = None
         for name, value in options.items():
-            if name not in self.OPTIONS and value not in (False, None):
+            if name not in self.OPTIONS | COMMON and value not in (False, None):
                 raise GenericError(f"Chardev '{id}': option '{name}' of backend '{self.kind}' is not supported")
 
     @property
@@ -137,9 +182,16 @@ class Chardev(Obj):
 
     # -- the frontend's side, all under the lock
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a frontend is attached."""
+        return self.frontend is not None
+
     def attach(self, frontend: Frontend) -> None:
-        """Makes `frontend` the device at this end; GenericError when there is one already."""
+        """Makes `frontend` the device at this end, and sets its `line`; GenericError when there is one already."""
         self._take_frontend(frontend)
+        self.frontend_open = True
+        frontend.line = self
         if self.connected:
             frontend.chr_event(OPENED)
         self.accept_input()
@@ -169,10 +221,22 @@ class Chardev(Obj):
     def detach(self) -> None:
         """The device goes; nothing of it is called any more."""
         self.frontend = self.host_end = None
+        self.frontend_open = False
+
+    def set_open(self, opened: bool) -> None:
+        """Whether the frontend has the line open, as query-chardev shows it."""
+        self.frontend_open = opened
 
     def write(self, data: bytes) -> int:
         """Sends `data`: how many bytes were taken, from none to all."""
-        self.bytes_out += len(data)
+        taken = self.put(data)
+        self.bytes_out += taken
+        if self.log is not None:
+            self.log.add(data[:taken])
+        return taken
+
+    def put(self, data: bytes) -> int:
+        """The kind's own part of `write`."""
         return len(data)
 
     def unsent(self) -> int:

@@ -69,7 +69,7 @@ class ConsoleChardev(StreamChardev):
 
     # -- the frontend's side
 
-    def write(self, data: bytes) -> int:
+    def put(self, data: bytes) -> int:
         with self.mutex:
             _append(self._kept, data, self.size)
             for waiting in self._peers.values():
@@ -77,7 +77,6 @@ class ConsoleChardev(StreamChardev):
             wake = bool(self._peers) and bool(data)
         if wake:
             self.io.wake()
-        self.bytes_out += len(data)
         return len(data)
 
     # -- the IO thread's side

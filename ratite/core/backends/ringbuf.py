@@ -34,13 +34,12 @@ class RingbufChardev(Chardev):
         check_host_memory(id, self.size)
         self._ring = bytearray()
 
-    def write(self, data: bytes) -> int:
+    def put(self, data: bytes) -> int:
         with self.mutex:
             self._ring += data[-self.size :]
             excess = len(self._ring) - self.size
             if excess > 0:
                 del self._ring[:excess]
-        self.bytes_out += len(data)
         return len(data)
 
     def read(self, size: int) -> bytes:

@@ -9,7 +9,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ratite.core.backends.chardev import Chardev
+from ratite.core.backends.chardev import CLOSED, Chardev, bool_option, str_option
 from ratite.core.backends.io import IoThread
 from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.objects.obj import Obj
@@ -20,6 +20,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "console": "ratite.core.backends.console:ConsoleChardev",
         "file": "ratite.core.backends.file:FileChardev",
         "memory": "ratite.core.backends.ringbuf:RingbufChardev",
+        "mux": "ratite.core.backends.mux:MuxChardev",
         "null": "ratite.core.backends.chardev:NullChardev",
         "pty": "ratite.core.backends.pty:PtyChardev",
         "ringbuf": "ratite.core.backends.ringbuf:RingbufChardev",
@@ -42,6 +43,10 @@ class ChardevSet(Obj):
         self.files = files
         self.lock: Any = lock or threading.RLock()
         self.io = IoThread()
+        # The character that begins a command to a mux, what it calls this program, and what its command to exit does.
+        self.escape = 1
+        self.program = "ratite"
+        self.quit: Callable[[], None] = _nothing
 
     def add(
         self,
@@ -59,16 +64,66 @@ class ChardevSet(Obj):
             raise GenericError("Parameter 'id' expects an identifier")
         if id in self.children:
             raise GenericError(f"Chardev with id '{id}' already exists")
+        made = self._make(id, kind, options, fd_of)
+        self.add_child(made)
+        return _answer(made)
+
+    def change(
+        self, id: str, kind: str, options: Mapping[str, Any], fd_of: Callable[[str], int] | None = None
+    ) -> dict[str, str]:
+        """chardev-change: another chardev in the place of one; the frontend stays.  As `add`; on an error nothing changed."""
+        self.check_change(id, kind)
+        old = self.find(id)
+        made = self._make(id, kind, options, fd_of)
+        with old.lock:
+            frontend, was_connected = old.frontend, old.connected
+            old.detach()
+            self.remove_child(old)
+            self.add_child(made)
+            if frontend is not None:
+                frontend.chr_changed(made)  # type: ignore[attr-defined]  # check_change has asked
+                if was_connected and not made.connected:
+                    frontend.chr_event(CLOSED)
+                made.attach(frontend)
+        self._close(old)
+        return _answer(made)
+
+    def check_change(self, id: str, kind: str) -> None:
+        """GenericError unless the chardev may be changed for one of this kind."""
+        old = self.children.get(id)
+        if not isinstance(old, Chardev):
+            raise GenericError(f"Chardev '{id}' does not exist")
+        if old.kind == "mux" or kind == "mux":
+            raise GenericError("For mux or hub device hotswap is not supported yet")
+        if old.frontend is not None and not hasattr(old.frontend, "chr_changed"):
+            raise GenericError("Chardev user does not support chardev hotswap")
+
+    def _make(
+        self, id: str, kind: str, options: Mapping[str, Any], fd_of: Callable[[str], int] | None
+    ) -> Chardev:
         if kind not in KINDS:
             raise GenericError(f"'{kind}' is not a valid char driver")
         module, _, name = KINDS[kind].partition(":")
         made: Chardev = getattr(import_module(module), name)(id, self, _with_fd(options, fd_of))
         made.options = {"type": kind, "data": dict(options)}
-        made.open()
-        self.add_child(made)
+        if options.get("logfile") is not None:
+            from ratite.core.backends.logfile import LogFile  # few need it
+
+            path, append = str_option(options, "logfile"), bool_option(options, "logappend", False)
+            made.log = LogFile(path, append, self.io, self.files)
+        try:
+            made.open()
+        except BaseException:
+            if made.log is not None:
+                made.log.close()
+            raise
         made.phase = "realized"
-        slave = getattr(made, "slave", "")
-        return {"pty": slave} if slave else {}
+        return made
+
+    def _close(self, gone: Chardev) -> None:
+        gone.close()
+        if gone.log is not None:
+            gone.log.close()
 
     def find(self, id: str) -> Chardev:
         """The chardev; GenericError when there is none."""
@@ -81,10 +136,10 @@ class ChardevSet(Obj):
         """Takes a chardev away; refused while a device uses it."""
         found = self.find(id)
         with found.lock:
-            if found.frontend is not None:
+            if found.in_use:
                 raise GenericError(f"Chardev '{id}' is busy")
             self.remove_child(found)
-        found.close()
+        self._close(found)
 
     def send_break(self, id: str) -> None:
         """A break on the line, as the device sees it."""
@@ -96,7 +151,7 @@ class ChardevSet(Obj):
         """query-chardev's answer, by label: label, filename, frontend-open."""
         found = sorted(self.children.items())
         return [
-            {"label": id, "filename": child.filename, "frontend-open": child.frontend is not None}
+            {"label": id, "filename": child.filename, "frontend-open": child.frontend_open}
             for id, child in found
             if isinstance(child, Chardev)
         ]
@@ -118,7 +173,7 @@ class ChardevSet(Obj):
 
     def ringbuf_write(self, id: str, data: bytes) -> None:
         """ringbuf-write."""
-        self._ringbuf(id).write(data)
+        self._ringbuf(id).put(data)
 
     def _ringbuf(self, id: str) -> Chardev:
         found = self.children.get(id)
@@ -136,8 +191,18 @@ class ChardevSet(Obj):
                 chardev.detach()
                 self.remove_child(chardev)
         for chardev in gone:
-            chardev.close()
+            self._close(chardev)
         self.io.stop()
+
+
+def _answer(made: Chardev) -> dict[str, str]:
+    """ChardevReturn."""
+    slave = getattr(made, "slave", "")
+    return {"pty": slave} if slave else {}
+
+
+def _nothing() -> None:
+    pass
 
 
 def _with_fd(options: Mapping[str, Any], fd_of: Callable[[str], int] | None) -> Mapping[str, Any]:

@@ -30,18 +30,16 @@ class StreamChardev(Chardev):
 
     # -- the frontend's side
 
-    def write(self, data: bytes) -> int:
+    def put(self, data: bytes) -> int:
         with self.mutex:
             if self._write_fd < 0:
-                taken = len(data)
-            else:
-                taken = min(len(data), BUFFER - len(self._out))
-                self._out += data[:taken]
-                if taken < len(data):
-                    self._refused = True
-                if taken:
-                    self.io.wake()
-        self.bytes_out += taken
+                return len(data)
+            taken = max(0, min(len(data), BUFFER - len(self._out)))
+            self._out += self.encoded(data[:taken])
+            if taken < len(data):
+                self._refused = True
+            if taken:
+                self.io.wake()
         return taken
 
     def unsent(self) -> int:
@@ -59,6 +57,14 @@ class StreamChardev(Chardev):
     def hang_up(self) -> None:
         if self._read_fd >= 0 or self._write_fd >= 0:
             self.peer_left()
+
+    def encoded(self, data: bytes) -> bytes:
+        """How `data` goes over the wire."""
+        return data
+
+    def decoded(self, data: bytes) -> bytes:
+        """What came over the wire, as the frontend gets it.  On the IO thread."""
+        return data
 
     def accept_input(self) -> None:
         if not self._in:
@@ -100,11 +106,11 @@ class StreamChardev(Chardev):
 
     # -- the IO thread's side
 
-    def peer_came(self, read_fd: int, write_fd: int) -> None:
-        """Somebody is there."""
+    def peer_came(self, read_fd: int, write_fd: int, first: bytes = b"") -> None:
+        """Somebody is there, who gets `first` before anything else."""
         with self.mutex:
             self._read_fd, self._write_fd = read_fd, write_fd
-            self._out.clear()
+            self._out[:] = first
             self._refused = False
         self.connected_event.set()
         self._tell(OPENED)
@@ -165,6 +171,7 @@ class StreamChardev(Chardev):
         if not data:
             self.end_of_input()
             return
+        data = self.decoded(data)
         with self.mutex:
             self._in += data
         with self.lock:

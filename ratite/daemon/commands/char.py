@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -28,7 +29,24 @@ def query_chardev_backends(ctx: Context, arguments: dict[str, Any]) -> object:
 @command("chardev-add", side=OWNER, alone=True)
 def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
     """Make one."""
-    backend = arguments["backend"]
+    name = arguments["id"]
+    chardevs = ctx.daemon.chardevs
+    if name in chardevs.children:
+        raise GenericError(f"Chardev with id '{name}' already exists")
+    return _made(ctx, arguments, chardevs.add)
+
+
+@command("chardev-change", side=OWNER, alone=True)
+def chardev_change(ctx: Context, arguments: dict[str, Any]) -> object:
+    """Put another one in the place of one."""
+    chardevs = ctx.daemon.chardevs
+    chardevs.check_change(arguments["id"], arguments["backend"]["type"])
+    return _made(ctx, arguments, chardevs.change)
+
+
+def _made(ctx: Context, arguments: dict[str, Any], make: Callable[..., dict[str, str]]) -> dict[str, str]:
+    """What `make` answers to the arguments; descriptors that it didn't keep are closed."""
+    name, backend = arguments["id"], arguments["backend"]
     refuse_nul(backend)
     session = ctx.session
     taken: list[int] = []
@@ -39,12 +57,8 @@ def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
         taken.append(fd)
         return fd
 
-    name = arguments["id"]
-    chardevs = ctx.daemon.chardevs
-    if name in chardevs.children:
-        raise GenericError(f"Chardev with id '{name}' already exists")
     try:
-        return chardevs.add(name, backend["type"], backend.get("data", {}), fd_of)
+        return make(name, backend["type"], backend.get("data", {}), fd_of)
     except GenericError as error:
         for fd in taken:
             with suppress(OSError):

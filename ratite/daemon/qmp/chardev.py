@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
     from asyncio import AbstractEventLoop
 
-    from ratite.core.backends.chardev import Chardev
+    from ratite.core.backends.chardev import Chardev, Line
     from ratite.daemon.daemon import Daemon
     from ratite.daemon.log import Log
     from ratite.daemon.qmp.loopio import LoopIo
@@ -31,7 +31,7 @@ class Link(Monitor):
 
     def __init__(
         self,
-        chardev: Chardev,
+        line: Line,
         io: LoopIo,
         session: Session,
         loop: AbstractEventLoop,
@@ -40,35 +40,35 @@ class Link(Monitor):
         closed: Closed,
     ) -> None:
         super().__init__(session, loop, log, execute, closed)
-        self._chardev = chardev
+        self._line = line
         self._io = io
         self.reading = False
 
     def _send(self, data: memoryview) -> int:
-        taken = self._chardev.write(bytes(data[:BUFFER]))
-        self._io.now(self._chardev.push, self._chardev)
+        taken = self._line.write(bytes(data[:BUFFER]))
+        self._io.now(self._line.push, self._line)
         return taken
 
     def _watch(self, read: bool, write: bool) -> None:
         if read != self.reading:
             self.reading = read
             if read:
-                self._chardev.accept_input()
+                self._line.accept_input()
             self._io.wake()
 
     def _drained(self) -> bool:
-        return not self._chardev.unsent()
+        return not self._line.unsent()
 
     def _shut(self) -> None:
-        self._io.now(self._chardev.hang_up, self._chardev)
+        self._io.now(self._line.hang_up, self._line)
 
 
 class ControlFrontend:
     """The frontend of a chardev at which QMP is spoken (HostFrontend)."""
 
-    def __init__(self, daemon: Daemon, chardev: Chardev, io: LoopIo, pretty: bool) -> None:
+    def __init__(self, daemon: Daemon, io: LoopIo, pretty: bool) -> None:
+        self.line: Line | None = None
         self._daemon = daemon
-        self._chardev = chardev
         self._io = io
         self._pretty = pretty
         self._link: Link | None = None
@@ -94,14 +94,14 @@ class ControlFrontend:
     def chr_event(self, name: str) -> None:
         if name in (OPENED, CLOSED) and self._link is not None:
             self._link.close()
-        if name != OPENED:
+        if name != OPENED or self.line is None:
             return
         if self._daemon.ending:
-            self._chardev.hang_up()
+            self.line.hang_up()
             return
         daemon = self._daemon
         session = daemon.new_session(self._pretty)
-        self._link = Link(self._chardev, self._io, session, daemon.loop, daemon.log, daemon.execute, self._gone)
+        self._link = Link(self.line, self._io, session, daemon.loop, daemon.log, daemon.execute, self._gone)
         daemon.serve(self._link)
 
     def chr_writable(self) -> None:
@@ -122,4 +122,4 @@ class ControlFrontend:
 def serve_control(daemon: Daemon, chardev: Chardev, pretty: bool) -> None:
     """Speak QMP at a chardev from now on.  GenericError if it is in use."""
     io = daemon.loop_io
-    chardev.attach_at(io, threading.RLock(), ControlFrontend(daemon, chardev, io, pretty))
+    chardev.attach_at(io, threading.RLock(), ControlFrontend(daemon, io, pretty))

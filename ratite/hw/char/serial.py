@@ -11,7 +11,7 @@ from ratite.core.device import MmioDevice
 from ratite.core.objects.props import debug, link
 
 if TYPE_CHECKING:
-    from ratite.core.backends.chardev import Chardev
+    from ratite.core.backends.chardev import Chardev, Line
 
 
 class SerialDevice(MmioDevice):
@@ -25,6 +25,10 @@ class SerialDevice(MmioDevice):
 
     chardev: Chardev | None = link("chardev", "the other end of the line", optional=True)
     sent_bytes = debug("uint64", 0, "bytes that were given to the chardev")
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.line: Line | None = None
 
     def wire(self) -> None:
         super().wire()
@@ -44,22 +48,27 @@ class SerialDevice(MmioDevice):
             self.chardev.attach(self)
 
     def unrealize(self) -> None:
-        if self.chardev is not None:
-            self.chardev.detach()
+        if self.line is not None:
+            self.line.detach()
+            self.line = None
         super().unrealize()
 
     def send(self, data: bytes) -> int:
         """How many bytes of `data` the line took."""
-        if self.chardev is None:
+        if self.line is None:
             return len(data)
-        taken = self.chardev.write(data)
+        taken = self.line.write(data)
         self.sent_bytes += taken
         return taken
 
     def made_room(self) -> None:
         """Asks the chardev for what it holds back; called after the guest took bytes, never from `chr_receive`."""
-        if self.chardev is not None:
-            self.chardev.accept_input()
+        if self.line is not None:
+            self.line.accept_input()
+
+    def chr_changed(self, chardev: Chardev) -> None:
+        """Another chardev takes the place of the line's (chardev-change)."""
+        self.chardev = chardev
 
     def chr_can_receive(self) -> int:
         """Room for bytes from the line."""

@@ -25,7 +25,7 @@ from ratite.hw.virtio.device import VirtioDevice
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
-    from ratite.core.backends.chardev import Chardev
+    from ratite.core.backends.chardev import Chardev, Line
     from ratite.hw.virtio.queue import Chain, Queue
 
 SERIAL_BUS = "virtio-serial-bus"
@@ -87,8 +87,8 @@ class VirtioSerial(VirtioDevice):
 
     def config_written(self, offset: int, data: bytes) -> None:
         port = self.ports.get(0)
-        if offset == EMERG_WR and self.emergency_write and port is not None and port.chardev is not None:
-            port.chardev.write(data[:1])
+        if offset == EMERG_WR and self.emergency_write and port is not None and port.line is not None:
+            port.line.write(data[:1])
 
     @property
     def multiport(self) -> bool:
@@ -248,6 +248,7 @@ class SerialPort(BusDevice):
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self.number = 0
+        self.line: Line | None = None
         # From wired on.
         self.device: VirtioSerial | None = None
         self.host_open = False
@@ -283,13 +284,15 @@ class SerialPort(BusDevice):
         if self.chardev is not None:
             try:
                 self.chardev.attach(self)
+                self._show_open()
             except GenericError:
                 self._leave()
                 raise
 
     def unrealize(self) -> None:
-        if self.chardev is not None:
-            self.chardev.detach()
+        if self.line is not None:
+            self.line.detach()
+            self.line = None
         self._leave()
         super().unrealize()
 
@@ -318,14 +321,19 @@ class SerialPort(BusDevice):
         if opened != self.driver_open:
             self.driver_open = opened
             if not self.CONSOLE:
+                self._show_open()
                 self.machine.emit("VSERPORT_CHANGE", id=self.id, open=opened)
         if opened:
             self.accept_input()
 
     def accept_input(self) -> None:
         """There may be room for input."""
-        if self.chardev is not None:
-            self.chardev.accept_input()
+        if self.line is not None:
+            self.line.accept_input()
+
+    def _show_open(self) -> None:
+        if self.line is not None:
+            self.line.set_open(self.CONSOLE or bool(self.driver_open))
 
     def output(self, queue: Queue) -> None:
         """The guest has given output.  May raise QueueError and DmaError."""
@@ -355,7 +363,7 @@ class SerialPort(BusDevice):
         assert self.device is not None and self.device.dma is not None
         while self._taken < chain.out_size:
             data = chain.read(self.device.dma, self._taken, CHUNK)
-            taken = len(data) if self.chardev is None else self.chardev.write(data)
+            taken = len(data) if self.line is None else self.line.write(data)
             self.sent_bytes += taken
             self._taken += taken
             self._budget -= taken
@@ -405,6 +413,10 @@ class SerialPort(BusDevice):
             self.host_open = name == OPENED
             if self.device is not None and self.device.driver_ready:
                 self.device.tell(self.number, PORT_OPEN, int(self.host_open))
+
+    def chr_changed(self, chardev: Chardev) -> None:
+        """Another chardev takes the place of the line's (chardev-change)."""
+        self.chardev = chardev
 
     def chr_writable(self) -> None:
         """The chardev takes bytes again."""
