@@ -22,7 +22,8 @@ myst_heading_anchors = 3
 suppress_warnings = ["misc.highlighting_failure"]
 
 REFERENCE = (
-    "qmp-commands", "qmp-events", "qmp-types", "cpus", "devices", "objects", "machine-files", "control-plane", "cli", "ratited",
+    "qmp-commands", "qmp-events", "qmp-types", "cpus", "devices", "objects", "machine-files", "control-plane", "qemu-schema",
+    "cli", "ratited",
 )  # fmt: skip
 
 

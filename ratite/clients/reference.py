@@ -17,10 +17,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ratite.clients import schema_diff
+from ratite.clients.schema_reasons import by_reason
 from ratite.qapi.machinefile import files, json_schema
 from ratite.qapi.machinefile.declarations import SECTIONS, Declarations
 from ratite.qapi.resolved import ResolvedSchema, element_type
 from ratite.qapi.tables import Tables
+from ratite.qapi.views import facts_of
 
 WIDE = 110
 
@@ -157,13 +160,13 @@ def commands(schema: Schema, declarations: Declarations) -> Lines:
                      "[QMP as ratite speaks it](../qmp.md).")  # fmt: skip
     targets = sorted(declarations.targets)
     facts = {
-        "no target": {OWN},
-        **{target: {OWN, _fact(target)} for target in targets},
-        "several": {OWN, "HETEROGENEOUS", *map(_fact, targets)},
-        "QEMU's manners": {"QEMU"},
-        **{f"QEMU's, {target}": {"QEMU", _fact(target)} for target in targets},
+        "no target": facts_of("ratite"),
+        **{target: facts_of("ratite", (target,)) for target in targets},
+        "several": facts_of("ratite", targets),
+        "QEMU's manners": facts_of("qemu"),
+        **{f"QEMU's, {target}": facts_of("qemu", (target,)) for target in targets},
     }
-    views = {name: Tables(schema.schema, frozenset(each)).commands for name, each in facts.items()}
+    views = {name: Tables(schema.schema, each).commands for name, each in facts.items()}
     shown = {
         each["name"]: tuple("✓" if each["name"] in found else "" for found in views.values()) for each in schema.of("command")
     }
@@ -175,10 +178,6 @@ def commands(schema: Schema, declarations: Declarations) -> Lines:
     yield from table(("command", *views), rows)
     for each in schema.of("command"):
         yield from schema.entry(each)
-
-
-def _fact(target: str) -> str:
-    return "TARGET_" + target.upper()
 
 
 def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Lines:
@@ -242,6 +241,32 @@ def _property(row: Mapping[str, Any]) -> tuple[str, ...]:
         notes.append(f"names a {row['link']}")
     default = f"`{json.dumps(row['default'], ensure_ascii=False)}`" if row.get("default") is not None else ""
     return f"`{row['name']}`", f"`{row['type']}`", str(row["kind"]), default.replace("|", "\\|"), "; ".join(notes)
+
+
+def qemu_schema() -> Lines:
+    """What QEMU 10.0's introspection has and ours hasn't, with the reasons."""
+    facts = schema_diff.facts()
+    found = {target: schema_diff.compare(schema_diff.shipped(target), theirs) for target, theirs in facts.items()}
+    yield from _head("The schema beside QEMU 10.0's", "What `ratite schema-diff` finds between `query-qmp-schema` of a view "
+                     "with QEMU's manners and that of QEMU 10.0's program for the same target.")  # fmt: skip
+    yield from table(("target", *schema_diff.KINDS), [
+        (target, *(str(sum(row.kind == kind for row in rows)) for kind in schema_diff.KINDS)) for target, rows in found.items()
+    ])  # fmt: skip
+    targets: dict[schema_diff.Finding, list[str]] = {}
+    for target, rows in found.items():
+        for row in rows:
+            targets.setdefault(row, []).append(target)
+    for why, group in by_reason(targets).items():
+        yield f"## {prose(why)[:1].upper()}{prose(why)[1:]}"
+        yield ""
+        whole = [row for row in group if not row.what and len(targets[row]) == len(facts)]
+        if whole:
+            yield f"- {', '.join(f'`{row.name}`' for row in whole)}"
+        for row in (row for row in group if row not in whole):
+            only = "" if len(targets[row]) == len(facts) else f" *({', '.join(targets[row])})*"
+            what = f": {', '.join(f'`{name}`' for name in row.what)}" if row.what else ""
+            yield f"- {row.kind}: `{row.name}`{f' `{row.where}`' if row.where else ''}{what}{only}"
+        yield ""
 
 
 def machine_files(declarations: Declarations) -> Lines:
@@ -332,6 +357,7 @@ def pages() -> Iterator[tuple[str, Lines]]:
         "Control-plane methods and types", "JSON-RPC methods; params are given by name.", control, "command", "event", "enum",
         "struct", "union", "alternate",
     )  # fmt: skip
+    yield "qemu-schema.md", qemu_schema()
     yield "cli.md", cli()
     yield "ratited.md", daemon()
 

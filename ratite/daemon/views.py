@@ -1,10 +1,6 @@
 """Views: the set of facts that decides which commands, events and types a monitor has.
 
-    personality   targets          facts
-    ratite        none             RATITE
-    ratite        one              RATITE TARGET_X
-    ratite        several          RATITE TARGET_X TARGET_Y HETEROGENEOUS
-    qemu          as above         QEMU TARGET_...
+What the facts are: `ratite/qapi/views.py`.
 
 A view is computed once for its facts and shared.  In ratite's personality the arguments of object-add
 and device_add are unions over the type registry; that part is computed only when somebody asks for it,
@@ -21,6 +17,7 @@ from typing import Any
 
 from ratite.qapi.resolved import BUILTIN_JSON_TYPES, ResolvedSchema, holds
 from ratite.qapi.tables import Command, Tables
+from ratite.qapi.views import facts_of
 
 RATITE, QEMU = "ratite", "qemu"
 
@@ -46,10 +43,7 @@ class View:
     def __init__(self, schema: ResolvedSchema, personality: str, targets: tuple[str, ...], types: ListTypes) -> None:
         self.personality = personality
         self.targets = targets
-        facts = {personality.upper(), *(fact_of_target(target) for target in targets)}
-        if len(targets) > 1:
-            facts.add("HETEROGENEOUS")
-        self.facts = frozenset(facts)
+        self.facts = facts_of(personality, targets)
         self._types = types
         self._tables = Tables(schema, self.facts)
         self._extended: Tables | None = None
@@ -149,11 +143,6 @@ def _device_options() -> list[dict[str, Any]]:
             "branches": [],
         },
     ]
-
-
-def fact_of_target(target: str) -> str:
-    """The fact that a view shows a target: "TARGET_" and its name as a schema can write it."""
-    return "TARGET_" + target.upper().replace("-", "_").replace(".", "_")
 
 
 class Views:

@@ -36,6 +36,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "run": "run",
         "serve": "serve",
         "schema": "machinefile:schema_command",
+        "schema-diff": "schema_diff",
         "stop": "stop",
         "sweep": "sweep",
         "top": "top",

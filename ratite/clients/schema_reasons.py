@@ -1,0 +1,174 @@
+"""Why ratite's schema differs from QEMU 10.0's where it does: a pattern of findings (schema_diff.py), and the reason.
+
+A pattern is matched with the name of what is missing as a whole ("eject"), or with the place where something is
+("object-add arguments.qom-type"); "*" stands for anything, and the first line that fits counts.  A difference without a
+reason fails tests/schema; a reason that fits nothing any more is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from ratite.clients.schema_diff import Finding
+
+# What isn't there at all.
+_MIGRATION = "migration and snapshots aren't built yet, and `query-migrate-capabilities` says so"
+_BLOCK_JOBS = "the block layer has no jobs, bitmaps or snapshots yet"
+_EXPORTS = "no block exports"
+_MEDIA = "there is no device with a removable medium"
+_DISPLAY = "there is no display, keyboard or mouse"
+_CHARDEV = "kinds and options that aren't built are absent, not accepted and ignored"
+_NETDEV = "networks are TCP and UNIX streams, and `user` by passt"
+_BLOCK = "images are raw, in regular files of the host"
+_OBJECTS = "objects are offered once they do what they are for"
+
+REASONS: tuple[tuple[str, str], ...] = (
+    ("*migrat*", _MIGRATION),
+    ("*MIGRATION*", _MIGRATION),
+    ("snapshot-*", _MIGRATION),
+    ("*colo*", _MIGRATION),
+    ("COLO_EXIT", _MIGRATION),
+    ("UNPLUG_PRIMARY", _MIGRATION),
+    ("FAILOVER_NEGOTIATED", _MIGRATION),
+    ("*dirty-rate", _MIGRATION),
+    ("*vcpu-dirty-limit", _MIGRATION),
+    ("announce-self", _MIGRATION),
+    ("xen-*", _MIGRATION),
+    ("query-xen-*", _MIGRATION),
+    ("*-job*", _BLOCK_JOBS),
+    ("*BLOCK_JOB*", _BLOCK_JOBS),
+    ("JOB_STATUS_CHANGE", _BLOCK_JOBS),
+    ("job-*", _BLOCK_JOBS),
+    ("*bitmap*", _BLOCK_JOBS),
+    ("transaction", _BLOCK_JOBS),
+    ("blockdev-backup", _BLOCK_JOBS),
+    ("blockdev-create", _BLOCK_JOBS),
+    ("blockdev-mirror", _BLOCK_JOBS),
+    ("blockdev-snapshot*", _BLOCK_JOBS),
+    ("block-commit", _BLOCK_JOBS),
+    ("block-stream", _BLOCK_JOBS),
+    ("change-backing-file", _BLOCK_JOBS),
+    ("drive-*", _BLOCK_JOBS),
+    ("blockdev-reopen", _BLOCK_JOBS),
+    ("blockdev-set-active", _BLOCK_JOBS),
+    ("x-blockdev-*", _BLOCK_JOBS),
+    ("x-debug-query-block-graph", _BLOCK_JOBS),
+    ("*block-export*", _EXPORTS),
+    ("BLOCK_EXPORT_DELETED", _EXPORTS),
+    ("nbd-server-*", _EXPORTS),
+    ("blockdev-*-tray", _MEDIA),
+    ("blockdev-*-medium", _MEDIA),
+    ("eject", _MEDIA),
+    ("DEVICE_TRAY_MOVED", _MEDIA),
+    ("BLOCK_IMAGE_CORRUPTED", "raw images have nothing that could be corrupt"),
+    ("block_resize", _BLOCK),
+    ("block_set_io_throttle", "no throttling"),
+    ("block-latency-histogram-set", "no histograms"),
+    ("block-set-write-threshold", _BLOCK),
+    ("BLOCK_WRITE_THRESHOLD", _BLOCK),
+    ("device-sync-config", _BLOCK),
+    ("QUORUM_*", "no quorum driver"),
+    ("*pr-manager*", "no persistent reservations"),
+    ("PR_MANAGER_STATUS_CHANGED", "no persistent reservations"),
+    ("BLOCK_IO_ERROR", _BLOCK),
+    ("balloon", "no balloon device"),
+    ("query-balloon", "no balloon device"),
+    ("*balloon*", "no balloon device"),
+    ("BALLOON_CHANGE", "no balloon device"),
+    ("HV_BALLOON_*", "no balloon device"),
+    ("*vnc*", _DISPLAY),
+    ("VNC_*", _DISPLAY),
+    ("*spice*", _DISPLAY),
+    ("SPICE_*", _DISPLAY),
+    ("*display*", _DISPLAY),
+    ("DISPLAY_*", _DISPLAY),
+    ("*_password", _DISPLAY),
+    ("*-vnc-*", _DISPLAY),
+    ("screendump", _DISPLAY),
+    ("send-key", _DISPLAY),
+    ("input-send-event", _DISPLAY),
+    ("query-mice", _DISPLAY),
+    ("client_migrate_info", _DISPLAY),
+    ("query-audiodevs", "there is no sound"),
+    ("cxl-*", "no CXL"),
+    ("*rocker*", "no such device"),
+    ("*cryptodev*", "no such device"),
+    ("*acpi*", "the guests' machines are described by device trees, there is no ACPI"),
+    ("ACPI_*", "the guests' machines are described by device trees, there is no ACPI"),
+    ("query-vm-generation-id", "no such device"),
+    ("VFU_*", "no such device"),
+    ("VFIO_*", "no such device"),
+    ("CRYPTODEV_*", "no such device"),
+    ("query-tpm", "there is no TPM; the lists of models and types are empty"),
+    ("request-ebpf", "no eBPF"),
+    ("*replay*", "runs are repeated by their seed, not by a recording"),
+    ("x-query-opcount", "the counters of QEMU's own translator; QEMU 10.0 answers that they aren't compiled in"),
+    ("x-query-usb", "no USB"),
+    ("x-query-virtio*", "not built yet"),
+    ("x-query-numa", "there are no NUMA nodes yet"),
+    ("set-numa-node", "there are no NUMA nodes yet"),
+    ("*iothreads", _OBJECTS),
+    ("watchdog-set-action", "no watchdog device"),
+    ("WATCHDOG", "no watchdog device"),
+    ("MEM_UNPLUG_ERROR", "memory isn't unplugged by guests"),
+    ("MEMORY_DEVICE_SIZE_CHANGE", "no memory device that guests resize"),
+    ("MEMORY_FAILURE", "no host memory failure is reported"),
+    ("SUSPEND*", "no machine has a state of sleep"),
+    ("WAKEUP", "no machine has a state of sleep"),
+    ("GUEST_PVSHUTDOWN", "no pvpanic device"),
+    ("GUEST_CRASHLOADED", "no pvpanic device"),
+    ("VSERPORT_CHANGE", "not built yet"),
+    ("RTC_CHANGE", "the clocks of machines here can't be told by their guests"),
+    ("DUMP_COMPLETED", "not built yet"),
+    ("*dump*", "not built yet"),
+    ("DEVICE_UNPLUG_GUEST_ERROR", "not built yet"),
+    ("POWERDOWN", "not built yet"),
+    ("system_powerdown", "not built yet"),
+    ("*rx-filter*", "not built yet"),
+    ("NIC_RX_FILTER_CHANGED", "not built yet"),
+    ("NETDEV_*", _NETDEV),
+    ("set_link", "not built yet"),
+    ("query-stats*", "not built yet"),
+    ("trace-event-*", "not built yet"),
+    ("*yank", "not built yet"),
+    ("add_client", "no VNC or SPICE, and clients come to the monitor's socket"),
+    ("query-machines", "not built yet"),
+    ("query-current-machine", "not built yet"),
+    ("query-hotpluggable-cpus", "not built yet"),
+    ("query-command-line-options", "not built yet"),
+    ("query-memory-devices", "not built yet"),
+    ("chardev-change", "not built yet"),
+    ("set-action", "not built yet"),
+    ("system_wakeup", "not built yet"),
+    ("inject-nmi", "not built yet"),
+    ("query-memdev", "not built yet"),
+    ("query-tpm-*", "not built yet"),
+    ("x-query-irq", "not built yet"),
+    ("x-query-ramblock", "not built yet"),
+    ("x-query-roms", "not built yet"),
+    ("x-query-interrupt-controllers", "not built yet"),
+    # Parts of commands.
+    ("query-block answer*", _BLOCK),
+    ("query-blockstats answer*", _BLOCK),
+    ("query-named-block-nodes answer*", _BLOCK),
+    ("blockdev-add arguments*", _BLOCK),
+    ("chardev-* arguments*", _CHARDEV),
+    ("netdev_add arguments*", _NETDEV),
+    ("object-add arguments.qom-type=rng-* opened", "deprecated in QEMU, and does nothing there"),
+    ("object-add arguments*", _OBJECTS),
+)  # fmt: skip
+
+
+def reason(finding: Finding) -> str | None:
+    """Why this difference is there; None if nobody has said."""
+    text = f"{finding.name} {finding.where}".strip()
+    return next((why for pattern, why in REASONS if fnmatchcase(text, pattern)), None)
+
+
+def by_reason(findings: Iterable[Finding]) -> Mapping[str, list[Finding]]:
+    """The findings grouped by their reason, "" for those without one, in the order of `REASONS`."""
+    groups: dict[str, list[Finding]] = {why: [] for _, why in REASONS}
+    for finding in findings:
+        groups.setdefault(reason(finding) or "", []).append(finding)
+    return {why: group for why, group in groups.items() if group}
