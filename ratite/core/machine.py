@@ -179,9 +179,11 @@ class Machine:
     def device_add(self, driver: str, id: str, props: Mapping[str, Any] = _NONE) -> Obj:
         """device_add: the device or CPU at /machine/peripheral/ID; after `ready` a hot plug."""
         row = self.registry.find(driver)
-        if row is None:
+        if row is None or not self.registry.is_a(driver, "device"):
             raise GenericError(f"'{driver}' is not a valid device model name")
-        if row.abstract or row.kind not in ("device", "cpu"):
+        if row.abstract:
+            raise GenericError("Parameter 'driver' expects a non-abstract device type")
+        if row.kind not in ("device", "cpu"):
             raise GenericError("Parameter 'driver' expects a pluggable device type")
         check_id(id)
         place = self.tree.peripheral

@@ -10,6 +10,7 @@ Unlike QEMU a negative number for an unsigned type is refused, it does not wrap.
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 
 from ratite.qapi.errors import GenericError
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     Visit = Callable[[Any], Any]
     Fill = Callable[[dict[str, Any], dict[str, Any]], None]
 
+
+# Sizes of hash tables and the primes that places are taken modulo.
+_TABLES = ((8, 7), (16, 13), (32, 31), (64, 61), (128, 127), (256, 251))
 
 _JSON_KIND: MappingProxyType[type, str] = MappingProxyType(
     {str: "str", int: "num", float: "num", bool: "bool", dict: "dict", list: "list", type(None): "null"}
@@ -65,10 +69,20 @@ def _missing(name: str) -> Fault:
 
 
 def unexpected(value: dict[str, Any], known: dict[str, Any]) -> Fault:
-    """The fault of the first member that isn't known."""
+    """The fault of a member that isn't known; of several the one that QEMU was seen to name."""
     fault = Fault("Parameter '", "' is unexpected")
-    fault.path.append(next(name for name in value if name not in known))
+    names = [name for name in value if name not in known]
+    fault.path.append(names[0] if len(names) == 1 else min(names, key=partial(_slot, len(value))))
     return fault
+
+
+def _slot(count: int, name: str) -> int:
+    """Where a name lies in QEMU's table of an object's `count` members, which it goes through from the front: a hash table,
+    as small as it can be, of 8, 16, 32... places.  Two names on one place aren't told apart."""
+    code = 5381
+    for byte in name.encode("utf-8", "surrogatepass"):
+        code = code * 33 + (byte ^ 128) - 128 & 0xFFFFFFFF
+    return (code * 11 & 0xFFFFFFFF) % next((prime for size, prime in _TABLES if count < size), _TABLES[-1][1])
 
 
 # ---------------------------------------------------------------- scalars

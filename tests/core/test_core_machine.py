@@ -112,8 +112,8 @@ def test_refusals_when_adding(bench: Bench, when: str) -> None:
         bench.exit_preconfig()
     add, new = "device_add", "create_object"
     assert bench.error(add, "nope", "x") == "'nope' is not a valid device model name"
-    assert bench.error(add, "address-space", "x") == "Parameter 'driver' expects a pluggable device type"
-    assert bench.error(add, "mmio-device", "x") == "Parameter 'driver' expects a pluggable device type"
+    assert bench.error(add, "address-space", "x") == "'address-space' is not a valid device model name"
+    assert bench.error(add, "mmio-device", "x") == "Parameter 'driver' expects a non-abstract device type"
     assert bench.error(new, "nope", "x") == "Parameter 'qom-type' does not accept value 'nope'"
     assert bench.error(new, "widget", "x") == "Parameter 'qom-type' does not accept value 'widget'"
     assert bench.error(new, "memory-backend", "x") == "Parameter 'qom-type' does not accept value 'memory-backend'"

@@ -7,6 +7,7 @@ import json
 import select
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,15 @@ class Raw:
         else:
             self.sock.sendall(data)
 
-    def line(self) -> Any:
-        """The next message; None at the end of the stream."""
+    def line(self, read: Callable[[bytes], Any] = json.loads) -> Any:
+        """The next message, as `read` makes it of its line; None at the end of the stream."""
         while b"\r\n" not in self.buffer:
             data = self.sock.recv(1 << 20)
             if not data:
                 return None
             self.buffer += data
         line, self.buffer = self.buffer.split(b"\r\n", 1)
-        return json.loads(line)
+        return read(line)
 
     def ask(self, data: bytes | dict[str, Any], fds: tuple[int, ...] = ()) -> Any:
         """Send, and the next message that is no event."""
