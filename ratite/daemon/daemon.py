@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratite import __version__
 from ratite.daemon.bridge import Bridge
@@ -25,7 +25,7 @@ from ratite.daemon.fdsets import FdSets
 from ratite.daemon.qmp.events import EventHub, event_line
 from ratite.daemon.qmp.session import RawJson, Session
 from ratite.daemon.qmp.unix import Connection, Listener
-from ratite.daemon.views import RATITE, View, Views, load_schema, members_of
+from ratite.daemon.views import QEMU, RATITE, View, Views, load_schema, members_of
 from ratite.qapi.errors import GenericError
 from ratite.qapi.wire import encode
 
@@ -56,11 +56,20 @@ def version() -> dict[str, Any]:
     return {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": f"ratite {__version__}"}
 
 
+class StandIn(NamedTuple):
+    """Whose place a daemon takes: QEMU's binary for `target`, fixed for every monitor.  `empty`: a machine with nothing in it,
+    which is realized from the start."""
+
+    target: str
+    empty: bool
+
+
 class Daemon:
     """See the module's head.  `endpoints` are open already; `run` serves until the end.
 
     `tied`: the first monitor's end is the daemon's.  `ended`: the loop and the process are somebody else's, who is told of
     the end; `run` is not called then.  `schema`: one that is loaded already.  `files`, `limits`: the machine's.
+    `stand_in`: it serves QEMU's personality and no other.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class Daemon:
         ended: Callable[[], None] | None = None,
         files: HostFiles | None = None,
         limits: Mapping[str, int] | None = None,
+        stand_in: StandIn | None = None,
     ) -> None:
         self.options = options
         self.log = log
@@ -84,8 +94,10 @@ class Daemon:
         self.bridge = Bridge(loop, log)
         self.hub = EventHub(self._sessions, loop.call_later)
         self.views = Views(schema or load_schema(), self._list_types)
-        self.execute = Dispatcher(self, collect(modules)).execute
-        self._endpoints = endpoints
+        self.handlers = collect(modules)
+        self.execute = Dispatcher(self, self.handlers).execute
+        self._endpoints: list[Endpoint] = []
+        self._stand_in = stand_in
         self._files = files
         self._limits = limits or {}
         self._tied = tied
@@ -106,19 +118,29 @@ class Daemon:
         self.ending = self._stopped = False
         greeting = {"QMP": {"version": version(), "capabilities": ["oob"]}}
         self._greeting = encode(greeting)
-        self._listeners = [
-            Listener(endpoint.sock, loop, log, self.add_monitor) for endpoint in endpoints if endpoint.address.server
-        ]
-        for endpoint in endpoints:
-            if not endpoint.address.server:
-                self.add_monitor(endpoint.sock)
+        self._listeners: list[Listener] = []
+        self.open(endpoints)
 
     # -- monitors
+
+    def open(self, endpoints: Sequence[Endpoint]) -> None:
+        """Serve monitors at these too."""
+        for endpoint in endpoints:
+            self._endpoints.append(endpoint)
+            if endpoint.address.server:
+                self._listeners.append(Listener(endpoint.sock, self.loop, self.log, self.add_monitor))
+            else:
+                self.add_monitor(endpoint.sock)
+
+    @property
+    def own_view(self) -> tuple[str, tuple[str, ...]]:
+        """Personality and targets of a new monitor's view."""
+        return (RATITE, self.targets) if self._stand_in is None else (QEMU, (self._stand_in.target,))
 
     def new_session(self, pretty: bool = False) -> Session:
         """The session of one more monitor, in the view that it begins with."""
         self._count += 1
-        return Session(self.views.get(RATITE, self.targets), self._greeting, f"monitor{self._count}", pretty)
+        return Session(self.views.get(*self.own_view), self._greeting, f"monitor{self._count}", pretty)
 
     def add_monitor(self, sock: socket.socket, pretty: bool = False) -> None:
         """Serve QMP to who is at the other end of a connected socket."""
@@ -185,6 +207,8 @@ class Daemon:
     @property
     def primary_target(self) -> str | None:
         """The target that stands for the machine where only one can."""
+        if self._stand_in is not None:
+            return self._stand_in.target
         return self._stated_primary or (self.targets[0] if self.targets else None)
 
     def _list_types(self, kinds: tuple[str, ...]) -> Mapping[str, list[dict[str, Any]]]:
@@ -205,6 +229,8 @@ class Daemon:
     @property
     def machine(self) -> Machine:
         """The machine; GenericError if there is none yet."""
+        if self._machine is None and self._empty:
+            self._make_empty()
         if self._machine is None:
             raise GenericError("There is no machine: its phase is 'none', and machine-create makes one")
         return self._machine
@@ -212,7 +238,18 @@ class Daemon:
     @property
     def has_machine(self) -> bool:
         """Whether there is one."""
-        return self._machine is not None
+        return self._machine is not None or self._empty
+
+    @property
+    def _empty(self) -> bool:
+        return self._stand_in is not None and self._stand_in.empty
+
+    def _make_empty(self) -> None:
+        """The empty machine that was there from the start, as far as anybody could see; a start has no time for it."""
+        machine = self._new_machine()
+        machine.owner.post(machine.exit_preconfig).result()
+        self._machine = machine
+        self.bridge.listen(machine, self._machine_event, self._guest_shutdown)
 
     @property
     def chardevs(self) -> ChardevSet:
@@ -234,28 +271,31 @@ class Daemon:
         """Phase none to created; imports what a machine needs."""
         if self._machine is not None:
             raise GenericError(f"machine-create is permitted only in phase 'none', it is '{self.phase}'")
-        registry = self.registry
         if primary_target is not None:
-            registry.target(primary_target)
+            self.registry.target(primary_target)
+        self._machine = machine = self._new_machine()
+        if primary_target is not None:
+            machine.tree.node.set_property("primary-target", primary_target)
+            self._stated_primary = primary_target
+        self.bridge.listen(machine, self._machine_event, self._guest_shutdown)
+
+    def _new_machine(self) -> Machine:
         self.log.take_core()
         from ratite.core.hostfiles import FREE
         from ratite.core.machine import Machine
 
         machine = Machine(
-            registry, autostart=not self.options.paused, chardevs=self.chardevs, files=self._files or FREE, limits=self._limits
-        )
+            self.registry, autostart=not self.options.paused, chardevs=self.chardevs, files=self._files or FREE,
+            limits=self._limits,
+        )  # fmt: skip
         machine.no_shutdown = self.options.no_shutdown
-        if primary_target is not None:
-            machine.tree.node.set_property("primary-target", primary_target)
-            self._stated_primary = primary_target
-        self._machine = machine
-        self.bridge.listen(machine, self._machine_event, self._guest_shutdown)
+        return machine
 
     @property
     def phase(self) -> str:
         """The machine's phase, as last published."""
         if self._machine is None:
-            return "none"
+            return "none" if not self._empty else "ready" if self.options.paused else "running"
         snapshot = self._machine.snapshot
         if snapshot.phase != "ready":
             return snapshot.phase
@@ -267,7 +307,7 @@ class Daemon:
     def status(self) -> tuple[bool, str]:
         """Whether the machine runs, and its run state, as last published."""
         if self._machine is None:
-            return False, "prelaunch"
+            return (True, "running") if self._empty and not self.options.paused else (False, "prelaunch")
         snapshot = self._machine.snapshot
         return snapshot.running, snapshot.status
 
@@ -309,6 +349,11 @@ class Daemon:
             if not os.read(fd, 1 << 12):
                 self.loop.remove_reader(fd)
                 self.shutdown("host-signal")
+
+    def fail(self, status: int) -> None:
+        """End with this exit status, before anybody was served."""
+        self.exit_status = status
+        self._end()
 
     def shutdown(self, reason: str) -> None:
         """Tell everybody, and end."""

@@ -24,8 +24,13 @@ RECURSION_LIMIT = 4000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a daemon to its end; the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] in (["-target"], ["--target"]):
+        from ratite.daemon.personality.main import main as stand_in
+
+        return stand_in("", argv=words)
     try:
-        options = parse(sys.argv[1:] if argv is None else argv)
+        options = parse(words)
     except UsageError as error:
         print(f"ratited: {error}", file=sys.stderr)
         return 2
@@ -49,8 +54,7 @@ def _control(options: Options) -> int:
     if sys.platform == "win32":
         print("ratited: --control needs a POSIX host", file=sys.stderr)
         return 1
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    sys.setrecursionlimit(RECURSION_LIMIT)
+    settle_interpreter()
     pidfile = _write_pidfile(options.pidfile)
     try:
         from ratite.daemon.control.main import serve
@@ -84,13 +88,12 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
     from functools import partial
 
     gc.disable()
-    asyncio = _import_asyncio()
+    asyncio = import_asyncio()
     from ratite.daemon import commands
     from ratite.daemon.daemon import Daemon
     from ratite.daemon.log import Log
 
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    sys.setrecursionlimit(RECURSION_LIMIT)
+    settle_interpreter()
     log = Log(options.log_level, options.log_file, options.log_json)
     pidfile = _write_pidfile(options.pidfile)
     loop = asyncio.SelectorEventLoop()
@@ -105,7 +108,13 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
         loop.close()
 
 
-def _import_asyncio() -> ModuleType:
+def settle_interpreter() -> None:
+    """The interpreter's own settings, for a whole process."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    sys.setrecursionlimit(RECURSION_LIMIT)
+
+
+def import_asyncio() -> ModuleType:
     """asyncio without ssl, which it takes if it finds it: a tenth of the time to the first reply, for nothing."""
     hidden = "ssl" not in sys.modules
     if hidden:

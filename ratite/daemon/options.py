@@ -161,11 +161,16 @@ def _checked(options: Options) -> Options:
     if options.lifeline is not None and not options.lifeline.isdecimal():
         raise UsageError(f"--lifeline must be the number of a file descriptor, not {options.lifeline!r}")
     if options.uuid is not None:
-        digits = options.uuid.replace("-", "").lower()
-        if len(digits) != 32 or set(digits) - set("0123456789abcdef"):
-            raise UsageError(f"--uuid must be 32 hexadecimal digits in groups of 8-4-4-4-12, not {options.uuid!r}")
-        options.uuid = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        options.uuid = uuid_of(options.uuid)
     return options
+
+
+def uuid_of(text: str) -> str:
+    """A UUID as query-uuid shows it.  UsageError."""
+    digits = text.replace("-", "").lower()
+    if len(digits) != 32 or set(digits) - set("0123456789abcdef"):
+        raise UsageError(f"--uuid must be 32 hexadecimal digits in groups of 8-4-4-4-12, not {text!r}")
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def help_text() -> str:

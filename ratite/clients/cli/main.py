@@ -29,6 +29,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "doctor": "doctor",
         "dump": "machinefile:dump_command",
         "from-dtb": "machinefile:from_dtb_command",
+        "install-shims": "shims",
         "metrics": "metrics",
         "profiles": "machinefile:profiles_command",
         "ps": "ps",

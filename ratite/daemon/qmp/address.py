@@ -58,12 +58,14 @@ def _number(digits: str, text: str, limit: int) -> int:
 class Endpoint:
     """The socket of an address: `sock` listens, or is connected if the address isn't a server's."""
 
-    __slots__ = ("address", "inode", "sock")
+    __slots__ = ("address", "inode", "path", "sock")
 
     def __init__(self, address: Address, sock: socket.socket, inode: tuple[int, int] | None) -> None:
         self.address = address
         self.sock = sock
         self.inode = inode
+        # Where it is, also when the process has gone into another folder.
+        self.path = os.path.abspath(address.place)
         sock.setblocking(False)
 
     def remove(self) -> None:
@@ -72,9 +74,9 @@ class Endpoint:
         if self.inode is None:
             return
         try:
-            status = os.lstat(self.address.place)
+            status = os.lstat(self.path)
             if (status.st_dev, status.st_ino) == self.inode:
-                os.unlink(self.address.place)
+                os.unlink(self.path)
         except OSError:
             pass
 

@@ -1,0 +1,49 @@
+"""The programs `qemu-system-TARGET`: which target a name stands for, and the files that `ratite install-shims` writes.
+
+A shim starts the interpreter by its absolute path, isolated (`-I`): neither HOME nor PYTHONPATH nor the folder it is started in
+plays a part.  Where packages lie that an isolated interpreter doesn't find, it says itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+PREFIX = "qemu-system-"
+# The kernel takes so much of a first line.
+_SHEBANG_MAX = 120
+
+_TEXT = '''\
+# {name}: ratite {version} in the place of QEMU's program of this name.  Written by `{renew}`.
+import sys
+
+sys.path[:0] = {path!r}
+from ratite.daemon.personality.main import main
+
+sys.exit(main({target!r}, {version!r}))
+'''
+
+
+def target_of(program: str) -> str:
+    """The target that a program's name says; "" where it says none."""
+    name = os.path.basename(program)
+    return name[len(PREFIX) :] if name.startswith(PREFIX) else ""
+
+
+def renewal(folder: str) -> str:
+    """The command that writes the shims in a folder anew."""
+    import shlex
+
+    return f"ratite install-shims {shlex.quote(os.path.abspath(folder))}"
+
+
+def text_of(target: str, folder: str, version: str, path: list[str]) -> str:
+    """The shim's text; `path`: the folders that an isolated interpreter lacks."""
+    name = PREFIX + target
+    text = _TEXT.format(name=name, version=version, renew=renewal(folder), path=path, target=target)
+    line = f"#!{sys.executable} -I\n"
+    if len(line) <= _SHEBANG_MAX and " " not in sys.executable:
+        return line + text
+    # To a shell it is one command, to Python a string.
+    quoted = sys.executable.replace("'", "'\\''")
+    return f"#!/bin/sh\n''':'\nexec '{quoted}' -I \"$0\" \"$@\"\n'''\n{text}"

@@ -1,0 +1,162 @@
+"""A daemon in QEMU's place: its name chooses the target, monitors have one view, and starts keep their promises."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from personality_kit import Shims, alive
+
+from ratite.clients.qmp import Client, CommandError, QmpClientError
+from ratite.core.objects.registry import TypeRegistry
+
+TARGETS = sorted(TypeRegistry().targets())
+PROBE = ("-S", "-no-user-config", "-nodefaults", "-nographic", "-machine", "none,accel=kvm:tcg")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_name_is_the_target_for_every_monitor(shims: Shims, target: str) -> None:
+    path = shims.place / "second"
+    process, qmp = shims.start(target, *PROBE, "-qmp", f"unix:{path},server=on,wait=off")
+    with qmp, Client.connect(f"unix:{path}") as second:
+        for monitor in (qmp, second):
+            assert monitor.execute("query-target") == {"arch": target}
+            names = {row["name"] for row in monitor.execute("query-commands")}
+            assert "query-status" in names and not names & {"query-view", "view-select", "machine-create", "query-targets"}
+        version = qmp.execute("query-version")
+        assert version["qemu"]["major"] == 10 and version["package"].startswith("ratite ")
+        qmp.execute("quit")
+    assert process.wait(10) == 0
+
+
+def test_target_overrides_the_name(shims: Shims) -> None:
+    _, qmp = shims.start(TARGETS[0], *PROBE, "-target", TARGETS[-1])
+    with qmp:
+        assert qmp.execute("query-target") == {"arch": TARGETS[-1]}
+
+
+def test_libvirts_probe_finds_socket_and_pidfile_when_the_starter_has_ended(shims: Shims) -> None:
+    path = shims.place / "qmp.monitor"
+    pid = shims.background(TARGETS[-1], *PROBE, "-qmp", f"unix:{path},server=on,wait=off")
+    assert alive(pid) and os.getsid(pid) != os.getsid(0)
+    with Client.connect(f"unix:{path}", patience=0) as qmp:
+        assert qmp.execute("query-status") == {"running": False, "status": "prelaunch"}
+        os.kill(pid, signal.SIGTERM)
+        assert qmp.wait_event("SHUTDOWN")["data"] == {"guest": False, "reason": "host-signal"}
+        with pytest.raises(QmpClientError):
+            qmp.receive()
+    assert not path.exists() and not (shims.place / "pid").exists()
+
+
+def test_relative_paths_are_those_of_the_start(shims: Shims) -> None:
+    shims.background(TARGETS[0], *PROBE, "-qmp", "unix:here,server=on,wait=off")
+    with Client.connect(f"unix:{shims.place / 'here'}", patience=0) as qmp:
+        qmp.execute("quit")
+    assert not (shims.place / "here").exists()
+
+
+def test_a_start_in_the_background_that_fails_says_so(shims: Shims) -> None:
+    done = shims.run(TARGETS[0], *PROBE, "-daemonize", "-pidfile", "/nonexistent/pid")
+    assert done.returncode == 1
+    program = f"qemu-system-{TARGETS[0]}"
+    assert done.stderr == (
+        f"{program}: cannot create PID file: Could not create '/nonexistent/pid': No such file or directory\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_signals_end_it_in_order(shims: Shims, name: str) -> None:
+    process, qmp = shims.start(TARGETS[0], *PROBE)
+    with qmp:
+        process.send_signal(getattr(signal, name))
+        assert qmp.wait_event("SHUTDOWN")["data"]["reason"] == "host-signal"
+    assert process.wait(10) == 0
+
+
+def test_an_empty_machine_is_there_from_the_start(shims: Shims) -> None:
+    _, qmp = shims.start(TARGETS[0], "-M", "none", "-nodefaults")
+    with qmp:
+        assert qmp.execute("query-status") == {"running": True, "status": "running"}
+        assert qmp.execute("qom-list", {"path": "/machine/peripheral"}) == [{"name": "type", "type": "string"}]
+        assert qmp.drain() == []
+        qmp.execute("stop")
+        assert qmp.wait_event("STOP")
+        assert qmp.execute("query-status") == {"running": False, "status": "paused"}
+
+
+def test_with_S_it_waits_for_cont(shims: Shims) -> None:
+    _, qmp = shims.start(TARGETS[0], *PROBE)
+    with qmp:
+        qmp.execute("cont")
+        assert qmp.wait_event("RESUME")
+        assert qmp.execute("query-status") == {"running": True, "status": "running"}
+
+
+def test_preconfig_waits_for_x_exit_preconfig(shims: Shims) -> None:
+    _, qmp = shims.start(TARGETS[0], "-M", "none", "-preconfig")
+    with qmp:
+        assert qmp.execute("query-status") == {"running": False, "status": "prelaunch"}
+        with pytest.raises(CommandError, match="permitted only after machine initialization has completed"):
+            qmp.execute("cont")
+        qmp.execute("x-exit-preconfig")
+        assert qmp.execute("query-status") == {"running": True, "status": "running"}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["-foo"], "-foo: invalid option"),
+        (["-kernal", "x"], "-kernal: invalid option (did you mean -kernel?)"),
+        (["-M"], "-M: requires an argument"),
+        (["-M", "foo"], 'unsupported machine type: "foo"\nUse -machine help to list supported machines'),
+        (["-M", "none", "-accel", "foo"], "-accel foo: invalid accelerator foo"),
+        (["-M", "none,accel=tcg", "-accel", "tcg"], 'The -accel and "-machine accel=" options are incompatible'),
+        (["-M", "none", "-uuid", "x"], "-uuid x: failed to parse UUID string: wrong format"),
+        (["-M", "none", "-name", "a,b=c"], "-name a,b=c: Invalid parameter 'b'"),
+        (["-M", "none", "-chardev", "foo,id=x"], "-chardev foo,id=x: 'foo' is not a valid char driver name"),
+        (["-M", "none", "-chardev", "null,id=a", "-chardev", "null,id=a"],
+         "-chardev null,id=a: Duplicate ID 'a' for chardev"),
+        (["-M", "none", "-mon", "chardev=zz"], '-mon chardev=zz: chardev "zz" not found'),
+        (["-M", "none", "-mon", "foo=1"], "-mon foo=1: Invalid parameter 'foo'"),
+        (["-M", "none", "-qmp", "foo"], "-qmp foo: 'foo' is not a valid char driver\n"
+         "qemu-system-{}: -qmp foo: parse error: foo"),
+        (["-M", "none", "-D", "/nonexistent/x"], "Error opening logfile /nonexistent/x: No such file or directory"),
+    ],
+)  # fmt: skip
+def test_refusals_are_worded_as_qemus(shims: Shims, words: list[str], text: str) -> None:
+    done = shims.run(TARGETS[0], *words)
+    assert done.returncode == 1
+    assert done.stderr == f"qemu-system-{TARGETS[0]}: {text.format(TARGETS[0])}\n"
+
+
+def test_a_shim_of_another_version_tells_how_to_renew_it(shims: Shims, tmp_path: Path) -> None:
+    from ratite import __version__
+
+    old = Path(shims.path(TARGETS[0])).read_text().replace(f"'{__version__}'", "'0.0.0'")
+    assert old != Path(shims.path(TARGETS[0])).read_text()
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / f"qemu-system-{TARGETS[0]}").write_text(old)
+    (folder / f"qemu-system-{TARGETS[0]}").chmod(0o755)
+    log = tmp_path / "log"
+    with Shims(folder, tmp_path) as made:
+        process, qmp = made.start(TARGETS[0], *PROBE, "-D", str(log))
+        with qmp:
+            qmp.execute("quit")
+        process.wait(10)
+    assert f"ratite install-shims {folder}" in log.read_text()
+
+
+def test_install_shims_replaces_its_own_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from ratite.clients.cli.main import main
+
+    other = tmp_path / f"qemu-system-{TARGETS[0]}"
+    other.write_text("#!/bin/sh\n")
+    assert main(["install-shims", str(tmp_path)]) == 1
+    assert f"{other} is another program's" in capfd.readouterr().err
+    assert other.read_text() == "#!/bin/sh\n"
+    assert main(["install-shims", str(tmp_path), "--force"]) == 0
+    assert main(["install-shims", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"qemu-system-{target}" for target in TARGETS]
