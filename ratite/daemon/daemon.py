@@ -263,6 +263,8 @@ class Daemon:
             from ratite.core.hostfiles import FREE
 
             self._chardevs = ChardevSet(files=self._files or FREE)
+            if self._stand_in is not None:
+                self._chardevs.program = "QEMU"
             self._chardevs.quit = lambda: self.bridge.call_on_loop(self.shutdown, "host-qmp-quit")
         return self._chardevs
 
