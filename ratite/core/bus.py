@@ -39,6 +39,16 @@ class Bus(Obj):
         """Why the device can't be plugged with `props` while the machine is realized, in QEMU's words; "": it can."""
         return f"Bus '{self.id}' does not support hotplugging"
 
+    @property
+    def is_root(self) -> bool:
+        """Whether no device on another bus of its type makes it."""
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether it has no place left, however far its devices are in their life cycle."""
+        return False
+
     def members(self) -> Iterator[BusDevice]:
         """The devices that are to be on this bus, from their resolving on, by path."""
         for obj in self.machine.tree.members():
@@ -80,24 +90,43 @@ class BusDevice(Device):
 
     def _bus_named(self, text: str) -> Bus:
         tree = self.machine.tree
-        if text.startswith("/"):
-            found = [tree.find(text)]
-        else:
-            found = [obj for obj in tree.members() if obj.id == text and obj.is_a(self.BUS)]
-        buses = [obj for obj in found if isinstance(obj, Bus) and obj.is_a(self.BUS)]
+        found = [tree.find(text)] if text.startswith("/") else [obj for obj in tree.members() if obj.id == text]
+        buses = [obj for obj in found if isinstance(obj, Bus)]
+        fitting = [bus for bus in buses if bus.is_a(self.BUS)]
         if not buses:
             raise GenericError(f"Bus '{text}' not found")
-        if len(buses) > 1:
-            raise GenericError(f"'{text}' may mean {' or '.join(bus.path for bus in buses)}: give the path")
-        return buses[0]
+        if not fitting:
+            raise GenericError(f"Device '{self.TYPE}' can't go on {buses[0].TYPE} bus")
+        if len(fitting) > 1:
+            raise GenericError(f"'{text}' may mean {' or '.join(bus.path for bus in fitting)}: give the path")
+        return fitting[0]
 
     def default_bus(self) -> Bus:
         """The bus when none is named: the only one that takes the device; GenericError."""
-        buses = [obj for obj in self.machine.tree.members() if isinstance(obj, Bus) and obj.is_a(self.BUS)]
-        fitting = [bus for bus in buses if not bus.refusal(self)]
-        if not fitting:
-            raise GenericError(f"No '{self.BUS}' bus found for device '{self.TYPE}'")
+        fitting = self._fitting()
         if len(fitting) > 1:
-            names = ", ".join(f"'{bus.path}'" for bus in fitting)
+            names = ", ".join(f"'{path}'" for path in sorted(bus.path for bus in fitting))
             raise GenericError(f"Property '{self.TYPE}.bus' must say which bus is meant: {names}")
         return fitting[0]
+
+    def with_bus(self, props: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`props` with a bus that has room, where none is named: a root bus before others, then the newest, as QEMU's."""
+        if props.get("bus"):
+            return props
+        try:
+            fitting = self._fitting()
+        except GenericError:
+            # Told where the device is wired: its bus may come later.
+            return props
+        chosen = min(fitting, key=lambda bus: (bus.full, not bus.is_root))
+        return {**props, "bus": chosen.path}
+
+    def _fitting(self) -> list[Bus]:
+        """The buses that take the device, the newest first; GenericError if there is none."""
+        tree = self.machine.tree
+        made = [obj for place in (tree.peripheral, tree.anonymous) for top in place.children.values() for obj in top.walk()]
+        buses = [obj for obj in made if isinstance(obj, Bus) and obj.is_a(self.BUS)]
+        fitting = [bus for bus in reversed(buses) if not bus.refusal(self)]
+        if not fitting:
+            raise GenericError(f"No '{self.BUS}' bus found for device '{self.TYPE}'")
+        return fitting

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ratite.core import log
 from ratite.core.assembly import CREATED, INITIALIZED, READY, Assembly, Map, Wire, check_id
+from ratite.core.bus import BusDevice
 from ratite.core.clock import VirtualClock
 from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.memory.limits import check_host_memory
@@ -176,8 +178,12 @@ class Machine:
             raise GenericError(f"object '{id}' is in use, can not be deleted ({user})")
         self.assembly.remove(obj)
 
-    def device_add(self, driver: str, id: str, props: Mapping[str, Any] = _NONE) -> Obj:
-        """device_add: the device or CPU at /machine/peripheral/ID; after `ready` a hot plug."""
+    def device_add(self, driver: str, id: str | None, props: Mapping[str, Any] = _NONE, any_bus: bool = False) -> Obj:
+        """device_add: the device or CPU at /machine/peripheral/ID; after `ready` a hot plug.
+
+        Without an id it is at /machine/peripheral-anon.  `any_bus`: where several buses take the device and none is named,
+        one is chosen as QEMU does, which depends on the order of assembly.
+        """
         row = self.registry.find(driver)
         if row is None or not self.registry.is_a(driver, "device"):
             raise GenericError(f"'{driver}' is not a valid device model name")
@@ -185,18 +191,22 @@ class Machine:
             raise GenericError("Parameter 'driver' expects a non-abstract device type")
         if row.kind not in ("device", "cpu"):
             raise GenericError("Parameter 'driver' expects a pluggable device type")
-        check_id(id)
-        place = self.tree.peripheral
-        if id in place.children:
-            raise GenericError(f"Duplicate device ID '{id}'")
+        place = self.tree.anonymous if id is None else self.tree.peripheral
+        if id is None:
+            id = next(name for n in count() if (name := f"device[{n}]") not in place.children)
+        else:
+            check_id(id)
         if row.kind == "cpu":
             self._check_limit("vcpus", 1 + sum(obj.KIND == "cpu" for obj in self.tree.members()), "CPUs")
         obj = self.registry.create(driver, id)
-        if self.phase == READY:
-            obj.machine = self
-            refusal = obj.hotplug_refusal(props)
-            if refusal:
-                raise GenericError(refusal)
+        obj.machine = self
+        if any_bus and isinstance(obj, BusDevice):
+            props = obj.with_bus(props)
+        refusal = obj.hotplug_refusal(props) if self.phase == READY else ""
+        if refusal:
+            raise GenericError(refusal)
+        if id in place.children:
+            raise GenericError(f"Duplicate device ID '{id}'")
         self.assembly.add(obj, place, props)
         return obj
 
@@ -206,8 +216,11 @@ class Machine:
         DEVICE_DELETED follows at once, or, where the guest must let go of the device first, when it has.
         """
         obj = self.tree.find(id) if id.startswith("/") else self.tree.peripheral.children.get(id)
-        if obj is None or obj.KIND not in ("device", "cpu"):
+        if obj is None:
             raise DeviceNotFound(f"Device '{id}' not found")
+        if obj.parent not in (self.tree.peripheral, self.tree.anonymous):
+            # What else there is are parts of others, which go with them.
+            raise GenericError(f"{id} is not a device")
         if self.phase == READY and not obj.HOTPLUG:
             raise GenericError(f"Device '{obj.TYPE}' does not support hotplugging")
         user = self._link_user(obj)
@@ -226,9 +239,9 @@ class Machine:
             self._remove_device(obj)
 
     def _remove_device(self, obj: Obj) -> None:
-        path = obj.path
+        path, named = obj.path, {"device": obj.id} if obj.parent is self.tree.peripheral else {}
         self.assembly.remove(obj)
-        self.emit("DEVICE_DELETED", device=obj.id, path=path)
+        self.emit("DEVICE_DELETED", **named, path=path)
 
     def chardev_add(
         self,
@@ -242,9 +255,8 @@ class Machine:
 
     def chardev_remove(self, id: str) -> None:
         """chardev-remove; refused while a device uses it or means to."""
-        user = self._link_user(self.chardevs.find(id))
-        if user:
-            raise GenericError(f"Chardev '{id}' is busy ({user})")
+        if self._link_user(self.chardevs.find(id)):
+            raise GenericError(f"Chardev '{id}' is busy")
         self.chardevs.remove(id)
 
     def blockdev_add(self, options: Mapping[str, Any]) -> None:

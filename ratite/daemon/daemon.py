@@ -140,11 +140,7 @@ class Daemon:
     def new_session(self, pretty: bool = False) -> Session:
         """The session of one more monitor, in the view that it begins with."""
         self._count += 1
-        return Session(self.first_view(), self._greeting, f"monitor{self._count}", pretty)
-
-    def first_view(self) -> View:
-        """What a monitor shows before it selects another view."""
-        return self.views.get(*self.own_view)
+        return Session(self.views.get(*self.own_view), self._greeting, f"monitor{self._count}", pretty)
 
     def add_monitor(self, sock: socket.socket, pretty: bool = False) -> None:
         """Serve QMP to who is at the other end of a connected socket."""
@@ -263,8 +259,6 @@ class Daemon:
             from ratite.core.hostfiles import FREE
 
             self._chardevs = ChardevSet(files=self._files or FREE)
-            if self._stand_in is not None:
-                self._chardevs.program = "QEMU"
             self._chardevs.quit = lambda: self.bridge.call_on_loop(self.shutdown, "host-qmp-quit")
         return self._chardevs
 

@@ -278,7 +278,7 @@ def test_ids_kinds_and_breaks(chardevs) -> None:
     front = Front()
     with chardevs.lock:
         chardevs.find("n0").attach(front)
-        with pytest.raises(GenericError, match="Device 'n0' is in use"):
+        with pytest.raises(GenericError, match="chardev 'n0' is already in use"):
             chardevs.find("n0").attach(front)
     front.expect("opened")
     chardevs.send_break("n0")

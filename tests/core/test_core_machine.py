@@ -117,14 +117,14 @@ def test_refusals_when_adding(bench: Bench, when: str) -> None:
     assert bench.error(new, "nope", "x") == "Parameter 'qom-type' does not accept value 'nope'"
     assert bench.error(new, "widget", "x") == "Parameter 'qom-type' does not accept value 'widget'"
     assert bench.error(new, "memory-backend", "x") == "Parameter 'qom-type' does not accept value 'memory-backend'"
-    for bad in ("", "a" * 128, "1a", "a/b", "a b", "ä", None, 5):
+    for bad in ("", "a" * 128, "1a", "a/b", "a b", "ä", 5):
         assert bench.error(add, "widget", bad) == "Parameter 'id' expects an identifier"
         assert bench.error(new, "address-space", bad) == "Parameter 'id' expects an identifier"
     assert bench.error(add, "widget", "w0") == "Duplicate device ID 'w0'"
     text = "attempt to add duplicate property 'mem' to object (type 'container')"
     assert bench.error(new, "address-space", "mem") == text
     assert bench.error(add, "widget", "x", {"nope": 1}) == "Property 'widget.nope' not found"
-    assert bench.error(add, "widget", "x", {"speed": "1"}) == "Invalid parameter type for 'speed', expected: integer"
+    assert bench.error(add, "widget", "x", {"speed": "1"}) == "Parameter 'speed' expects uint64"
     assert bench.error(add, "widget", "x", {"speed": 101}) == "Property 'widget.speed' must be at most 100, not 101"
     assert bench.error(add, "widget", "x", {"seen": []}) == "Property 'widget.seen' is not writable"
     if when != "created":

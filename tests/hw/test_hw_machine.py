@@ -159,7 +159,7 @@ def test_hot_plug_and_unplug(machine: Machine, tmp_path: Path) -> None:
     assert machine.chardevs.ringbuf_read("con2", 9) == b"A"
     with pytest.raises(GenericError, match="is busy"):
         machine.chardev_remove("con2")
-    with pytest.raises(GenericError, match="Device 'con2' is in use"):
+    with pytest.raises(GenericError, match=r"Property '.*\.chardev' can't take value 'con2': chardev 'con2' is already in use"):
         machine.device_add("ns16550", "uart2", {"chardev": "con2"})
     machine.device_del("uart1")
     machine.chardev_remove("con2")

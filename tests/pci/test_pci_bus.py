@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pci_kit import DOORBELL, ECAM, MIB, MMIO, MMIO64, PIO, RAM, Pci
 
-from ratite.qapi.errors import DeviceNotFound, GenericError
+from ratite.qapi.errors import GenericError
 
 PORT = "pcie-root-port"
 Make = Callable[..., Pci]
@@ -280,7 +280,7 @@ def test_addresses_that_are_none(make: Make, addr: str) -> None:
 
 def test_parts_belong_to_their_object(make: Make) -> None:
     pci = make((PORT, "rp", {}), ("pci-test", "a", {"bus": "rp"}), start=False)
-    with pytest.raises(DeviceNotFound):
+    with pytest.raises(GenericError, match="gpex_root is not a device"):
         pci.machine.device_del("/machine/peripheral/pci0/gpex_root")
     with pytest.raises(GenericError, match="in use"):
         pci.machine.device_del("rp")

@@ -76,22 +76,39 @@ def test_refusals_in_qemus_words(pci: Slotted) -> None:
     assert refused(pci, "pcie-root-port", {"slot": 9}) == "Bus 'pcie.0' does not support hotplugging"
     assert refused(pci, "pci-test", {"bus": "nope"}) == "Bus 'nope' not found"
     assert refused(pci, "pci-test", {"bus": "cold"}) == "Bus 'cold' not found"
-    assert refused(pci, "pci-test", {"bus": "rp2"}) == "Hot-plug failed: unsupported by the port device 'rp2'"
+    assert refused(pci, "pci-test", {"bus": "rp2"}) == "Bus 'rp2' does not support hotplugging"
     assert refused(pci, "pci-test", {"bus": "rp1", "addr": "0.1"}) == (
         "PCI: slot 0 function 0 already occupied by pci-test, new func pci-test cannot be exposed to guest."
     )
     assert refused(pci, "pci-test", {"bus": "rp1", "addr": "0.0"}) == (
         "PCI: slot 0 function 0 not available for pci-test, in use by pci-test,id=cold"
     )
-    assert refused(pci, "pci-test", {"bus": "rp1"}) == "PCI: no slot/function available for pci-test, all in use or reserved"
+    assert refused(pci, "pci-test", {"bus": "rp1"}) == (
+        "PCI: slot 0 function 0 already occupied by pci-test, new func pci-test cannot be exposed to guest."
+    )
     assert refused(pci, "pci-test", {"bus": "rp0", "addr": "1"}) == (
         "PCI: slot 1 is not valid for pci-test, parent device only allows plugging into slot 0."
     )
     assert refused(pci, "pci-test", {"bus": "rp0", "addr": "zz"}) == "Property 'pci-test.addr' doesn't take value 'zz'"
+    for addr, text in (
+        (256, "Parameter 'addr' expects a value between -1 and 255"),
+        (-2, "Parameter 'addr' expects a value between -1 and 255"),
+        (1 << 32, "Parameter 'addr' expects int32_t"),
+        (True, "Invalid parameter type for 'addr', expected int or str"),
+        ({}, "Invalid parameter type for 'addr', expected int or str"),
+        (1.5, "Invalid parameter type for 'addr', expected: integer"),
+        ("0.8", "Property 'pci-test.addr' doesn't take value '0.8'"),
+        (8, "PCI: slot 1 is not valid for pci-test, parent device only allows plugging into slot 0."),
+    ):
+        assert refused(pci, "pci-test", {"bus": "rp0", "addr": addr}) == text
     assert "which bus is meant" in refused(pci, "pci-test", {})
+    # What is wrong with the bus is said first, then what is wrong with the id, then with the rest.
+    for bus, text in (("nope", "Bus 'nope' not found"), ("rp0", "Duplicate device ID 'cold'")):
+        with pytest.raises(GenericError, match=text):
+            pci.machine.device_add("pci-test", "cold", {"bus": bus, "bogus": 1})
     for id, text in (
         ("rp0", "Bus 'pcie.0' does not support hotplugging"),
-        ("fixed", "Hot-unplug failed: unsupported by the port device 'rp2'"),
+        ("fixed", "Bus 'rp2' does not support hotplugging"),
     ):
         with pytest.raises(GenericError, match=text):
             pci.machine.device_del(id)
@@ -147,6 +164,40 @@ def test_a_request_may_be_repeated_after_five_seconds(pci: Slotted) -> None:
     assert pci.regs(16)[1] == 0x41
     pci.machine.reset()
     assert (pci.regs(16), pci.gone()) == ((ON, 0x40, 0x2011), [])
+
+
+@pytest.mark.parametrize("addr", ["0", "0.0", "00.0", "0x0", "000.00", " 0", 0, -1])
+def test_spellings_of_an_address(pci: Slotted, addr: str | int) -> None:
+    pci.add("x", addr=addr)
+    assert pci.dev("x").devfn == 0
+
+
+def test_without_an_id(pci: Slotted) -> None:
+    """The device is at a place of its own, and its end is told by path alone."""
+    told: list[dict[str, Any]] = []
+    add = pci.machine.device_add
+    assert add("pci-test", None, {"bus": "rp0", "addr": "0.1"}).path == "/machine/peripheral-anon/device[0]"
+    assert add("pci-test", None, {"bus": "rp0", "addr": "0.2"}).path == "/machine/peripheral-anon/device[1]"
+    pci.machine.on_event = lambda name, data: told.append({"event": name, **data})
+    pci.machine.device_del("/machine/peripheral-anon/device[0]")
+    assert {"event": "DEVICE_DELETED", "path": "/machine/peripheral-anon/device[0]"} in told
+    assert add("pci-test", None, {"bus": "rp0"}).path == "/machine/peripheral-anon/device[0]"
+    for text in ("/machine", "/machine/peripheral-anon", "/machine/peripheral/pci0/gpex_root"):
+        with pytest.raises(GenericError, match=f"^{text} is not a device$"):
+            pci.machine.device_del(text)
+    with pytest.raises(DeviceNotFound):
+        pci.machine.device_del("/machine/peripheral-anon/device[7]")
+
+
+def test_a_bus_as_qemu_chooses(pci: Slotted) -> None:
+    """The root bus comes before those below ports; where it can't be plugged, that is the refusal."""
+    with pytest.raises(GenericError, match=r"^Bus 'pcie\.0' does not support hotplugging$"):
+        pci.machine.device_add("pci-test", "x", {}, any_bus=True)
+    cold = Pci(("pcie-root-port", "rp0", {"addr": "1"}), start=False)
+    made = cold.machine.device_add("pci-test", "x", {}, any_bus=True)
+    cold.start()
+    assert made.get_property("bus") == "/machine/peripheral/pci0/pcie.0"
+    cold.close()
 
 
 def test_the_guest_lets_go_unasked(pci: Slotted) -> None:

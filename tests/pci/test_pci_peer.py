@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -268,7 +269,16 @@ def test_hot_plug_as_qemu(both: tuple[Ours, Theirs]) -> None:
         hot_plug(trace)
     ours, theirs = (trace.seen for trace in traces)
     for one, other in zip(ours, theirs, strict=True):
-        assert one == other
+        assert one == as_later(other)
+
+
+def as_later(row: Any) -> Any:
+    """What a peer before 9.1 says of a port without hot plug, as later ones say it."""
+    if not isinstance(row, tuple) or not isinstance(row[-1], str):
+        return row
+    old = r"^Hot-(?:un)?plug failed: unsupported by the port device '(.*)'$"
+    text = re.sub(old, r"Bus '\1' does not support hotplugging", row[-1])
+    return (*row[:-1], text)
 
 
 def shape(value: Any) -> Any:

@@ -99,11 +99,8 @@ class HostFrontend(Frontend, Protocol):
     def chr_ended(self) -> None:
         """The peer sends no more; it is there until `Chardev.hang_up`."""
 
-    def chr_takes_another(self) -> bool:
-        """Whether one more peer is welcome while one is there; else it waits."""
-
-    def chr_another(self, peer: socket.socket) -> None:
-        """One more, its own from now on."""
+    def chr_another(self, peer: socket.socket) -> bool:
+        """One more peer came while one is there: whether it is taken."""
 
 
 class _Reserved:
@@ -135,8 +132,6 @@ class Chardev(Obj):
     ABSTRACT: ClassVar[bool] = True
     # Members of the options that the kind understands; others are refused by name.
     OPTIONS: ClassVar[frozenset[str]] = frozenset()
-    # Whether several frontends may be attached, who then are told of the focus.
-    SHARED: ClassVar[bool] = False
 
     bytes_in = debug("uint64", 0, "bytes handed to the frontend")
     bytes_out = debug("uint64", 0, "bytes taken from the frontend")
@@ -216,7 +211,10 @@ class Chardev(Obj):
     def _take_frontend(self, frontend: Frontend) -> None:
         with self.mutex:
             if self.frontend is not None:
-                raise GenericError(f"Device '{self.id}' is in use")
+                text = f"chardev '{self.id}' is already in use"
+                if isinstance(frontend, Obj):
+                    text = f"Property '{frontend.TYPE}.chardev' can't take value '{self.id}': {text}"
+                raise GenericError(text)
             self.frontend = frontend
 
     def _move(self, io: Io, lock: Any, then: Callable[[], None]) -> None:

@@ -102,7 +102,6 @@ class MuxChardev(Chardev):
 
     TYPE: ClassVar[str] = "chardev-mux"
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"chardev"})
-    SHARED: ClassVar[bool] = True
 
     def __init__(self, id: str, owner: ChardevSet, options: Mapping[str, Any]) -> None:
         super().__init__(id, owner, options)
@@ -140,7 +139,8 @@ class MuxChardev(Chardev):
     # -- the frontends' side
 
     def attach(self, frontend: Frontend) -> None:
-        self._check_room()
+        if len(self._ends) >= FRONTENDS_MAX:
+            raise GenericError(f"too many uses of multiplexed chardev '{self.id}' (maximum is {FRONTENDS_MAX})")
         end = MuxEnd(self, frontend)
         frontend.line = end
         self._ends.append(end)
@@ -151,19 +151,8 @@ class MuxChardev(Chardev):
         self.accept_input()
 
     def attach_at(self, io: Io, lock: Any, frontend: Frontend) -> None:
-        self._check_room()
-        far = FarFrontend(frontend, io, lock, self.io, self.lock)
-
-        def attach() -> None:
-            with self.lock:
-                self.attach(far)
-
-        # Who asks must not wait for the machine.
-        self.io.call(attach)
-
-    def _check_room(self) -> None:
-        if len(self._ends) >= FRONTENDS_MAX:
-            raise GenericError(f"too many uses of multiplexed chardev '{self.id}' (maximum is {FRONTENDS_MAX})")
+        with self.lock:
+            self.attach(FarFrontend(frontend, io, lock, self.io, self.lock))
 
     def detach(self) -> None:
         """Every frontend goes."""

@@ -30,11 +30,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.objects.props import Prop
-from ratite.qapi.errors import GenericError, QmpError
+from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
 
 if TYPE_CHECKING:
     from ratite.core.machine import Machine
 
+# Types of links to what chardev-add, blockdev-add and netdev_add make.
+BACKENDS = ("chardev", "block-node", "netdev")
 PHASES = ("created", "configured", "wired", "realized", "unrealized")
 
 
@@ -270,8 +272,15 @@ class Obj:
             prop = self.prop(name)
             try:
                 setattr(self, prop.attr, self.link_target(prop, text))
+            except DeviceNotFound as exc:
+                backend = prop.link in BACKENDS
+                errors.append(self.cannot_find(name, text) if backend else f"{self.path}: property '{name}': {exc.desc}")
             except QmpError as exc:
                 errors.append(f"{self.path}: property '{name}': {exc.desc}")
+
+    def cannot_find(self, name: str, text: str) -> str:
+        """What a link to a backend that isn't there is refused with, in QEMU's words."""
+        return f"Property '{self.TYPE}.{name}' can't find value '{text}'"
 
     def link_target(self, prop: Prop, text: str) -> Obj:
         """What a link of this object to `text` means; QmpError."""

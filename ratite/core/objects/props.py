@@ -155,11 +155,12 @@ class Prop:
         return value
 
     def _check_int(self, name: str, type: str, value: Any, owner: str) -> int:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise _wrong_type(name, "integer")
         low, high = INT_RANGES[type]
+        # Wide ones are refused alike whatever is wrong with them, as on the wire (ratite.qapi.visitor).
+        if not isinstance(value, int) or isinstance(value, bool) or (high >> 32 and not low <= value <= high):
+            raise _wrong_type(name, "integer") if low else GenericError(f"Parameter '{name}' expects uint64")
         if not low <= value <= high:
-            raise GenericError(f"Parameter '{name}' expects {type}")
+            raise GenericError(f"Parameter '{name}' expects {type}_t")
         if self.minimum is not None and value < self.minimum:
             raise GenericError(f"Property '{owner}.{name}' must be at least {self.minimum}, not {value}")
         if self.maximum is not None and value > self.maximum:

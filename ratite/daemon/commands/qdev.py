@@ -31,7 +31,7 @@ def device_add(ctx: Context, arguments: dict[str, Any]) -> None:
     name = properties.pop("id", None)
     if name is None and ctx.ratite:
         raise GenericError("Parameter 'id' is missing")
-    ctx.machine.device_add(driver, name, properties)
+    ctx.machine.device_add(driver, name, properties, any_bus=not ctx.ratite)
 
 
 @command("device_del", "device-del", side=OWNER)

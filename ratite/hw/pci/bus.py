@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ratite.core.assembly import READY
 from ratite.core.bus import Bus, BusDevice
 from ratite.core.objects.props import debug
-from ratite.hw.pci.function import PciFunction, parse_address
+from ratite.hw.pci.function import PciFunction
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -67,19 +68,9 @@ class PcieBus(Bus):
         return ""
 
     def hotplug_refusal_of(self, device: BusDevice, props: Mapping[str, Any]) -> str:
-        """A port decides; so does what is in its slot."""
+        """A port decides."""
         bridge = self.bridge
-        if bridge is None:
-            return super().hotplug_refusal_of(device, props)
-        refusal = bridge.plug_refusal()
-        if refusal:
-            return refusal
-        zero = self.functions.get(0)
-        addr = props.get("addr")
-        wanted = parse_address(addr) if isinstance(addr, str) and addr else 0
-        if zero is not None and wanted:
-            return f"PCI: slot 0 function 0 already occupied by {zero.TYPE}, new func {device.TYPE} cannot be exposed to guest."
-        return ""
+        return super().hotplug_refusal_of(device, props) if bridge is None else bridge.plug_refusal()
 
     def wire(self) -> None:
         """Plan who goes where."""
@@ -118,6 +109,12 @@ class PcieBus(Bus):
     def plug(self, function: PciFunction) -> None:
         """Give a function its place; GenericError in QEMU's words when there is none."""
         devfn = self._planned.pop(function, None)
+        zero = self.functions.get(0)
+        if not self.is_root and zero is not None and self.machine.phase == READY and function.wanted != 0:
+            # The guest has found the slot's functions already.
+            raise GenericError(
+                f"PCI: slot 0 function 0 already occupied by {zero.TYPE}, new func {function.TYPE} cannot be exposed to guest."
+            )
         if devfn is None:
             devfn = function.wanted
         if devfn is None:

@@ -55,7 +55,7 @@ from ratite.qapi.errors import GenericError
 if TYPE_CHECKING:
     from ratite.hw.pci.bus import PcieBus
 
-_ADDR = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,2})(?:\.(?:0[xX])?([0-7]))?")
+_ADDR = re.compile(r" *(?:0[xX])?0*([0-9a-fA-F]{1,2})(?:\.(?:0[xX])?0*([0-7]))?")
 _NOTHING = FlatView()
 
 
@@ -148,6 +148,10 @@ class PciFunction(BusDevice):
         self.space: Any = BusMaster(self)
 
     # -- properties
+
+    def set_property(self, name: str, value: Any) -> None:
+        """As Obj's; an address may be a number as well, slot * 8 + function, -1: left open."""
+        super().set_property(name, address_text(value) if name == "addr" else value)
 
     def check_property(self, name: str, value: Any) -> None:
         """An address is SLOT or SLOT.FUNCTION in hex."""
@@ -390,3 +394,18 @@ def parse_address(text: str) -> int | None:
     if match is None or int(match[1], 16) > 31:
         return None
     return int(match[1], 16) << 3 | int(match[2] or "0", 16)
+
+
+def address_text(value: Any) -> str:
+    """An address as text; GenericError in QEMU's words for what is neither a text nor a number of the range."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        raise GenericError("Invalid parameter type for 'addr', expected: integer")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise GenericError("Invalid parameter type for 'addr', expected int or str")
+    if not -(1 << 31) <= value < 1 << 31:
+        raise GenericError("Parameter 'addr' expects int32_t")
+    if not -1 <= value <= 255:
+        raise GenericError("Parameter 'addr' expects a value between -1 and 255")
+    return f"{value >> 3:02x}.{value & 7}" if value >= 0 else ""

@@ -195,9 +195,7 @@ class PcieRootPort(PciBridge):
 
     def plug_refusal(self) -> str:
         """Why nothing can be plugged: in QEMU's words."""
-        if not self.hotplug:
-            return f"Hot-plug failed: unsupported by the port device '{self.id}'"
-        return ""
+        return "" if self.hotplug else super().plug_refusal()
 
     def plugged(self, function: PciFunction) -> None:
         """A device came into the slot while the machine is realized; the guest sees it with its function 0."""
@@ -210,7 +208,7 @@ class PcieRootPort(PciBridge):
     def unplug_of(self, function: PciFunction) -> bool:
         """A client wants a device gone.  True: it may go now.  False: the guest was asked.  GenericError: it can't."""
         if not self.hotplug:
-            raise GenericError(f"Hot-unplug failed: unsupported by the port device '{self.id}'")
+            raise GenericError(self.plug_refusal())
         control = self.capability.control
         if not self.powered and control & POWER_INDICATOR == POWER_DARK:
             self._leave(function)

@@ -114,14 +114,6 @@ class VirtioBlk(VirtioDevice):
             raise GenericError("drive property not set")
         return super().missing()
 
-    def resolve(self, errors: list[str]) -> None:
-        name = self.link_texts.get("drive", "")
-        found = self.machine.tree.find(name) if name.startswith("/") else self.machine.blocks.children.get(name)
-        if name and found is None:
-            errors.append(f"Property '{self.TYPE}.drive' can't find value '{name}'")
-            return
-        super().resolve(errors)
-
     def wire(self) -> None:
         if self.logical_block_size > self.physical_block_size:
             self.physical_block_size = self.logical_block_size

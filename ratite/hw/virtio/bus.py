@@ -27,6 +27,11 @@ class VirtioBus(Bus):
 
     TYPE: ClassVar[str] = VIRTIO_BUS
 
+    @property
+    def full(self) -> bool:
+        """One device is enough."""
+        return bool(self.machine.tree.users_of(self))
+
 
 class VirtioBusController(MmioDevice):
     """A transport with room for one virtio device; `device` is it, from its wiring on."""

@@ -115,6 +115,15 @@ class VirtioDevice(Device):
 
     # -- what a device is
 
+    @property
+    def inner_type(self) -> str:
+        """The type that QEMU's refusals name: that of the device itself, whatever the transport."""
+        return self.TYPE
+
+    def cannot_find(self, name: str, text: str) -> str:
+        """As Obj's."""
+        return super().cannot_find(name, text).replace(self.TYPE, self.inner_type, 1)
+
     def queue_sizes(self) -> Sequence[int]:
         """The largest size of each queue; asked in wire()."""
         raise NotImplementedError

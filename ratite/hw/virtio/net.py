@@ -65,23 +65,15 @@ class VirtioNet(VirtioDevice):
     def check_property(self, name: str, value: Any) -> None:
         super().check_property(name, value)
         if name == "mac" and value and not _MAC.fullmatch(value):
-            raise GenericError(f"Property '{self.TYPE}.mac' doesn't take value '{value}'")
+            raise GenericError(f"Property '{self.inner_type}.mac' doesn't take value '{value}'")
         if name in ("rx_queue_size", "tx_queue_size") and value & (value - 1):
             raise GenericError(f"Property '{self.TYPE}.{name}' must be a power of two, not {value}")
-
-    def resolve(self, errors: list[str]) -> None:
-        name = self.link_texts.get("netdev", "")
-        found = self.machine.tree.find(name) if name.startswith("/") else self.machine.netdevs.children.get(name)
-        if name and found is None:
-            errors.append(f"Property '{self.TYPE}.netdev' can't find value '{name}'")
-            return
-        super().resolve(errors)
 
     def realize(self) -> None:
         super().realize()
         if self.netdev is not None:
             if self.netdev.frontend is not None:
-                raise GenericError(f"Property '{self.TYPE}.netdev' can't take value '{self.netdev.id}', it's in use")
+                raise GenericError(f"Property '{self.inner_type}.netdev' can't take value '{self.netdev.id}', it's in use")
             self.netdev.attach(self)
 
     def unrealize(self) -> None:

@@ -97,6 +97,11 @@ class VirtioPci(PciFunction, VirtioDevice):
 
     # -- life cycle
 
+    @property
+    def inner_type(self) -> str:
+        """The device behind the transport."""
+        return f"{self.TYPE.removesuffix('-pci')}-device"
+
     def check_property(self, name: str, value: Any) -> None:
         super().check_property(name, value)
         if name == "vectors" and value != AUTO and value > 2048:
