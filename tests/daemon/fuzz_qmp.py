@@ -1,15 +1,18 @@
 """Random bytes against QMP: `python -m tests.daemon.fuzz_qmp --inputs N --seed S [--socket PATH] [--corpus DIR]`.
 
-An input is one message or a mutation of it, cut into chunks anywhere.  The mass goes to sessions without a
-socket; with --socket also every hundredth to a real daemon.  What must hold:
+An input is one message, its arguments made from the schema of a view, or a mutation of it, cut into chunks anywhere.  It goes
+to a daemon with a machine in this process (fuzz_world: each kind of machine and each view in turns), every eighth to a session
+whose commands do nothing; with --socket every hundredth also to a real daemon.  What must hold:
 
-    no exception leaves the session, and the session still answers a good command after 0xFF and a newline
+    no exception leaves a command or a session, and the session still answers a good command after 0xFF and a newline
     every answer is one line of ASCII JSON with CRLF: a reply, or an error of one of the five classes
     a well-formed command gets exactly one answer, with its id, and the class that it deserves
-    chunking doesn't matter: the same bytes in one piece give the same answers
+    chunking doesn't matter: the same bytes in one piece give the same answers (of the session whose commands do nothing)
+    a daemon that has ended leaves no descriptor and no thread behind, and memory doesn't grow
 
-Each input has a number; `--seed S` with `--start K` gives the same input K again.  A failure prints both and
-is kept in --corpus; inputs kept there are tried first.  --state FILE resumes where the last run ended.
+Each input has a number; `--seed S` with `--start K` gives the same input K again, from a multiple of --world also the same
+machine.  A failure prints both and is kept in --corpus; inputs kept there are tried first.  --state FILE resumes where the
+last run ended, and keeps what memory and descriptors were meanwhile.
 """
 
 from __future__ import annotations
@@ -19,13 +22,18 @@ import json
 import os
 import random
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from daemon_kit import CAPABILITIES, OOB_CAPABILITIES, Harness, Raw, views  # noqa: E402
+from fuzz_arguments import WORKS, Arguments, anything  # noqa: E402
+from fuzz_world import KINDS, VIEWS, FuzzMonitor, World  # noqa: E402
+
+from ratite.daemon.views import View  # noqa: E402
 
 CLASSES = {"GenericError", "CommandNotFound", "DeviceNotFound", "DeviceNotActive", "KVMMissingCap"}
 SCRAPS = (
@@ -33,68 +41,64 @@ SCRAPS = (
     b"true", b"nul", b"1e400", b"-", b"0", b"01", b"1.5", b"9" * 30, b'"execute"', b'"exec-oob"', b'"id"', b'"arguments"',
     b"\xc3\xa9", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"[" * 40, b"{'a':" * 20, b'"' + b"a" * 300 + b'"', b" ",
 )  # fmt: skip
+# Each of these ends the daemon, or answers with what takes long to read.
+RARE = frozenset({"quit", "query-qmp-schema", "query-modules", "machine-dump"})
 PROBE = b'\xff\n{"execute":"query-name","id":"probe"}'
 
 
+# So many inputs go to one daemon unless --world says otherwise, and so many of them to one session.
+WORLD, SESSION = 4096, 64
+
+
 class Maker:
-    """Makes input K of a seed."""
+    """Makes input K of a seed, for a view."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        cache = views()
-        self.views = [cache.get(), cache.get("ratite", ["riscv64"]), cache.get("qemu", ["riscv64"])]
-        self._names = sorted(self.views[0].commands)
+        self._arguments: dict[frozenset[str], Arguments] = {}
 
-    def make(self, number: int) -> tuple[random.Random, bytes, object]:
-        """(its own randomness, the bytes, what is known of the answer: None or (id, class or None))."""
+    def make(self, number: int, view: View) -> tuple[random.Random, bytes, object]:
+        """(its own randomness, the bytes, what is known of the answer: None or (has id, id, command))."""
         rng = random.Random(self._seed << 40 | number)
-        message, expected = self._message(rng)
+        message, expected = self._message(rng, view)
         data = json.dumps(message, ensure_ascii=rng.random() < 0.7).encode("utf-8", "surrogatepass")
-        if rng.random() < 0.2:
+        if rng.random() < 0.5:
             return rng, data, expected
         for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
             data = self._mutate(rng, data)
         return rng, data, None
 
-    def _message(self, rng: random.Random) -> tuple[Any, object]:
+    def _message(self, rng: random.Random, view: View) -> tuple[Any, object]:
         roll = rng.random()
         if roll < 0.03:
-            return self._value(rng, 3), None
-        name = rng.choice(self._names) if roll < 0.9 else rng.choice(("nope", "", "query-statu", "\u00e9"))
+            return anything(rng, 3), None
+        made = self._of(view)
+        if roll < 0.3:
+            name, arguments = rng.choice(WORKS)
+            if rng.random() < 0.2:
+                arguments = {**made.make(rng, name), **arguments}
+        else:
+            name = rng.choice(made.names) if roll < 0.97 else rng.choice(("nope", "", "query-statu", "\u00e9"))
+            if name in RARE and rng.random() < 0.98:
+                name = "query-status"
+            arguments = made.make(rng, name)
         message: dict[str, Any] = {rng.choice(("execute",) * 9 + ("exec-oob",)): name}
-        if rng.random() < 0.7:
-            message["arguments"] = self._arguments(rng, name)
+        if arguments or rng.random() < 0.5:
+            message["arguments"] = arguments
         if rng.random() < 0.8:
-            message["id"] = self._value(rng, 2)
+            message["id"] = anything(rng, 2)
         if rng.random() < 0.05:
-            message[rng.choice(("x", "control", "execute", "exec-oob"))] = self._value(rng, 1)
+            message[rng.choice(("x", "control", "execute", "exec-oob"))] = anything(rng, 1)
         plain = set(message) <= {"execute", "arguments", "id"} and isinstance(message.get("execute"), str)
         plain = plain and isinstance(message.get("arguments", {}), dict)
         known = ("id" in message, message.get("id"), message.get("execute")) if plain else None
         return message, known
 
-    def _arguments(self, rng: random.Random, name: str) -> Any:
-        if rng.random() < 0.05:
-            return self._value(rng, 2)
-        arguments: dict[str, Any] = {}
-        keys = ("path", "property", "value", "typename", "id", "driver", "qom-type", "size", "enable", "backend", "val",
-                "filename", "command-line", "cpu-index", "device", "data", "format", "from", "to", "offset")  # fmt: skip
-        for _ in range(rng.randrange(4)):
-            arguments[rng.choice(keys)] = self._value(rng, 3)
-        return arguments
-
-    def _value(self, rng: random.Random, depth: int) -> Any:
-        roll = rng.randrange(10 if depth else 8)
-        if roll == 8:
-            return [self._value(rng, depth - 1) for _ in range(rng.randrange(4))]
-        if roll == 9:
-            return {rng.choice(("a", "type", "data", "\u2603")): self._value(rng, depth - 1) for _ in range(rng.randrange(3))}
-        return (
-            None, True, False, rng.randrange(-(2**63), 2**64), rng.random() * 10 ** rng.randrange(-300, 300), "",
-            rng.choice(("/", "/machine", "oob", "memory-backend-ram", "toy", "socket", "%s", "\x7f\x00")),
-            "".join(chr(rng.choice((rng.randrange(128), rng.randrange(0xD7FF), rng.randrange(0x10000, 0x1FFFD))))
-                    for _ in range(rng.randrange(6))),
-        )[roll]  # fmt: skip
+    def _of(self, view: View) -> Arguments:
+        made = self._arguments.get(view.facts)
+        if made is None:
+            made = self._arguments[view.facts] = Arguments(view)
+        return made
 
     @staticmethod
     def _mutate(rng: random.Random, data: bytes) -> bytes:
@@ -133,6 +137,7 @@ def check_answer(answer: Any) -> None:
         assert set(answer["error"]) == {"class", "desc"}, answer
         assert answer["error"]["class"] in CLASSES, answer
         assert isinstance(answer["error"]["desc"], str) and answer["error"]["desc"], answer
+        assert not answer["error"]["desc"].startswith("internal error"), answer
 
 
 def expected_class(view: Any, name: str, answer: Any) -> bool:
@@ -140,34 +145,112 @@ def expected_class(view: Any, name: str, answer: Any) -> bool:
     error_class = answer.get("error", {}).get("class")
     if name not in view.commands or name == "qmp_capabilities":
         return error_class == "CommandNotFound"
-    return error_class in (None, "GenericError")
+    return error_class != "CommandNotFound"
 
 
 class Fuzzer:
-    """Feeds inputs to sessions; a session serves many inputs, as a monitor does."""
+    """Feeds inputs to sessions; a session serves many inputs, as a monitor does, and so does a daemon."""
 
-    def __init__(self, seed: int) -> None:
-        self.maker = Maker(seed)
+    def __init__(self, seed: int, world: int = WORLD) -> None:
+        self._size = world
+        self._maker, self._idle_maker = Maker(seed), Maker(seed)
         self.answers = 0
-        self._harness = self._fresh(random.Random(0))
-
-    def _fresh(self, rng: random.Random) -> Harness:
-        return Harness(rng.choice(self.maker.views), oob=rng.random() < 0.5)
+        self.last = b""
+        cache = views()
+        self._idle_views = [cache.get(*VIEWS[0]), cache.get(*VIEWS[1]), cache.get(*VIEWS[3])]
+        self._harness = Harness(self._idle_views[0])
+        self._seed = seed
+        self._world: World | None = None
+        self._monitor: FuzzMonitor | None = None
+        self._before = usage()
 
     def start_anew(self) -> None:
-        """Take a fresh session."""
-        self._harness = self._fresh(random.Random(0))
+        """Take a fresh session, and a fresh daemon."""
+        self._harness = Harness(self._idle_views[0])
+        self.end()
+
+    def end(self) -> None:
+        """The daemon ends, and must leave nothing."""
+        world, self._world, self._monitor = self._world, None, None
+        if world is not None:
+            world.close()
+            del world
+            after = usage()
+            assert after.fds <= self._before.fds, f"{after.fds - self._before.fds} descriptors are left"
+            assert after.threads <= self._before.threads, f"{after.threads - self._before.threads} threads are left"
+
+    def _ready(self, number: int) -> FuzzMonitor:
+        """The monitor that an input goes to."""
+        rng = random.Random(self._seed << 40 | 1 << 39 | number // SESSION)
+        world, monitor = self._world, self._monitor
+        if world is None or world.ending or number % self._size == 0:
+            self.end()
+            self._before = usage()
+            kind = list(KINDS)[number // self._size % len(KINDS)]
+            world, monitor = World(kind), None
+            self._world = world
+        if monitor is None or number % SESSION == 0 or not monitor.open:
+            if monitor is not None:
+                monitor.close()
+            monitor = self._monitor = world.monitor(rng.choice(VIEWS), oob=rng.random() < 0.3)
+        return monitor
 
     def one(self, number: int) -> bytes:
         """Try input `number`; its bytes.  AssertionError, or whatever escapes, is a failure."""
-        rng, data, expected = self.maker.make(number)
-        if number % 64 == 0:
-            self._harness = self._fresh(rng)
-        self.try_bytes(rng, data, expected, compare=number % 8 == 0)
+        if number % 8 == 7:
+            view = self._harness.session.view
+            rng, data, expected = self._idle_maker.make(number, view)
+            self.last = data
+            if number % SESSION == 7:
+                self._harness = Harness(rng.choice(self._idle_views), oob=rng.random() < 0.5)
+            self.try_bytes(rng, data, expected if view is self._harness.session.view else None, compare=True)
+            return data
+        monitor = self._ready(number)
+        rng, data, expected = self._maker.make(number, monitor.session.view)
+        self.last = data
+        self._live(monitor, rng, data, expected)
         return data
 
+    def again(self, data: bytes) -> None:
+        """Bytes that once failed, to each kind of machine in each view."""
+        self.try_bytes(random.Random(0), data, compare=True)
+        for number in range(0, len(KINDS) * self._size, self._size):
+            self._ready(number)
+            for view in VIEWS:
+                if self._world is not None and not self._world.ending:
+                    self._live(self._world.monitor(view, False), random.Random(0), data, None)
+        self.end()
+
+    def _live(self, monitor: FuzzMonitor, rng: random.Random, data: bytes, expected: Any) -> None:
+        """An input to a daemon with a machine."""
+        world = self._world
+        assert world is not None
+        pieces = list(filter(None, chunks(rng, data)))
+        fds = tuple(os.dup(0) for _ in range(rng.choice((0,) * 30 + (1, 1, 20)) if pieces else 0))
+        view = monitor.session.view
+        answers: list[Any] = []
+        for piece in pieces:
+            answers += monitor.ask(piece, fds)
+            fds = ()
+        if expected is not None and not world.ending:
+            has_id, id, name = expected
+            (answer,) = answers
+            assert ("id" in answer) == has_id
+            assert not has_id or same(answer["id"], id), (answer["id"], id)
+            assert expected_class(view, name, answer), (name, answer)
+        elif monitor.open and not world.ending:
+            answers += monitor.ask(PROBE)
+            assert answers, "no answer to the probe"
+            if not world.ending:
+                assert answers[-1] == {"return": {}, "id": "probe"}, answers[-1]
+        for answer in answers:
+            check_answer(answer)
+        self.answers += len(answers)
+        assert not world.log.errors, world.log.errors
+        assert monitor.open or world.ending, "the monitor was closed"
+
     def try_bytes(self, rng: random.Random, data: bytes, expected: Any = None, compare: bool = False) -> None:
-        """The checks of one input."""
+        """The checks of one input to a session whose commands do nothing."""
         harness = self._harness
         answers: list[Any] = []
         for piece in chunks(rng, data):
@@ -188,6 +271,23 @@ class Fuzzer:
         if compare:
             whole = Harness(harness.session.view, oob=harness.session.oob)
             assert whole.feed(data) + whole.feed(PROBE) == answers + tail, "chunking matters"
+
+
+class Usage(NamedTuple):
+    """What this process holds: KiB that are its own alone, descriptors, threads."""
+
+    private: int
+    fds: int
+    threads: int
+
+
+def usage(memory: bool = False) -> Usage:
+    """Now; memory only if it is asked for, since that takes long to tell."""
+    private = 0
+    if memory:
+        rollup = Path("/proc/self/smaps_rollup").read_text()
+        private = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_"))
+    return Usage(private, len(os.listdir("/proc/self/fd")), threading.active_count())
 
 
 def same(answer: Any, sent: Any) -> bool:
@@ -238,16 +338,17 @@ def _fail(corpus: Path, seed: int, number: int, data: bytes, error: BaseExceptio
 
 
 def _run(options: argparse.Namespace) -> int:
-    fuzzer = Fuzzer(options.seed)
+    fuzzer = Fuzzer(options.seed, options.world)
     side = SocketSide(options.socket) if options.socket else None
     corpus = Path(options.corpus)
     for kept in sorted(corpus.glob("*.bin")):
-        fuzzer.try_bytes(random.Random(0), kept.read_bytes(), compare=True)
+        fuzzer.again(kept.read_bytes())
     state = Path(options.state) if options.state else None
-    start = options.start
+    start, samples = options.start, []
     if state is not None and state.exists():
         saved = json.loads(state.read_text())
-        start = max(start, saved["next"]) if saved["seed"] == options.seed else start
+        if saved["seed"] == options.seed:
+            start, samples = max(start, saved["next"]), saved["samples"]
     begun, failures, number = time.monotonic(), 0, start
     for number in range(start, options.inputs):
         data = b""
@@ -257,19 +358,24 @@ def _run(options: argparse.Namespace) -> int:
                 side.one(random.Random(number), data)
         except Exception as error:
             failures += 1
-            _fail(corpus, options.seed, number, data or fuzzer.maker.make(number)[1], error)
-            fuzzer.start_anew()
+            _fail(corpus, options.seed, number, data or fuzzer.last, error)
+            try:
+                fuzzer.start_anew()
+            except Exception as other:
+                print(f"  and after that: {type(other).__name__}: {other}")
             if failures >= 20:
                 break
         if number % 100_000 == 99_999:
             rate = (number - start + 1) / (time.monotonic() - begun)
             print(f"{number + 1} inputs, {failures} failures, {rate:.0f}/s", flush=True)
+            samples.append([number + 1, *usage(memory=True), os.getpid(), failures])
             if state is not None:
-                state.write_text(json.dumps({"seed": options.seed, "next": number + 1}))
+                state.write_text(json.dumps({"seed": options.seed, "next": number + 1, "samples": samples}))
     done = max(0, number + 1 - start) if options.inputs > start else 0
     seconds = time.monotonic() - begun
     if side is not None:
         side.close()
+    fuzzer.end()
     through = f", {side.count} of them over the socket" if side is not None else ""
     print(f"{done} inputs (from {start}, seed {options.seed}){through}: {fuzzer.answers} answers, {failures} failures, "
           f"{seconds:.0f} s")  # fmt: skip
@@ -284,6 +390,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--corpus", default=str(Path(__file__).parent / "corpus"), help="kept failures, tried first")
     parser.add_argument("--state", help="file to resume from and to save progress in")
+    parser.add_argument("--world", type=int, default=WORLD, help=f"inputs to one machine (default {WORLD})")
     parser.add_argument("--socket", help="a daemon's socket; every --every-th input goes there too")
     parser.add_argument("--every", type=int, default=100)
     options = parser.parse_args(argv)

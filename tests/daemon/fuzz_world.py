@@ -1,0 +1,199 @@
+"""A daemon with a machine in this process, for inputs by the million: real sessions, dispatcher, loop and owner thread.
+
+    World(KINDS[n]) ──monitor(view)──> FuzzMonitor ──ask(bytes, fds)──> every answer, once nothing is under way any more
+
+What its machine may touch of the host is one temporary folder; programs, networks and terminals are not permitted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from ratite.core.hostfiles import ConfinedFiles, Root
+from ratite.daemon import commands
+from ratite.daemon.daemon import Daemon
+from ratite.daemon.options import parse
+from ratite.daemon.qmp.monitor import Monitor
+from ratite.daemon.qmp.session import READY
+from ratite.daemon.views import QEMU, RATITE, View
+
+# Seconds after which an answer is lost.
+PATIENCE = 60.0
+RAM_LIMIT = 96 << 20
+
+Command = tuple[str, dict[str, Any]]
+
+
+def _cluster(target: str, cpu: str, at: int, **more: Any) -> list[Command]:
+    return [
+        ("object-add", {"qom-type": "address-space", "id": f"{target}-view"}),
+        ("map-region", {"space": f"{target}-view", "region": "ram", "offset": at}),
+        ("object-add", {"qom-type": "cpu-cluster", "id": target, "target": target, "address-space": f"{target}-view",
+                        "accel": "interp"}),
+        ("device_add", {"driver": cpu, "id": f"{target}-cpu", "cluster": target, **more}),
+    ]  # fmt: skip
+
+
+RAM: list[Command] = [("machine-create", {}), ("object-add", {"qom-type": "memory-backend-ram", "id": "ram", "size": 1 << 20})]
+ONE = _cluster("riscv64", "rv64-riscv-cpu", 0x80000000, **{"image-raw": "t/sleep", "image-addr": 0x80000000})
+OTHER = _cluster("microblaze", "microblaze-cpu", 0, **{"start-powered-off": True})
+AROUND: list[Command] = [
+    ("chardev-add", {"id": "con", "backend": {"type": "ringbuf", "data": {"size": 4096}}}),
+    ("chardev-add", {"id": "void", "backend": {"type": "null", "data": {}}}),
+    ("device_add", {"driver": "ns16550", "id": "uart", "chardev": "con"}),
+    ("map-region", {"space": "riscv64-view", "region": "uart/regs", "offset": 0x10000000}),
+    ("wire-irq", {"from": "uart", "output": "irq", "to": "riscv64-cpu", "input": "meip"}),
+    ("blockdev-add", {"driver": "file", "node-name": "disk", "filename": "t/disk"}),
+    ("device_add", {"driver": "irq-source", "id": "source"}),
+]  # fmt: skip
+
+# What was done before the fuzzing begins.  The guest sleeps: an evaluator that computes would only slow down the rest.
+KINDS: dict[str, list[Command]] = {
+    "none": [],
+    "created": RAM + ONE + OTHER + AROUND,
+    "initialized": RAM + ONE + AROUND + [("machine-wire", {})],
+    "paused": RAM + ONE + OTHER + AROUND + [("x-exit-preconfig", {}), ("stop", {})],
+    "running": RAM + ONE + OTHER + AROUND + [("x-exit-preconfig", {})],
+}
+VIEWS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (RATITE, ()), (RATITE, ("riscv64",)), (RATITE, ("microblaze", "riscv64")), (QEMU, ("riscv64",)), (QEMU, ("microblaze",)),
+)  # fmt: skip
+
+
+class Said:
+    """A log that remembers what went wrong inside, and takes the core's nowhere."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Nothing to remember."""
+
+    debug = warning = info
+
+    def error(self, event: str, **fields: Any) -> None:
+        """A fault of ours."""
+        self.errors.append(f"{event} {fields}")
+
+    def take_core(self) -> None:
+        """The core goes on saying what it says to Python's logging."""
+
+
+class FuzzMonitor(Monitor):
+    """A monitor whose client takes everything at once."""
+
+    def __init__(self, world: World, view: View, oob: bool) -> None:
+        daemon = world.daemon
+        super().__init__(daemon.new_session(), world.loop, daemon.log, daemon.execute, daemon.closed)
+        self.lines: list[bytes] = []
+        self._world = world
+        daemon.serve(self)
+        enable = ["oob"] if oob else []
+        self.session.receive(json.dumps({"execute": "qmp_capabilities", "arguments": {"enable": enable}}).encode())
+        self.pump()
+        assert self.session.state == READY
+        self.session.pinned = "riscv64" if view.personality == RATITE and view.targets else None
+        daemon.select_view(self.session, view)
+        self.lines.clear()
+
+    @property
+    def open(self) -> bool:
+        """Whether it still serves."""
+        return not self._over
+
+    def _send(self, data: memoryview) -> int:
+        self.lines.append(bytes(data))
+        return len(data)
+
+    def _watch(self, read: bool, write: bool) -> None:
+        if self.session.idle:
+            self._world.loop.stop()
+
+    def _shut(self) -> None:
+        self._world.loop.stop()
+
+    def ask(self, data: bytes, fds: tuple[int, ...] = ()) -> list[Any]:
+        """The answers to `data`, without events; AssertionError if one doesn't come."""
+        self.received(data, fds)
+        lost = None
+        while not (self.session.idle or self._over):
+            lost = lost or self._loop.call_later(PATIENCE, self._world.give_up, data)
+            self._loop.run_forever()
+            assert not self._world.lost, f"no answer to {data[:300]!r}"
+        if lost is not None:
+            lost.cancel()
+        text, self.lines = b"".join(self.lines), []
+        assert not text or text.endswith(b"\r\n")
+        answers = [json.loads(line) for line in text.split(b"\r\n")[:-1]]
+        return [answer for answer in answers if "event" not in answer]
+
+
+class World:
+    """A daemon with a machine of a kind; the commands that made it were executed, or it is an AssertionError."""
+
+    def __init__(self, kind: str, modules: tuple[ModuleType, ...] = tuple(commands.MODULES)) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="ratite-fuzz-")
+        folder = Path(self._folder.name)
+        (folder / "sleep").write_bytes(bytes.fromhex("730050106ff0dfff"))  # wfi; j .-4
+        (folder / "disk").write_bytes(bytes(1 << 16))
+        self.kind = kind
+        self.log = Said()
+        self.loop = asyncio.SelectorEventLoop()
+        self.over = False
+        self.lost = False
+        root = Root("t", str(folder), True, os.open(folder, os.O_PATH | os.O_DIRECTORY))
+        self._root_fd = root.fd
+        options = parse(["--qmp", "unix:/nowhere"])
+        self.daemon = Daemon(
+            options, self.loop, self.log, [], modules, ended=self._ended,  # type: ignore[arg-type]
+            files=ConfinedFiles([root], ()), limits={"ram": RAM_LIMIT, "vcpus": 4},
+        )  # fmt: skip
+        first = self.monitor((RATITE, ()), False)
+        for name, arguments in KINDS[kind]:
+            (answer,) = first.ask(json.dumps({"execute": name, "arguments": arguments}).encode())
+            assert "return" in answer, (name, arguments, answer)
+        first.close()
+
+    def monitor(self, view: tuple[str, tuple[str, ...]], oob: bool) -> FuzzMonitor:
+        """One more."""
+        return FuzzMonitor(self, self.daemon.views.get(*view), oob)
+
+    def give_up(self, data: bytes) -> None:
+        """An answer is lost."""
+        self.lost = True
+        self.loop.stop()
+
+    def _ended(self) -> None:
+        self.over = True
+        self.loop.stop()
+
+    @property
+    def ending(self) -> bool:
+        """Whether a command has ended it."""
+        return self.daemon.ending
+
+    def close(self) -> None:
+        """End the daemon as a client would, and leave nothing."""
+        self.daemon.shutdown("host-qmp-quit")
+        lost = self.loop.call_later(PATIENCE, self.give_up, b"")
+        while not self.over and not self.lost:
+            self.loop.run_forever()
+        lost.cancel()
+        self.loop.close()
+        os.close(self._root_fd)
+        self._folder.cleanup()
+        assert not self.lost, "the daemon doesn't end"
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
