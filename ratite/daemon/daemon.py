@@ -256,11 +256,16 @@ class Daemon:
         """The chardevs: the machine's, or those that it will have.  On the owner's side once there is one."""
         if self._chardevs is None:
             from ratite.core.backends.set import ChardevSet
-            from ratite.core.hostfiles import FREE
 
-            self._chardevs = ChardevSet(files=self._files or FREE)
+            self._chardevs = ChardevSet(files=self._host_files())
             self._chardevs.quit = lambda: self.bridge.call_on_loop(self.shutdown, "host-qmp-quit")
         return self._chardevs
+
+    def _host_files(self) -> HostFiles:
+        from ratite.core.hostfiles import FREE
+        from ratite.daemon.fdfiles import FilesWithSets
+
+        return FilesWithSets(self._files or FREE, self.fdsets)
 
     @property
     def has_chardevs(self) -> bool:
@@ -281,11 +286,10 @@ class Daemon:
 
     def _new_machine(self) -> Machine:
         self.log.take_core()
-        from ratite.core.hostfiles import FREE
         from ratite.core.machine import Machine
 
         machine = Machine(
-            self.registry, autostart=not self.options.paused, chardevs=self.chardevs, files=self._files or FREE,
+            self.registry, autostart=not self.options.paused, chardevs=self.chardevs, files=self._host_files(),
             limits=self._limits,
         )  # fmt: skip
         machine.no_shutdown = self.options.no_shutdown

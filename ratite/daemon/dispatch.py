@@ -98,6 +98,16 @@ def collect(modules: Iterable[ModuleType]) -> Mapping[str, Entry]:
     return MappingProxyType(found)
 
 
+class Later:
+    """What a handler gives whose answer waits for somebody: `wait`, on a thread of its own, gives it or raises QmpError.
+
+    Nothing else waits meanwhile but the commands behind it on the same session.
+    """
+
+    def __init__(self, wait: Callable[[], object]) -> None:
+        self.wait = wait
+
+
 class Dispatcher:
     """Executes requests of one daemon's sessions."""
 
@@ -128,7 +138,21 @@ class Dispatcher:
             self._daemon.log.error("a command failed inside", command=request.name, exc_info=error)
             session.fail(request, GenericError(f"internal error: {type(error).__name__}: {error}"))
         else:
-            session.reply(request, {} if value is None else value)
+            self._answer(connection, request, value)
+
+    def _answer(self, connection: Monitor, request: Request, value: object) -> None:
+        if not isinstance(value, Later):
+            connection.session.reply(request, {} if value is None else value)
+            return
+
+        def done(found: object, error: QmpError | None) -> None:
+            if error is None:
+                connection.session.reply(request, {} if found is None else found)
+            else:
+                connection.session.fail(request, error)
+            connection.pump()
+
+        self._daemon.bridge.aside(value.wait, done)
 
     def _extend(self, connection: Monitor, request: Request, command: Command) -> None:
         """Make the view's tables off the loop, then try again."""
@@ -168,7 +192,7 @@ class Dispatcher:
                 value, error, primary, targets = result
                 self._daemon.targets_changed(primary, targets)
             if error is None:
-                connection.session.reply(request, {} if value is None else value)
+                self._answer(connection, request, value)
             else:
                 connection.session.fail(request, error)
             connection.pump()

@@ -210,8 +210,14 @@ def test_file(chardevs, place) -> None:
     assert path.read_bytes() == b"line\n" * 3
     with pytest.raises(GenericError, match=r"Could not open '.*': No such file or directory"):
         chardevs.add("c0", "file", {"out": str(place / "no" / "log")})
-    with pytest.raises(GenericError, match="option 'in' of backend 'file' is not supported"):
-        chardevs.add("c0", "file", {"out": str(path), "in": "x"})
+    with pytest.raises(GenericError, match="Could not open '/nonexistent/in': No such file"):
+        chardevs.add("c0", "file", {"out": str(path), "in": "/nonexistent/in"})
+    (place / "in").write_bytes(b"from a file")
+    chardevs.add("c0", "file", {"out": str(path), "in": str(place / "in")})
+    front = Front()
+    with chardevs.lock:
+        chardevs.find("c0").attach(front)
+    front.until(b"from a file")
 
 
 def test_stdio(chardevs, monkeypatch) -> None:
@@ -336,10 +342,7 @@ def unix_address(path: object) -> dict[str, object]:
     return {"type": "unix", "data": {"path": str(path)}}
 
 
-def test_wait_is_refused_and_its_absence_taken(chardevs, place):
-    with pytest.raises(GenericError, match="option 'wait' of backend 'socket' must be false, not true: no command waits"):
-        chardevs.add("s", "socket", {"addr": unix_address(place / "s"), "server": True, "wait": True})
-    assert not (place / "s").exists()
+def test_wait_is_for_servers(chardevs, place):
     with pytest.raises(GenericError, match="'wait' option is incompatible with socket in client connect mode"):
         chardevs.add("s", "socket", {"addr": unix_address(place / "s"), "server": False, "wait": True})
     with pytest.raises(GenericError, match="Invalid parameter type for 'wait', expected: boolean"):

@@ -158,7 +158,8 @@ def test_no_event_before_negotiation() -> None:
 def test_unclaimed_descriptors_are_bounded_and_closed() -> None:
     harness = Harness()
     fds = [os.dup(0) for _ in range(FD_LIMIT + 3)]
-    harness.session.receive(b"", fds)
+    for fd in fds:
+        harness.session.receive(b"", [fd])
     assert harness.session.fds_refused == 3
     for fd in fds[FD_LIMIT:]:
         with pytest.raises(OSError, match="Bad file"):

@@ -13,6 +13,8 @@ TYPES = (
     "ratite.core.backends.chardev:NullChardev",
     "ratite.core.backends.file:FileChardev",
     "ratite.core.backends.file:StdioChardev",
+    "ratite.core.backends.hostdev:PipeChardev",
+    "ratite.core.backends.hostdev:SerialChardev",
     "ratite.core.backends.mux:MuxChardev",
     "ratite.core.backends.net.netdev:Netdev",
     "ratite.core.backends.net.set:NetdevSet",
@@ -25,4 +27,5 @@ TYPES = (
     "ratite.core.backends.rng:RngRandom",
     "ratite.core.backends.set:ChardevSet",
     "ratite.core.backends.socket:SocketChardev",
+    "ratite.core.backends.udp:UdpChardev",
 )

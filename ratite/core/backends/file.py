@@ -1,6 +1,4 @@
 """The chardevs `file` (output to a file) and `stdio` (the daemon's own standard input and output).
-
-Left out: a file to read input from (option `in`).
 """
 
 from __future__ import annotations
@@ -17,32 +15,52 @@ from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
     from ratite.core.backends.set import ChardevSet
+    from ratite.core.hostfiles import HostFiles
 
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
+def open_for_bytes(files: HostFiles, path: str, flags: int) -> int:
+    """A descriptor that doesn't block; GenericError."""
+    try:
+        return files.open(path, flags | _NONBLOCK, 0o666)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise GenericError(f"Could not open '{path}': {reason}") from None
+
+
 class FileChardev(StreamChardev):
-    """Output goes to the file `out`, made new or (`append`) continued."""
+    """Output goes to the file `out`, made new or (`append`) continued; input comes from the file `in`, if any."""
 
     TYPE: ClassVar[str] = "chardev-file"
-    OPTIONS: ClassVar[frozenset[str]] = frozenset({"out", "append"})
+    OPTIONS: ClassVar[frozenset[str]] = frozenset({"in", "out", "append"})
 
     def __init__(self, id: str, owner: ChardevSet, options: Mapping[str, Any]) -> None:
         super().__init__(id, owner, options)
         self._init_stream()
         self.out = str_option(options, "out")
         self.append = bool_option(options, "append", False)
+        self.input = None if options.get("in") is None else str_option(options, "in")
 
     def open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if self.append else os.O_TRUNC) | _NONBLOCK
-        try:
-            fd = self.owner.files.open(self.out, flags, 0o666)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise GenericError(f"Could not open '{self.out}': {reason}") from None
-        self._write_fd = fd
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if self.append else os.O_TRUNC)
+        self._write_fd = open_for_bytes(self.owner.files, self.out, flags)
+        if self.input is not None:
+            try:
+                self._read_fd = open_for_bytes(self.owner.files, self.input, os.O_RDONLY)
+            except GenericError:
+                os.close(self._write_fd)
+                raise
         self.connected_event.set()
         self.io.add(self)
+
+    def hang_up(self) -> None:
+        """There is nobody else to talk to."""
+
+    def end_of_input(self) -> None:
+        with self.mutex:
+            fd, self._read_fd = self._read_fd, -1
+        os.close(fd)
 
 
 class StdioChardev(StreamChardev):

@@ -12,8 +12,10 @@ import os
 import select
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ratite.core.backends.chardev import str_option
 from ratite.core.backends.stream import StreamChardev
 from ratite.core.hostfiles import PTY
 from ratite.qapi.errors import GenericError
@@ -26,6 +28,7 @@ class PtyChardev(StreamChardev):
     """A pseudo terminal; `slave` is the path to open."""
 
     TYPE: ClassVar[str] = "chardev-pty"
+    OPTIONS: ClassVar[frozenset[str]] = frozenset({"path"})
 
     def __init__(self, id: str, owner: ChardevSet, options: Mapping[str, Any]) -> None:
         super().__init__(id, owner, options)
@@ -33,6 +36,7 @@ class PtyChardev(StreamChardev):
         self.slave = ""
         self.look_after = 0.25  # host seconds between looks
         self._master = -1
+        self._link = None if options.get("path") is None else str_option(options, "path")
 
     @property
     def filename(self) -> str:
@@ -54,8 +58,32 @@ class PtyChardev(StreamChardev):
         tty.setraw(slave)
         os.set_blocking(master, False)
         os.close(slave)
+        try:
+            self._make_link()
+        except GenericError:
+            os.close(master)
+            raise
         self._master = master
         self.io.add(self)
+
+    def _make_link(self) -> None:
+        if self._link is None:
+            return
+        try:
+            with self.owner.files.place(self._link, make=True) as place:
+                os.symlink(self.slave, place)
+        except OSError as error:
+            self._link = None
+            raise GenericError(f"Failed to create PTY symlink: {error.strerror}") from None
+
+    def close(self) -> None:
+        if self._link is not None:
+            files = self.owner.files
+            with suppress(OSError), files.place(self._link, make=True) as place:
+                # Only our own: somebody may have put another one there.
+                if os.readlink(place) == self.slave:
+                    files.unlink(self._link)
+        super().close()
 
     def close_fd(self, fd: int) -> None:
         """The master stays open: it is the same one for the next who comes."""

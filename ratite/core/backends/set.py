@@ -22,10 +22,13 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "memory": "ratite.core.backends.ringbuf:RingbufChardev",
         "mux": "ratite.core.backends.mux:MuxChardev",
         "null": "ratite.core.backends.chardev:NullChardev",
+        "pipe": "ratite.core.backends.hostdev:PipeChardev",
         "pty": "ratite.core.backends.pty:PtyChardev",
         "ringbuf": "ratite.core.backends.ringbuf:RingbufChardev",
+        "serial": "ratite.core.backends.hostdev:SerialChardev",
         "socket": "ratite.core.backends.socket:SocketChardev",
         "stdio": "ratite.core.backends.file:StdioChardev",
+        "udp": "ratite.core.backends.udp:UdpChardev",
     }
 )
 
@@ -163,6 +166,11 @@ class ChardevSet(Obj):
         if attach is None:
             raise GenericError(f"Chardev '{id}' must be of kind 'console', not '{found.kind}'")
         attach(fd)
+
+    def add_client(self, id: str, fd: int) -> bool:
+        """add_client: whether the chardev takes the connection, which is its own from now on then."""
+        add = getattr(self.find(id), "add_client", None)
+        return add is not None and bool(add(fd))
 
     def ringbuf_read(self, id: str, size: int) -> bytes:
         """ringbuf-read's bytes; GenericError in QEMU's words."""

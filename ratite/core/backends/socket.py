@@ -1,21 +1,23 @@
 """The chardev `socket`: a stream socket, listening (server) or connecting, over a UNIX path, TCP, or a descriptor.
 
     server   listening ──accept──> connected ──(peer gone)──> listening
-    client   connecting ──> connected ──(peer gone)──> disconnected
+    client   connecting ──> connected ──(peer gone)──> disconnected ──`reconnect-ms`──> connecting …
 
-One peer at a time; others wait in the listen queue.  Left out: `wait` (see _refuse_wait), TLS, telnet,
-tn3270, websocket, reconnect, UDP, vsock, descriptors sent along with bytes.
+One peer at a time; others wait in the listen queue, unless a frontend that is no device takes them.  A server may speak
+Telnet.  Left out: TLS, tn3270, websocket, UDP, vsock; descriptors sent along reach only a frontend that is no device.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ratite.core.backends import sockets
-from ratite.core.backends.chardev import bool_option
+from ratite.core.backends import sockets, telnet
+from ratite.core.backends.chardev import BREAK, bool_option, int_option
+from ratite.core.backends.dialer import Dialer, delay_of
 from ratite.core.backends.io import READ
 from ratite.core.backends.stream import StreamChardev
 from ratite.core.hostfiles import unlink_own
@@ -26,19 +28,28 @@ if TYPE_CHECKING:
 
 
 class SocketChardev(StreamChardev):
-    """A stream socket; `address` is ("unix", path), ("inet", host, port) or ("fd", number)."""
+    """A stream socket at `address`."""
 
     TYPE: ClassVar[str] = "chardev-socket"
-    OPTIONS: ClassVar[frozenset[str]] = frozenset({"addr", "server", "wait", "nodelay"})
+    OPTIONS: ClassVar[frozenset[str]] = frozenset(
+        {"addr", "server", "wait", "nodelay", "telnet", "reconnect", "reconnect-ms"}
+    )
 
     def __init__(self, id: str, owner: ChardevSet, options: Mapping[str, Any]) -> None:
         super().__init__(id, owner, options)
         self._init_stream()
         self.server = bool_option(options, "server", True)
-        if bool_option(options, "wait", False):
-            _refuse_wait(id, self.server)
+        self.waits = bool_option(options, "wait", False)
+        if self.waits and not self.server:
+            raise GenericError("'wait' option is incompatible with socket in client connect mode")
         self.nodelay = bool_option(options, "nodelay", False)
         self.address = sockets.parse_address(options.get("addr"))
+        delays = [int_option(options, name, 0) if name in options else None for name in ("reconnect", "reconnect-ms")]
+        delay = delay_of(delays[0], delays[1], self.server)
+        if delay and self.address.kind == "fd":
+            raise GenericError("'reconnect' option is incompatible with 'fd'")
+        self._dialer = Dialer(id, self.address, owner.files, delay, lambda: self.io, self._take) if delay else None
+        self._telnet = telnet.Reader() if bool_option(options, "telnet", False) else None
         self._listener: socket.socket | None = None
         self._peer: socket.socket | None = None
         self._inode: tuple[int, int] | None = None
@@ -46,44 +57,112 @@ class SocketChardev(StreamChardev):
 
     @property
     def filename(self) -> str:
-        listening = ",server=on" if self.server else ""
-        if self.address[0] == "unix":
-            text = f"unix:{self.address[1]}{listening}"
+        options = ",abstract=on" + (",tight=on" if self.address.tight else "") if self.address.abstract else ""
+        if self.server:
+            options += ",server=on"
+        kind = "telnet" if self._telnet is not None else "tcp"
+        if self.address.kind == "unix":
+            text = f"unix:{self.address.place}{options}"
+        elif self.address.kind == "fd" and not self._local:
+            text = f"unix:{self._unix_path()}{options}"
         elif self.connected and self._remote:
-            text = f"tcp:{self._local}{listening} <-> {self._remote}"
+            text = f"{kind}:{self._local}{options} <-> {self._remote}"
         else:
-            text = f"tcp:{self._local or ':'.join(self.address[1:])}{listening}"
-        if self.address[0] == "fd":
-            text = f"fd:{self.address[1]}{listening}"
+            # QEMU's brackets around IPv6 addresses come with the peer.
+            text = f"{kind}:{(self._local or str(self.address)).replace('[', '').replace(']', '')}{options}"
         return text if self.connected else f"disconnected:{text}"
+
+    def _unix_path(self) -> str:
+        """The path at which a socket that was handed over is bound, or nothing."""
+        end = self._listener or self._peer
+        with contextlib.suppress(OSError):
+            name = end.getsockname() if end is not None else ""
+            return name if isinstance(name, str) else ""
+        return ""
 
     @property
     def actual_address(self) -> str:
         """"host:port" really in use (a port 0 was replaced), or the path."""
-        return self.address[1] if self.address[0] == "unix" else self._local
+        return self.address.place if self.address.kind == "unix" else self._local
 
     def open(self) -> None:
-        kind = self.address[0]
+        kind = self.address.kind
+        peer: socket.socket | None = None
         if kind == "fd":
-            made, listens = sockets.adopt(int(self.address[1]))
+            made, listens = sockets.adopt(int(self.address.place))
             if listens:
                 self._listener = made
             else:
-                self._peer = made
+                peer = made
         elif self.server:
             self._listener, self._inode = sockets.listen(self.address, self.owner.files)
-        else:
-            self._peer = sockets.connect(self.address, self.owner.files)
+        elif self._dialer is None:
+            peer = sockets.connect(self.address, self.owner.files)
         if self._listener is not None and self._listener.family != getattr(socket, "AF_UNIX", None):
             self._local = sockets.host_port(self._listener.getsockname())
-        if self._peer is not None:
-            self._take(self._peer)
+        if peer is not None:
+            self._take(peer)
         self.io.add(self)
+        if self._dialer is not None:
+            self._dialer.dial()
 
     def close(self) -> None:
-        unlink_own(self.owner.files, self.address[1], self._inode)
+        unlink_own(self.owner.files, self.address.place, self._inode)
         self._inode = None
+        if self._dialer is not None:
+            self._dialer.stop()
         super().close()
+        self.connected_event.set()  # who waits for a peer waits in vain
+
+    def add_client(self, fd: int) -> bool:
+        """Whether `fd`, a connected stream socket, becomes the peer."""
+        if self._peer is not None:
+            return False
+        try:
+            made, listens = sockets.adopt(os.dup(fd))
+        except (OSError, GenericError):
+            return False
+        if listens or made.type != socket.SOCK_STREAM:
+            made.close()
+            return False
+
+        def come() -> None:
+            if self._peer is not None or self._closed:
+                made.close()
+            else:
+                self._take(made)
+
+        os.close(fd)
+        self.io.call(come)
+        return True
+
+    def yank(self) -> None:
+        """Ends the connection, however stuck it is.  Any thread; never waits."""
+        self.io.call(self.hang_up)
+
+    def poll_after(self) -> float | None:
+        return None if self._dialer is None else self._dialer.poll_after()
+
+    def poll(self) -> None:
+        if self._dialer is not None:
+            self._dialer.poll()
+
+    def peer_left(self) -> None:
+        super().peer_left()
+        if self._dialer is not None:
+            self._dialer.lost()
+
+    def encoded(self, data: bytes) -> bytes:
+        return data if self._telnet is None else telnet.escaped(data)
+
+    def decoded(self, data: bytes) -> bytes:
+        if self._telnet is None:
+            return data
+        data = self._telnet.feed(data)
+        while self._telnet.breaks:
+            self._telnet.breaks -= 1
+            self._tell(BREAK)
+        return data
 
     def interests(self) -> dict[int, int]:
         found = super().interests()
@@ -132,7 +211,9 @@ class SocketChardev(StreamChardev):
                 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with contextlib.suppress(OSError):
                 self._local, self._remote = sockets.host_port(peer.getsockname()), sockets.host_port(peer.getpeername())
-        self.peer_came(peer.fileno(), peer.fileno())
+        if self._telnet is not None:
+            self._telnet = telnet.Reader()
+        self.peer_came(peer.fileno(), peer.fileno(), telnet.OFFER if self._telnet is not None and self.server else b"")
 
     def _shut(self) -> None:
         super()._shut()
@@ -140,12 +221,3 @@ class SocketChardev(StreamChardev):
             self._listener.close()
             self._listener = None
 
-
-def _refuse_wait(id: str, server: bool) -> None:
-    """Waiting would hold the machine's owner thread, and every monitor with it, until a peer comes."""
-    if not server:
-        raise GenericError("'wait' option is incompatible with socket in client connect mode")
-    raise GenericError(
-        f"Chardev '{id}': option 'wait' of backend 'socket' must be false, not true: no command waits for a peer "
-        "(start the machine when query-chardev shows one)"
-    )

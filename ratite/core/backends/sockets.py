@@ -1,7 +1,6 @@
 """Stream sockets for backends: addresses as QMP gives them, listening, connecting, taking over.
 
 A UNIX path that exists is replaced only if it is a socket of our uid where nobody listens; only our own inode is removed.
-An address is ("unix", path), ("inet", host, port) or ("fd", number).
 """
 
 from __future__ import annotations
@@ -13,20 +12,51 @@ import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ratite.core.backends.chardev import str_option
+from ratite.core.backends.chardev import bool_option, int_option, str_option
 from ratite.core.hostfiles import FREE, NET, HostFiles
 from ratite.qapi.errors import GenericError
 
 CONNECT_TIMEOUT = 3.0  # host seconds
 _PATH_MAX = 108  # bytes of sockaddr_un
+_IPPROTO_MPTCP = 262
 
 Inode = tuple[int, int]
 
 
-def parse_address(addr: Any) -> tuple[str, ...]:
-    """QMP's SocketAddressLegacy ({type, data}) or SocketAddress (flat) as the tuple of the module's docstring."""
+class Address(NamedTuple):
+    """Where a socket is: `kind` is "unix" (`place`: its path or abstract name), "inet" (host, `port`) or "fd" (number)."""
+
+    kind: str
+    place: str
+    port: str = ""
+    abstract: bool = False
+    tight: bool = True
+    numeric: bool = False
+    to: int = 0
+    ipv4: bool | None = None
+    ipv6: bool | None = None
+    keep_alive: bool = False
+    mptcp: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.port}" if self.kind == "inet" else self.place
+
+    @property
+    def family(self) -> int:
+        """The family of addresses that may be used; GenericError."""
+        if self.ipv4 is False and self.ipv6 is False:
+            raise GenericError("Cannot disable IPv4 and IPv6 at same time")
+        if self.ipv4 and self.ipv6:
+            return socket.AF_UNSPEC
+        if self.ipv6 or self.ipv4 is False:
+            return socket.AF_INET6
+        return socket.AF_INET if self.ipv4 or self.ipv6 is False else socket.AF_UNSPEC
+
+
+def parse_address(addr: Any) -> Address:
+    """QMP's SocketAddressLegacy ({type, data}) or SocketAddress (flat)."""
     if not isinstance(addr, Mapping):
         raise GenericError("Parameter 'addr' is missing" if addr is None else "Invalid parameter type for 'addr'")
     kind = str_option(addr, "type")
@@ -34,15 +64,27 @@ def parse_address(addr: Any) -> tuple[str, ...]:
     if not isinstance(data, Mapping):
         raise GenericError("Invalid parameter type for 'addr.data', expected: object")
     if kind == "unix":
-        return ("unix", str_option(data, "path"))
+        abstract, tight = bool_option(data, "abstract", False), bool_option(data, "tight", True)
+        return Address("unix", str_option(data, "path"), abstract=abstract, tight=tight)
     if kind == "inet":
-        return ("inet", str_option(data, "host"), str_option(data, "port"))
+        return _inet_address(data)
     if kind == "fd":
         number = str_option(data, "str")
         if not number.isdecimal():
             raise GenericError(f"File descriptor named '{number}' has not been found")
-        return ("fd", number)
+        return Address("fd", number)
     raise GenericError(f"Parameter 'type' does not accept value '{kind}'")
+
+
+def _inet_address(data: Mapping[str, Any]) -> Address:
+    made = Address(
+        "inet", str_option(data, "host"), str_option(data, "port"), numeric=bool_option(data, "numeric", False),
+        to=int_option(data, "to", 0), keep_alive=bool_option(data, "keep-alive", False),
+        ipv4=bool_option(data, "ipv4", False) if "ipv4" in data else None,
+        ipv6=bool_option(data, "ipv6", False) if "ipv6" in data else None, mptcp=bool_option(data, "mptcp", False),
+    )  # fmt: skip
+    _ = made.family  # complains
+    return made
 
 
 def adopt(fd: int) -> tuple[socket.socket, bool]:
@@ -59,15 +101,37 @@ def adopt(fd: int) -> tuple[socket.socket, bool]:
     return made, listens
 
 
-def listen(address: tuple[str, ...], files: HostFiles = FREE) -> tuple[socket.socket, Inode | None]:
+def listen(address: Address, files: HostFiles = FREE) -> tuple[socket.socket, Inode | None]:
     """A listening socket, not blocking, and its inode where it has one."""
-    if address[0] == "unix":
-        made, inode = _listen_unix(address[1], files)
+    inode: Inode | None = None
+    if address.kind == "unix" and not address.abstract:
+        made, inode = _listen_unix(address.place, files)
     else:
-        files.need(NET, f"a socket at {address[1]}:{address[2]}")
-        made, inode = _listen_inet(address[1], address[2]), None
+        # Abstract names are the network's: no directory holds them.
+        files.need(NET, f"a socket at {address}")
+        made = _listen_abstract(address) if address.kind == "unix" else _listen_inet(address)
     made.setblocking(False)
     return made, inode
+
+
+def _listen_abstract(address: Address) -> socket.socket:
+    made = unix_socket(address.place)
+    try:
+        made.bind(_abstract(address))
+        made.listen(1)
+    except OSError as error:
+        made.close()
+        raise GenericError(f"Failed to bind socket to {address.place}: {error.strerror}") from None
+    return made
+
+
+def _abstract(address: Address) -> bytes:
+    if sys.platform != "linux":
+        raise GenericError("abstract UNIX sockets need a Linux host")
+    name = b"\0" + os.fsencode(address.place)
+    if len(name) > _PATH_MAX:
+        raise GenericError(f"UNIX socket path '{address.place}' is too long")
+    return name if address.tight else name.ljust(_PATH_MAX, b"\0")
 
 
 def _listen_unix(path: str, files: HostFiles) -> tuple[socket.socket, Inode]:
@@ -93,46 +157,105 @@ def _bind(made: socket.socket, place: str) -> Inode:
     return facts.st_dev, facts.st_ino
 
 
-def _listen_inet(host: str, port: str) -> socket.socket:
+def datagrams(remote: Address, local: Address | None, files: HostFiles = FREE) -> socket.socket:
+    """A UDP socket, not blocking, that sends to `remote`, hears it alone, and is bound to `local`; GenericError."""
+    files.need(NET, f"a socket to {remote}")
+    family, _, proto, _, found = _resolve(remote, kind=socket.SOCK_DGRAM)[0]
+    own = None if local is None else _resolve(local, socket.AI_PASSIVE, socket.SOCK_DGRAM, family)[0][4]
+    made = socket.socket(family, socket.SOCK_DGRAM, proto)
     try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        made = socket.socket(family, kind, proto)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise GenericError(f"address resolution failed for {host}:{port}: {reason}") from None
-    try:
-        if sys.platform != "win32":
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        made.listen(1)
+        if own is not None:
+            made.bind(own)
+        made.connect(found)
     except (OSError, OverflowError) as error:
         made.close()
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise GenericError(f"Failed to bind socket to {host}:{port}: {reason}") from None
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise GenericError(f"Failed to bind socket to {local} for {remote}: {reason}") from None
+    made.setblocking(False)
     return made
 
 
-def connect(address: tuple[str, ...], files: HostFiles = FREE) -> socket.socket:
-    """A connected socket; waits at most CONNECT_TIMEOUT."""
-    where = ":".join(address[1:])
+def _resolve(address: Address, flags: int = 0, kind: int = socket.SOCK_STREAM, family: int | None = None) -> list[Any]:
+    """What getaddrinfo finds; GenericError."""
+    family = address.family if family is None else family
+    if address.numeric:
+        flags |= socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     try:
-        if address[0] == "unix":
-            made = unix_socket(address[1])
-            made.settimeout(CONNECT_TIMEOUT)
-            try:
-                with files.place(address[1], make=False) as place:
-                    made.connect(place)
-            except BaseException:
-                made.close()
-                raise
+        return socket.getaddrinfo(address.place or None, address.port, family, kind, 0, flags)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise GenericError(f"address resolution failed for {address}: {reason}") from None
+
+
+def _inet_socket(address: Address, family: int, proto: int) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM, _IPPROTO_MPTCP if address.mptcp else proto)
+    if address.keep_alive:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return made
+
+
+def _listen_inet(address: Address) -> socket.socket:
+    if address.keep_alive:
+        raise GenericError("keep-alive option is not supported for passive sockets")
+    family, _, proto, _, found = _resolve(address, socket.AI_PASSIVE)[0]
+    first = found[1]
+    if address.to and not first <= address.to <= 65535:
+        raise GenericError(f"Parameter 'to' must be from {first} to 65535, not {address.to}")
+    reason = ""
+    for port in range(first, max(address.to, first) + 1):
+        made: socket.socket | None = None
+        try:
+            made = _inet_socket(address, family, proto)
+            if sys.platform != "win32":
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((found[0], port, *found[2:]))
+            made.listen(1)
             return made
-        files.need(NET, f"a socket to {where}")
-        return socket.create_connection((address[1], int(address[2])), CONNECT_TIMEOUT)
-    except (OSError, ValueError, OverflowError) as error:
+        except (OSError, OverflowError) as error:
+            if made is not None:
+                made.close()
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    raise GenericError(f"Failed to bind socket to {address}: {reason}")
+
+
+def connect(address: Address, files: HostFiles = FREE) -> socket.socket:
+    """A connected socket; waits at most CONNECT_TIMEOUT for each address that the host's name has."""
+    if address.kind == "unix":
+        return _connect_unix(address, files)
+    files.need(NET, f"a socket to {address}")
+    reason = "no address"
+    for family, _, proto, _, found in _resolve(address):
+        made: socket.socket | None = None
+        try:
+            made = _inet_socket(address, family, proto)
+            made.settimeout(CONNECT_TIMEOUT)
+            made.connect(found)
+            return made
+        except (OSError, OverflowError) as error:
+            if made is not None:
+                made.close()
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    raise GenericError(f"Failed to connect to '{address}': {reason}")
+
+
+def _connect_unix(address: Address, files: HostFiles) -> socket.socket:
+    made = unix_socket(address.place)
+    try:
+        made.settimeout(CONNECT_TIMEOUT)
+        if address.abstract:
+            files.need(NET, f"a socket to {address}")
+            made.connect(_abstract(address))
+        else:
+            with files.place(address.place, make=False) as place:
+                made.connect(place)
+    except (OSError, ValueError) as error:
+        made.close()
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise GenericError(f"Failed to connect to '{where}': {reason}") from None
+        raise GenericError(f"Failed to connect to '{address}': {reason}") from None
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def unix_socket(path: str) -> socket.socket:

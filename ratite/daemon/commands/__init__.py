@@ -19,9 +19,10 @@ from ratite.daemon.commands import (
     run_state,
     view,
     wiring,
+    yank,
 )
 
 MODULES = (
     accelerator, block, char, control, inspect, inventory, machine, machine_file, misc, net, pci, qdev, qom, run_state, view,
-    wiring,
+    wiring, yank,
 )  # fmt: skip

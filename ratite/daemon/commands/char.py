@@ -7,10 +7,14 @@ import binascii
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from ratite.daemon.dispatch import OWNER, Context, command, refuse_nul
+from ratite.daemon.dispatch import OWNER, Context, Later, command, refuse_nul
 from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.backends.chardev import Chardev
 
 
 @command("query-chardev", side=OWNER, alone=True)
@@ -33,7 +37,16 @@ def chardev_add(ctx: Context, arguments: dict[str, Any]) -> object:
     chardevs = ctx.daemon.chardevs
     if name in chardevs.children:
         raise GenericError(f"Chardev with id '{name}' already exists")
-    return _made(ctx, arguments, chardevs.add)
+    answer = _made(ctx, arguments, chardevs.add)
+    chardev = chardevs.find(name)
+    return Later(partial(_first_peer, chardev, answer)) if getattr(chardev, "waits", False) else answer
+
+
+def _first_peer(chardev: Chardev, answer: dict[str, str]) -> dict[str, str]:
+    chardev.wait_connected()
+    if chardev.parent is None:
+        raise GenericError(f"Chardev '{chardev.id}' was removed before anybody connected")
+    return answer
 
 
 @command("chardev-change", side=OWNER, alone=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 from ratite.daemon.dispatch import OWNER, Context, command
-from ratite.qapi.errors import GenericError
+from ratite.qapi.errors import DeviceNotActive, GenericError, QmpError
+
+# Protocols of displays, which there are none of.
+_DISPLAYS = MappingProxyType({"spice": "SPICE", "@dbus-display": "D-Bus display"})
 
 NO_UUID = "00000000-0000-0000-0000-000000000000"
 
@@ -96,6 +100,26 @@ def add_fd(ctx: Context, arguments: dict[str, Any]) -> object:
 def remove_fd(ctx: Context, arguments: dict[str, Any]) -> None:
     """Close descriptors of a set."""
     ctx.daemon.fdsets.remove(arguments["fdset-id"], arguments.get("fd"))
+
+
+@command("add_client", side=OWNER, alone=True)
+def add_client(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Give a connection to a chardev."""
+    fd = ctx.session.take_named_fd(arguments["fdname"])
+    protocol = arguments["protocol"]
+    try:
+        display = _DISPLAYS.get(protocol)
+        if display is not None:
+            raise DeviceNotActive(f"{display} is not in use")
+        if not ctx.daemon.has_chardevs or protocol not in ctx.daemon.chardevs.children:
+            raise GenericError(f"protocol '{protocol}' is invalid")
+        if arguments.get("tls"):
+            raise GenericError(f"Chardev '{protocol}' can't do TLS")
+        if not ctx.daemon.chardevs.add_client(protocol, fd):
+            raise GenericError("Could not add client")
+    except QmpError:
+        os.close(fd)
+        raise
 
 
 @command("query-fdsets")

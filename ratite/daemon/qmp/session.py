@@ -147,7 +147,9 @@ class Session:
         self.oob = False
         self.busy = False
         self.unsent = 0
-        self.fds: deque[int] = deque()
+        # Each with the number of the message it came with.
+        self.fds: deque[tuple[int, int]] = deque()
+        self._messages = 0
         self.fds_refused = 0
         self.named_fds: dict[str, int] = {}
         self._stream = JsonStream()
@@ -163,9 +165,10 @@ class Session:
 
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Take what arrived; descriptors past the limit are closed at once."""
+        self._messages += 1
         for fd in fds:
             if len(self.fds) < FD_LIMIT and self.state != CLOSED:
-                self.fds.append(fd)
+                self.fds.append((self._messages, fd))
             else:
                 self.fds_refused += 1
                 os.close(fd)
@@ -315,10 +318,14 @@ class Session:
     # -- file descriptors, view, end
 
     def take_fd(self) -> int:
-        """The descriptor that has waited longest; the caller owns it.  GenericError if none came."""
+        """The descriptor that has waited longest; the caller owns it.  Those that came in one message with it are closed, as
+        QEMU does.  GenericError if none came."""
         if not self.fds:
             raise GenericError("No file descriptor supplied via SCM_RIGHTS")
-        return self.fds.popleft()
+        message, fd = self.fds.popleft()
+        while self.fds and self.fds[0][0] == message:
+            os.close(self.fds.popleft()[1])
+        return fd
 
     def take_named_fd(self, name: str) -> int:
         """The descriptor that getfd has named so; the caller owns it.  GenericError if there is none."""
@@ -343,10 +350,11 @@ class Session:
     def close(self) -> None:
         """The end: descriptors that it holds are closed, nothing is sent any more."""
         self.state = CLOSED
-        self.fds.extend(self.named_fds.values())
+        for fd in self.named_fds.values():
+            os.close(fd)
         self.named_fds.clear()
         while self.fds:
-            os.close(self.fds.popleft())
+            os.close(self.fds.popleft()[1])
         self.drop_input()
         self._waiting.clear()
         self._out = []

@@ -110,6 +110,9 @@ def _open(path: str, read_only: bool, direct: bool, files: HostFiles) -> int:
     try:
         fd = open_direct(path, flags, files) if direct else files.open(path, flags)
     except (OSError, ValueError) as error:
+        told = getattr(error, "desc", "")
+        if told:
+            raise GenericError(told) from None
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise GenericError(f"Could not open '{path}': {reason}") from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):

@@ -65,7 +65,7 @@ class NetdevSet(Obj):
         host, colon, port = text.rpartition(":")
         if not colon:
             raise GenericError(f"host address '{text}' doesn't contain ':' separating host from port")
-        return StreamNetdev(id, self, ("inet", host, port), way == "listen", events=False)
+        return StreamNetdev(id, self, sockets.Address("inet", host, port), way == "listen", events=False)
 
     def find(self, id: str) -> Netdev:
         """The netdev; DeviceNotFound."""

@@ -34,7 +34,7 @@ class StreamNetdev(HostNetdev):
 
     TYPE: ClassVar[str] = "netdev-stream"
 
-    def __init__(self, id: str, owner: NetdevSet, address: tuple[str, ...], server: bool, events: bool = True) -> None:
+    def __init__(self, id: str, owner: NetdevSet, address: sockets.Address, server: bool, events: bool = True) -> None:
         super().__init__(id, owner)
         self.address = address
         self.server = server
@@ -58,11 +58,11 @@ class StreamNetdev(HostNetdev):
     def actual_address(self) -> str:
         """"host:port" that is listened on or connected to (a port 0 was replaced), or the path."""
         end = self._listener or self._peer
-        return self.address[1] if self.address[0] == "unix" or end is None else sockets.host_port(end.getsockname())
+        return self.address.place if self.address.kind == "unix" or end is None else sockets.host_port(end.getsockname())
 
     def open(self) -> None:
-        if self.address[0] == "fd":
-            made, listens = sockets.adopt(int(self.address[1]))
+        if self.address.kind == "fd":
+            made, listens = sockets.adopt(int(self.address.place))
             if listens:
                 self._listener = made
             else:
@@ -75,7 +75,7 @@ class StreamNetdev(HostNetdev):
 
     def close(self) -> None:
         self._closed = True
-        unlink_own(self.owner.files, self.address[1], self._inode)
+        unlink_own(self.owner.files, self.address.place, self._inode)
         self._inode = None
         self.owner.io.remove(self, self._shut)
 
@@ -137,16 +137,16 @@ class StreamNetdev(HostNetdev):
 
     def _take(self, peer: socket.socket) -> None:
         peer.setblocking(False)
-        where: dict[str, str] = {"type": self.address[0]}
+        where: dict[str, str] = {"type": self.address.kind}
         if peer.family in (socket.AF_INET, socket.AF_INET6):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with contextlib.suppress(OSError):
                 host, port = peer.getpeername()[:2]
                 where = {"type": "inet", "host": host, "port": str(port)}
-        elif self.address[0] == "unix":
-            where = {"type": "unix", "path": self.address[1]}
+        elif self.address.kind == "unix":
+            where = {"type": "unix", "path": self.address.place}
         else:
-            where = {"type": "fd", "str": self.address[1]}
+            where = {"type": "fd", "str": self.address.place}
         with self._mutex:
             self._peer = peer
             self._out.clear()

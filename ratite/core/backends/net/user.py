@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from ratite.core import log
+from ratite.core.backends import sockets
 from ratite.core.backends.net.stream import StreamNetdev
 from ratite.core.hostfiles import EXEC, NET
 from ratite.qapi.errors import GenericError
@@ -33,7 +34,7 @@ class UserNetdev(StreamNetdev):
     TYPE: ClassVar[str] = "netdev-user"
 
     def __init__(self, id: str, owner: NetdevSet, options: Mapping[str, Any]) -> None:
-        super().__init__(id, owner, ("fd", "-1"), False, events=False)
+        super().__init__(id, owner, sockets.Address("fd", "-1"), False, events=False)
         self._arguments = passt_arguments(options)
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
