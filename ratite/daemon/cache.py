@@ -5,19 +5,21 @@
     ratite cache clear     removes all of it
     ratite cache trim N    removes the longest unused until N MiB are left
     ratite cache warm [CPU[,PROP=VALUE]...]...
-                           compiles the interpreter of these CPU types (default: of all), so that no machine waits for it
+                           compiles the interpreter of these CPU types (default: of all), so that no machine waits for it;
+                           with --system (root) for every user of this host
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratite.core.engine.cache import ObjectCache
+from ratite.core.engine.cache import SYSTEM, ObjectCache
 
 if TYPE_CHECKING:
     from ratite.core.objects.registry import TypeRegistry
@@ -29,7 +31,10 @@ def cache(arguments: Sequence[str], place: ObjectCache) -> int:
     parser.add_argument("what", choices=("stat", "list", "clear", "trim", "warm"))
     parser.add_argument("more", nargs="*", metavar="N | CPU[,PROP=VALUE]...", help="for trim: MiB to keep; for warm: CPU types")
     parser.add_argument("--json", action="store_true", help="print JSON; for warm a line when one starts and when it is ready")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--system", action="store_true", help=f"for warm: into {SYSTEM}")
+    given = parser.parse_intermixed_args(arguments)
+    if given.system and (reason := for_everybody(given.what)):
+        parser.error(reason)
     if given.what == "warm":
         return warm(given.more, given.json)
     if given.what == "trim":
@@ -45,6 +50,16 @@ def cache(arguments: Sequence[str], place: ObjectCache) -> int:
     else:
         _stat(place, given.json)
     return 0
+
+
+def for_everybody(what: str) -> str:
+    """From now on this process keeps code in the system's place; else why not."""
+    if what != "warm":
+        return f"{what} takes no --system"
+    if not hasattr(os, "geteuid") or os.geteuid():
+        return f"{SYSTEM} is root's to fill"
+    os.environ["XDG_CACHE_HOME"] = os.path.dirname(SYSTEM)
+    return ""
 
 
 def _list(place: ObjectCache, as_json: bool) -> None:

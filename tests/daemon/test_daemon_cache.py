@@ -56,3 +56,14 @@ def test_clear_and_trim(place: ObjectCache, capsys: pytest.CaptureFixture[str]) 
     place.store("c" * 64, b"object")
     assert cache(["clear"], place) == 0 and not place.files()
     assert "1 files removed" in capsys.readouterr().out
+
+
+def test_the_systems_place(place: ObjectCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ratite.daemon.cache.SYSTEM", str(tmp_path / "var" / "ratite"))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert cache(["warm", "--system", "rv32i-riscv-cpu"], place) == 0
+    assert not place.files() and len(list((tmp_path / "var" / "ratite").iterdir())) == 1
+    for words in (["clear", "--system"], ["warm", "--system"]):
+        monkeypatch.setattr("os.geteuid", lambda: 1000)
+        with pytest.raises(SystemExit):
+            cache(words, place)

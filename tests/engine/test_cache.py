@@ -23,6 +23,13 @@ def test_what_was_stored_is_loaded(tmp_path: Path) -> None:
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 
+def test_what_root_makes_for_everybody_can_be_read(tmp_path: Path) -> None:
+    place = tmp_path / "cache"
+    ObjectCache(system=str(place), user=str(place)).store(KEY, b"object")
+    assert (place.stat().st_mode & 0o777, (place / KEY).stat().st_mode & 0o777) == (0o755, 0o644)
+    assert ObjectCache(system=str(place), user="").load(KEY) == b"object"
+
+
 def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = make(tmp_path)
     mine, others = cache.folder("many"), cache.folder("many")

@@ -65,15 +65,17 @@ def trim(mebibytes: int, as_json: bool) -> int:
 
 @command.command()
 @click.argument("models", metavar="[CPU[,PROP=VALUE]...]...", nargs=-1)
+@click.option("--system", is_flag=True, help="For every user of this host, as those of libvirt's domains; needs root.")
 @kit.json_option
-def warm(models: tuple[str, ...], as_json: bool) -> int:
+def warm(models: tuple[str, ...], system: bool, as_json: bool) -> int:
     """Compile the interpreters of these CPU types (default: of all), so that no machine waits for it.
 
     With --json a line when one is started and when it is ready. Exit status 1 if one of them failed.
     """
+    words = ["warm", *(["--system"] if system else []), *models]
     if as_json or not sys.stderr.isatty():
-        return _run(["warm", *models], as_json)
-    with subprocess.Popen(engine(["warm", *models], True), stdout=subprocess.PIPE, text=True) as process:
+        return _run(words, as_json)
+    with subprocess.Popen(engine(words, True), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             _follow(process.stdout)

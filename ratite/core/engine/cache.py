@@ -1,7 +1,8 @@
 """Compiled objects kept on disk, so that a daemon that finds its code there needs no compiler.
 
 Two places are asked in turn: the system's, owned by root (``/var/cache/ratite``), and the user's
-(``$XDG_CACHE_HOME/ratite`` or ``~/.cache/ratite``, mode 0700), where new objects go. A file counts only if it and its
+(``$XDG_CACHE_HOME/ratite`` or ``~/.cache/ratite``, mode 0700), where new objects go (``ratite cache warm --system``: into the
+system's, for everybody to read). A file counts only if it and its
 directory belong to root or to us and nobody else may write them, and if its checksum holds; anything else is ignored,
 never executed. A file: ``ratite-object 1\\n``, key, newline, SHA-256 of the rest, newline, the object.
 """
@@ -163,8 +164,10 @@ class ObjectCache:
 
         if not self._user:
             return
+        # What root puts into the system's place is for everybody.
+        public = self._user == self._system
         try:
-            os.makedirs(self._user, mode=0o700, exist_ok=True)
+            os.makedirs(self._user, mode=0o755 if public else 0o700, exist_ok=True)
             if not self._trusted(os.lstat(self._user)):
                 return
             fd, name = mkstemp(dir=self._user, prefix=".new-")
@@ -172,6 +175,8 @@ class ObjectCache:
             return
         try:
             with open(fd, "wb") as file:
+                if public:
+                    os.chmod(name, 0o644)
                 file.write(_MAGIC + key.encode() + b"\n" + sha256(body).hexdigest().encode() + b"\n" + body)
             os.replace(name, os.path.join(self._user, key))
         except OSError:
