@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ratite.core import log
+from ratite.core.actions import Actions
 from ratite.core.assembly import CREATED, INITIALIZED, READY, Assembly, Map, Wire, check_id
 from ratite.core.bus import BusDevice
 from ratite.core.clock import VirtualClock
@@ -116,15 +117,14 @@ class Machine:
         self._limits = limits
         self.name = name
         self.autostart = autostart
-        # Whether a guest's power-off leaves the machine to be looked at (status shutdown) instead of ending it.
-        self.no_shutdown = False
+        self.actions = Actions()
         self.phase = CREATED
         self.chardevs = chardevs or ChardevSet(files=files)
         self.lock: Any = self.chardevs.lock
         self.clock = clock or VirtualClock()
         self.owner = Owner(name, self.lock, self.clock, inline)
         self.on_event: Callable[[str, dict[str, Any]], None] = _ignore
-        # Called after SHUTDOWN by a guest: (cause, exit code).
+        # Called after SHUTDOWN, unless that only pauses: (cause, exit code).
         self.on_shutdown: Callable[[str, int], None] | None = None
         self.blocks = BlockSet(self.owner, "blockdevs", files)
         self.netdevs = NetdevSet(self.lock, self.chardevs.io, lambda name, data: self.emit(name, **data), "netdevs", files)
@@ -338,6 +338,16 @@ class Machine:
         """system_reset; RESET follows."""
         self._need_ready("system_reset")
         self.state.reset()
+
+    def inject_nmi(self) -> None:
+        """A pulse on the line `nmi` of every CPU that has one; GenericError when none has."""
+        lines = [cpu.inp("nmi") for cpu in self.cpus().values() if "nmi" in cpu.INPUTS]
+        if not lines:
+            raise GenericError("machine does not provide NMIs")
+        for line in lines:
+            level = line.level
+            line.deliver(1 - level)
+            line.deliver(level)
 
     def request_shutdown(self, cause: str = "guest-shutdown", exit_code: int = 0) -> None:
         """A guest powers off through a device.  Under the machine lock, any thread; never blocks."""

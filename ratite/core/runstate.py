@@ -72,6 +72,8 @@ class RunState:
         self.panic: Panic | None = None
         self._asked_shutdown = False
         self._asked_reset = False
+        # CPUs that panicked and are to stay so while the others run.
+        self._gave_up: set[Cpu] = set()
         # Called when guests go on after a stop, before they do.
         self.on_resume: list[Callable[[], None]] = []
         # Counts resets.
@@ -91,6 +93,7 @@ class RunState:
         if self.status in (SHUTDOWN, INTERNAL_ERROR):
             raise GenericError("Resetting the Virtual Machine is required")
         self.panic = None
+        self._gave_up.clear()
         self._set(RUNNING)
         self._machine.emit("RESUME")
         self._clock.start()
@@ -105,15 +108,20 @@ class RunState:
             self._stopped(PAUSED)
 
     def reset(self, guest: bool = False, reason: str = "") -> None:
-        """Everything to its state after power-on; guests go on running if they did."""
+        """Everything to its state after power-on; guests go on running if they did.  Or a power-off (actions.py)."""
+        reason = reason or ("guest-reset" if guest else "host-qmp-system-reset")
+        if self._machine.actions.reboot == "shutdown":
+            self._power_off(guest, reason, 0)
+            return
         with self.quiesced():
             self.epoch += 1
             self._machine.reset_members()
             self._asked_shutdown = self._asked_reset = False
+            self._gave_up.clear()
         self.panic = None
         if not self.running:
             self._set(PRELAUNCH)
-        self._machine.emit("RESET", guest=guest, reason=reason or ("guest-reset" if guest else "host-qmp-system-reset"))
+        self._machine.emit("RESET", guest=guest, reason=reason)
 
     @contextmanager
     def quiesced(self) -> Iterator[None]:
@@ -165,12 +173,16 @@ class RunState:
             self._stop_anyway(IO_ERROR)
 
     def _guest_shutdown(self, cause: str, exit_code: int, epoch: int) -> None:
-        if epoch != self.epoch:
-            return
+        if epoch == self.epoch:
+            self._power_off(True, cause, exit_code)
+
+    def _power_off(self, guest: bool, cause: str, exit_code: int) -> None:
+        """SHUTDOWN; then the machine's end, or a stop where shutdowns are to be one."""
         machine = self._machine
-        machine.emit("SHUTDOWN", guest=True, reason=cause, code=exit_code)
-        self._stop_anyway(SHUTDOWN, event=machine.no_shutdown)
-        if machine.on_shutdown is not None:
+        machine.emit("SHUTDOWN", guest=guest, reason=cause, code=exit_code)
+        stays = machine.actions.shutdown == "pause"
+        self._stop_anyway(SHUTDOWN, event=stays)
+        if machine.on_shutdown is not None and not stays:
             machine.on_shutdown(cause, exit_code)
 
     def _guest_reset(self, reason: str, epoch: int) -> None:
@@ -184,12 +196,21 @@ class RunState:
             self._stop_anyway(INTERNAL_ERROR)
 
     def cpu_panicked(self, cpu: Cpu, cause: str, epoch: int) -> None:
-        """A CPU could do nothing more in that epoch: pause, keep the cause, tell."""
+        """A CPU could do nothing more in that epoch: keep the cause, tell, and do what was chosen for panics."""
         if cpu not in self.threads or epoch != self.epoch:
             return
         self.panic = Panic(cpu.path, cpu.pc(), cause)
         cpu.panic = f"{cause} at pc {self.panic.pc:#x}"
         log.warn("guest panicked", cpu=cpu.path, pc=hex(self.panic.pc), cause=cause)
+        action = self._machine.actions.panic
+        if action == "none":
+            self._gave_up.add(cpu)
+            self._machine.emit("GUEST_PANICKED", action="run")
+            return
+        if action in ("shutdown", "exit-failure"):
+            self._machine.emit("GUEST_PANICKED", action="poweroff")
+            self._power_off(True, "guest-panic", int(action == "exit-failure"))
+            return
         was_running = self.running
         if was_running:
             self._stop_anyway(PANICKED, event=False)
@@ -234,6 +255,7 @@ class RunState:
     def remove_thread(self, cpu: Cpu) -> bool:
         """A CPU goes; the machine is quiet.  False when its thread still holds the vCPU."""
         thread = self.threads.pop(cpu, None)
+        self._gave_up.discard(cpu)
         self.cpus = {number: other for number, other in self.cpus.items() if other is not cpu}
         if thread is None:
             return True
@@ -272,8 +294,9 @@ class RunState:
             raise GenericError(f"CPU {', '.join(wedged)} did not stop within {PARK_S:g} seconds")
 
     def _resume_all(self) -> None:
-        for thread in self.threads.values():
-            thread.resume()
+        for cpu, thread in self.threads.items():
+            if cpu not in self._gave_up:
+                thread.resume()
 
     def _set(self, status: str) -> None:
         self.status = status

@@ -112,6 +112,8 @@ class Daemon:
         # What the client said, also before there is a cluster of it.
         self._stated_primary = ""
         self.exit_status = 0
+        # What `set-action` chose while there was no machine to tell.
+        self.actions: dict[str, str] = {"shutdown": "pause"} if options.no_shutdown else {}
         # Called when the end begins, since the process may be ended by the watchdog.
         self.at_end: Callable[[], None] = lambda: None
         self._count = 0
@@ -292,7 +294,7 @@ class Daemon:
             self.registry, autostart=not self.options.paused, chardevs=self.chardevs, files=self._host_files(),
             limits=self._limits,
         )  # fmt: skip
-        machine.no_shutdown = self.options.no_shutdown
+        machine.actions.set(self.actions)
         return machine
 
     @property
@@ -323,9 +325,8 @@ class Daemon:
         self.emit(name, data, when_ns)
 
     def _guest_shutdown(self, cause: str, exit_code: int) -> None:
-        if not self.options.no_shutdown:
-            self.exit_status = exit_code
-            self._end()
+        self.exit_status = exit_code
+        self._end()
 
     # -- the end
 

@@ -371,9 +371,9 @@ def test_a_guest_resets_and_powers_off(bench: Bench) -> None:
     bench.call(widget.mmio_write, "regs", 4, 4, 2)
     assert bench.wait_event("RESET") == {"guest": True, "reason": "guest-reset"}
     assert bench.get_property("w0", "odd") == 0 and bench.machine.status == "running"
-    bench.machine.no_shutdown = True
+    bench.machine.actions.set({"shutdown": "pause"})
     bench.call(widget.mmio_write, "regs", 4, 4, 1)
-    assert ended.wait(5) and causes == [("guest-shutdown", 0)]
+    assert bench.wait_event("STOP") is not None and not ended.is_set()
     assert bench.names() == ["RESUME", "RESET", "SHUTDOWN", "STOP"]
     assert bench.machine.status == "shutdown"
     assert bench.error("cont") == "Resetting the Virtual Machine is required"

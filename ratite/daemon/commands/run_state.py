@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratite.daemon.dispatch import OWNER, Context, command
+from ratite.qapi.errors import GenericError
 
 
 @command("query-status")
@@ -30,6 +31,29 @@ def cont(ctx: Context, arguments: dict[str, Any]) -> None:
 def system_reset(ctx: Context, arguments: dict[str, Any]) -> None:
     """Reset it."""
     ctx.machine.reset()
+
+
+@command("set-action", side=OWNER, alone=True)
+def set_action(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Choose what reboots, power-offs and panics do; without a machine, for the one to come."""
+    if ctx.daemon.has_machine:
+        ctx.machine.actions.set(arguments)
+    else:
+        ctx.daemon.actions.update(arguments)
+
+
+@command("system_wakeup", early=False)
+def system_wakeup(ctx: Context, arguments: dict[str, Any]) -> None:
+    """No machine sleeps."""
+    raise GenericError("wake-up from suspend is not supported by this guest")
+
+
+@command("inject-nmi", side=OWNER, early=False, alone=True)
+def inject_nmi(ctx: Context, arguments: dict[str, Any]) -> None:
+    """A non-maskable interrupt for every CPU that has a line for one."""
+    if not ctx.daemon.has_machine:
+        raise GenericError("machine does not provide NMIs")
+    ctx.machine.inject_nmi()
 
 
 @command("x-exit-preconfig", side=OWNER)
