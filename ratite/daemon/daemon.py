@@ -142,7 +142,11 @@ class Daemon:
     def new_session(self, pretty: bool = False) -> Session:
         """The session of one more monitor, in the view that it begins with."""
         self._count += 1
-        return Session(self.views.get(*self.own_view), self._greeting, f"monitor{self._count}", pretty)
+        return Session(self.first_view(), self._greeting, f"monitor{self._count}", pretty)
+
+    def first_view(self) -> View:
+        """What a monitor shows before it selects another view."""
+        return self.views.get(*self.own_view)
 
     def add_monitor(self, sock: socket.socket, pretty: bool = False) -> None:
         """Serve QMP to who is at the other end of a connected socket."""

@@ -21,6 +21,7 @@ from ratite.qapi.errors import GenericError, QmpError
 
 if TYPE_CHECKING:
     from ratite.core.machine import Machine
+    from ratite.daemon.bridge import Done
     from ratite.daemon.daemon import Daemon
     from ratite.daemon.qmp.monitor import Monitor
     from ratite.daemon.qmp.session import Request, Session
@@ -177,27 +178,35 @@ class Dispatcher:
     def _post(
         self, connection: Monitor, request: Request, entry: Entry, context: Context, arguments: dict[str, Any]
     ) -> None:
-        machine = context.machine
-
-        def work() -> Result:
-            try:
-                value, error = entry.handler(context, arguments), None
-            except QmpError as refusal:
-                value, error = None, refusal
-            return value, error, primary_of(machine), targets_of(machine)
-
-        def done(result: Result | None, fault: QmpError | None) -> None:
-            value, error = None, fault
-            if result is not None:
-                value, error, primary, targets = result
-                self._daemon.targets_changed(primary, targets)
+        def done(value: object, error: QmpError | None) -> None:
             if error is None:
                 self._answer(connection, request, value)
             else:
                 connection.session.fail(request, error)
             connection.pump()
 
-        self._daemon.bridge.post(machine, work, done)
+        owned(context.machine, self._daemon, lambda: entry.handler(context, arguments), done)
+
+
+def owned(machine: Machine, daemon: Daemon, work: Callable[[], object], done: Done) -> None:
+    """Do `work` on the owner's side; then `done(value, error)` is called on the loop, where the machine's targets are known."""
+
+    def all_of_it() -> Result:
+        try:
+            value, error = work(), None
+        except QmpError as refusal:
+            value, error = None, refusal
+        return value, error, primary_of(machine), targets_of(machine)
+
+    def finished(result: Result | None, fault: QmpError | None) -> None:
+        if result is None:
+            done(None, fault)
+            return
+        value, error, primary, targets = result
+        daemon.targets_changed(primary, targets)
+        done(value, error)
+
+    daemon.bridge.post(machine, all_of_it, finished)
 
 
 def refuse_nul(values: Mapping[str, Any]) -> None:

@@ -99,8 +99,11 @@ class HostFrontend(Frontend, Protocol):
     def chr_ended(self) -> None:
         """The peer sends no more; it is there until `Chardev.hang_up`."""
 
-    def chr_another(self, peer: socket.socket) -> bool:
-        """One more peer came while one is there: whether it is taken."""
+    def chr_takes_another(self) -> bool:
+        """Whether one more peer is welcome while one is there; else it waits."""
+
+    def chr_another(self, peer: socket.socket) -> None:
+        """One more, its own from now on."""
 
 
 class _Reserved:
@@ -132,6 +135,8 @@ class Chardev(Obj):
     ABSTRACT: ClassVar[bool] = True
     # Members of the options that the kind understands; others are refused by name.
     OPTIONS: ClassVar[frozenset[str]] = frozenset()
+    # Whether several frontends may be attached, who then are told of the focus.
+    SHARED: ClassVar[bool] = False
 
     bytes_in = debug("uint64", 0, "bytes handed to the frontend")
     bytes_out = debug("uint64", 0, "bytes taken from the frontend")

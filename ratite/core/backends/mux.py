@@ -102,6 +102,7 @@ class MuxChardev(Chardev):
 
     TYPE: ClassVar[str] = "chardev-mux"
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"chardev"})
+    SHARED: ClassVar[bool] = True
 
     def __init__(self, id: str, owner: ChardevSet, options: Mapping[str, Any]) -> None:
         super().__init__(id, owner, options)

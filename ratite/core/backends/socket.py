@@ -166,9 +166,12 @@ class SocketChardev(StreamChardev):
 
     def interests(self) -> dict[int, int]:
         found = super().interests()
-        if self._listener is not None and (self._peer is None or self.host_end is not None):
+        if self._listener is not None and (self._peer is None or self._takes_another()):
             found[self._listener.fileno()] = READ
         return found
+
+    def _takes_another(self) -> bool:
+        return self.host_end is not None and self.host_end.chr_takes_another()
 
     def ready(self, fd: int, events: int) -> None:
         if self._listener is not None and fd == self._listener.fileno():
@@ -178,8 +181,8 @@ class SocketChardev(StreamChardev):
                 return  # it left again
             if self._peer is None:
                 self._take(peer)
-            elif self.host_end is None or not self.host_end.chr_another(peer):
-                peer.close()
+            elif self.host_end is not None:
+                self.host_end.chr_another(peer)
         else:
             super().ready(fd, events)
 

@@ -68,9 +68,14 @@ def monitor_add(ctx: Context, arguments: dict[str, Any]) -> None:
         daemon.add_monitor(socket_of(ctx.session.take_named_fd(arguments["fdname"])), pretty)
         return
     chardev = daemon.chardevs.find(arguments["chardev"])
-    from ratite.daemon.qmp.chardev import serve_control
+    if mode == "readline":
+        from ratite.daemon.hmp.terminal import serve_terminal
 
-    serve_control(daemon, chardev, pretty)
+        serve_terminal(daemon, chardev)
+    else:
+        from ratite.daemon.qmp.chardev import serve_control
+
+        serve_control(daemon, chardev, pretty)
 
 
 def socket_of(fd: int) -> socket.socket:
@@ -131,6 +136,6 @@ def query_fdsets(ctx: Context, arguments: dict[str, Any]) -> object:
 @command("human-monitor-command", side=OWNER, alone=True)
 def human_monitor_command(ctx: Context, arguments: dict[str, Any]) -> object:
     """Execute a line of the human monitor."""
-    from ratite.daemon.hmp.monitor import execute
+    from ratite.daemon.hmp.monitor import execute, seat_for
 
-    return execute(ctx, arguments["command-line"], arguments.get("cpu-index"))
+    return execute(ctx, arguments["command-line"], seat_for(ctx, arguments.get("cpu-index")))

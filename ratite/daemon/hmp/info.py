@@ -67,6 +67,11 @@ def accelerators(line: Line) -> str:
     return "".join(f"{row['name']}: {row.get('reason') or 'usable'}\n" for row in rows)
 
 
+def history(line: Line) -> str:
+    """info history: what was typed at this monitor."""
+    return "".join(f"{number}: '{text}'\n" for number, text in enumerate(line.seat.history))
+
+
 def jit(line: Line) -> str:
     """info jit"""
     from ratite.daemon.commands.accelerator import jit_reports, jit_text

@@ -7,6 +7,7 @@ $NAME is a register of the chosen CPU
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ratite.daemon.dispatch import Context
 
@@ -18,19 +19,32 @@ class HmpError(Exception):
     """What the monitor prints of a line that it can't execute."""
 
 
+class Seat:
+    """Who sits at a human monitor: the CPU that was chosen, if one was, and what was typed before."""
+
+    def __init__(self, cpu_index: int | None = None, history: Sequence[str] = ()) -> None:
+        self.cpu_index = cpu_index
+        self.history = history
+
+
 class Line:
     """A command's arguments; `rest` is the text after its name, `label` the command with its short forms."""
 
-    def __init__(self, ctx: Context, name: str, label: str, rest: str, cpu_index: int | None) -> None:
+    def __init__(self, ctx: Context, seat: Seat, name: str, label: str, rest: str) -> None:
         self.ctx = ctx
+        self.seat = seat
         self.name = name
         self.label = label
         self.rest = rest
-        self.cpu_index = cpu_index
+
+    @property
+    def cpu_index(self) -> int | None:
+        """The number of the chosen CPU."""
+        return self.seat.cpu_index
 
     def shifted(self, rest: str, topic: str) -> Line:
         """The same line, past the word that chose a topic."""
-        return Line(self.ctx, f"{self.name} {topic}", topic, rest, self.cpu_index)
+        return Line(self.ctx, self.seat, f"{self.name} {topic}", topic, rest)
 
     def fail(self, what: str) -> HmpError:
         """A fault of the arguments, with the hint that QEMU gives."""

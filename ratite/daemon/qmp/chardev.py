@@ -108,11 +108,11 @@ class ControlFrontend:
         if self._link is not None:
             self._link.writable()
 
-    def chr_another(self, peer: socket.socket) -> bool:
-        if self._daemon.ending:
-            return False
+    def chr_takes_another(self) -> bool:
+        return not self._daemon.ending
+
+    def chr_another(self, peer: socket.socket) -> None:
         self._daemon.add_monitor(peer, self._pretty)
-        return True
 
     def _gone(self, link: Monitor) -> None:
         self._link = None
