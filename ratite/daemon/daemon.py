@@ -264,6 +264,8 @@ class Daemon:
             from ratite.core.backends.set import ChardevSet
 
             self._chardevs = ChardevSet(files=self._host_files())
+            if self._stand_in is not None:
+                self._chardevs.program = "QEMU"
             self._chardevs.quit = lambda: self.bridge.call_on_loop(self.shutdown, "host-qmp-quit")
         return self._chardevs
 

@@ -140,8 +140,7 @@ class MuxChardev(Chardev):
     # -- the frontends' side
 
     def attach(self, frontend: Frontend) -> None:
-        if len(self._ends) >= FRONTENDS_MAX:
-            raise GenericError(f"too many uses of multiplexed chardev '{self.id}' (maximum is {FRONTENDS_MAX})")
+        self._check_room()
         end = MuxEnd(self, frontend)
         frontend.line = end
         self._ends.append(end)
@@ -152,8 +151,19 @@ class MuxChardev(Chardev):
         self.accept_input()
 
     def attach_at(self, io: Io, lock: Any, frontend: Frontend) -> None:
-        with self.lock:
-            self.attach(FarFrontend(frontend, io, lock, self.io, self.lock))
+        self._check_room()
+        far = FarFrontend(frontend, io, lock, self.io, self.lock)
+
+        def attach() -> None:
+            with self.lock:
+                self.attach(far)
+
+        # Who asks must not wait for the machine.
+        self.io.call(attach)
+
+    def _check_room(self) -> None:
+        if len(self._ends) >= FRONTENDS_MAX:
+            raise GenericError(f"too many uses of multiplexed chardev '{self.id}' (maximum is {FRONTENDS_MAX})")
 
     def detach(self) -> None:
         """Every frontend goes."""
