@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Sequence
+from types import MappingProxyType
 
 HISTORY = 64
 LINE_MAX = 4095
@@ -22,7 +23,9 @@ _LEFT, _RIGHT, _ERASE = "\x1b[D", "\x1b[C", "\x1b[K"
 _ESCAPE = re.compile(r"\x1b(?:[\[O]([0-9;]{0,8})([A-Za-z~])|[^\[O])")
 _BEGUN = re.compile(r"\x1b(?:[\[O][0-9;]{0,8})?\Z")
 # Sequences of cursor keys as the control characters that mean the same.
-_KEYS = {"A": "\x10", "B": "\x0e", "C": "\x06", "D": "\x02", "H": "\x01", "F": "\x05", "1~": "\x01", "3~": "\x04", "4~": "\x05"}
+_KEYS = MappingProxyType(
+    {"A": "\x10", "B": "\x0e", "C": "\x06", "D": "\x02", "H": "\x01", "F": "\x05", "1~": "\x01", "3~": "\x04", "4~": "\x05"}
+)
 _COLUMNS = 80
 
 
