@@ -140,26 +140,33 @@ class MuxChardev(Chardev):
     # -- the frontends' side
 
     def attach(self, frontend: Frontend) -> None:
+        self._arrive(self._new_end(frontend))
+
+    def attach_at(self, io: Io, lock: Any, frontend: Frontend) -> None:
+        end = self._new_end(FarFrontend(frontend, io, lock, self.io, self.lock))
+
+        def arrive() -> None:
+            with self.lock:
+                if end in self._ends:
+                    self._arrive(end)
+
+        # It has its place among the others now; the rest waits for the machine, and who asks must not.
+        self.io.call(arrive)
+
+    def _new_end(self, frontend: Frontend) -> MuxEnd:
         self._check_room()
         end = MuxEnd(self, frontend)
         frontend.line = end
         self._ends.append(end)
+        return end
+
+    def _arrive(self, end: MuxEnd) -> None:
         self.show_open()
         if self.connected:
-            frontend.chr_event(OPENED)
-        self._set_focus(end)
+            end.frontend.chr_event(OPENED)
+        if end is self._ends[-1]:
+            self._set_focus(end)
         self.accept_input()
-
-    def attach_at(self, io: Io, lock: Any, frontend: Frontend) -> None:
-        self._check_room()
-        far = FarFrontend(frontend, io, lock, self.io, self.lock)
-
-        def attach() -> None:
-            with self.lock:
-                self.attach(far)
-
-        # Who asks must not wait for the machine.
-        self.io.call(attach)
 
     def _check_room(self) -> None:
         if len(self._ends) >= FRONTENDS_MAX:
