@@ -43,7 +43,7 @@ def declarations() -> Declarations:
     """What this installation has: the types of ratite's manifest and of plug-ins that bring one, and ratite's schema."""
     made = json.loads((_PACKAGE / "manifest.json").read_bytes())
     types, targets = dict(made["types"]), dict(made["targets"])
-    for folder in sorted(_folders(_TYPE_GROUPS)):
+    for folder in sorted(folders(_TYPE_GROUPS)):
         more = folder / "manifest.json"
         if more.exists():
             read: dict[str, Any] = json.loads(more.read_bytes())
@@ -53,7 +53,7 @@ def declarations() -> Declarations:
     return Declarations(types, targets, schema)
 
 
-def _folders(groups: tuple[str, ...]) -> Iterator[Path]:
+def folders(groups: tuple[str, ...]) -> Iterator[Path]:
     """The folders of the packages that entry points of these groups name."""
     from importlib.metadata import entry_points
 
@@ -75,7 +75,7 @@ def _folders(groups: tuple[str, ...]) -> Iterator[Path]:
 def profiles() -> list[Profile]:
     """Every profile, by name and version."""
     found: dict[tuple[str, int], Path] = {}
-    for folder in [_PACKAGE / "machines", *sorted(_folders((GROUP,)))]:
+    for folder in [_PACKAGE / "machines", *sorted(folders((GROUP,)))]:
         for path in folder.glob("*/*.yaml"):
             match = _FILE.fullmatch(path.name)
             if match is not None:

@@ -15,6 +15,7 @@ from ratite.qapi.json_schema import DIALECT
 from ratite.qapi.machinefile.declarations import ID_MAX, SECTIONS, Declarations, Section
 from ratite.qapi.machinefile.expression import NAME
 from ratite.qapi.machinefile.problems import as_json
+from ratite.qapi.machinefile.types import HEADER, MEMBERS
 from ratite.qapi.resolved import INTEGER_RANGES, element_type, holds
 
 Json = dict[str, Any]
@@ -106,6 +107,7 @@ class _Maker:
             "parameters": self._by_name(NAME, parameter, "a name of a parameter (small letters, digits, _)"),
             "parts": self._by_name(ID, {"$ref": "#/$defs/part"}, "a name of a part"),
             "machine": self._machine(),
+            HEADER: self._header(),
             **self._fragment(),
         }, ("ratite",))  # fmt: skip
         self._define("part", self._closed("a part", {
@@ -156,6 +158,15 @@ class _Maker:
         target = {"enum": sorted(self._declarations.targets)}
         words = f"one of {_listed(target['enum'])}"
         return self._closed("the machine", {"primary-target": self._leaf(_worded(target, words), words)})
+
+    def _header(self) -> Json:
+        kinds: Json = {
+            "list": {"type": "array", "items": {"type": "string"}},
+            "mapping": {"type": "object"},
+            "integer": {"type": "integer", "minimum": 1},
+            "string": {"type": "string"},
+        }
+        return self._closed("the header of a machine type", {name: kinds[kind] for name, kind in MEMBERS.items()})
 
     def _parameter(self) -> Json:
         scalar = {"type": ["string", "integer", "boolean"]}
