@@ -93,7 +93,7 @@ class Machine:
     """See the module's head.  `inline`: no owner thread (tests of devices, with a manual clock).
 
     `chardevs`: some that are there already; their lock becomes the machine's.  `files`: what it may open of the host.
-    `limits`: bytes of `ram` and number of `vcpus` that it may have at most.
+    `limits`: bytes of `ram` and number of `vcpus` that it may have at most.  `kind`: what the object at /machine says it is.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Machine:
         chardevs: ChardevSet | None = None,
         files: HostFiles = FREE,
         limits: Mapping[str, int] = _NONE,
+        kind: str = "",
     ) -> None:
         from ratite.core.backends.block.set import BlockSet
         from ratite.core.backends.net.set import NetdevSet
@@ -128,7 +129,12 @@ class Machine:
         self.on_shutdown: Callable[[str, int], None] | None = None
         self.blocks = BlockSet(self.owner, "blockdevs", files)
         self.netdevs = NetdevSet(self.lock, self.chardevs.io, lambda name, data: self.emit(name, **data), "netdevs", files)
+        # Whether a device that names no bus takes any that fits, the nearest to the CPUs first, as QEMU's do.
+        self.any_bus = False
         node = MachineNode("machine")
+        if kind:
+            # A machine type is a file, not a class.
+            vars(node)["TYPE"] = kind
         node.machine = self
         self.tree = Tree(node, self.chardevs, self.blocks, self.netdevs)
         self.assembly = Assembly(self)

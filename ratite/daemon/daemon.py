@@ -57,10 +57,11 @@ def version() -> dict[str, Any]:
 
 
 class StandIn(NamedTuple):
-    """Whose place a daemon takes: QEMU's binary for `target`, fixed for every monitor.  `empty`: a machine with nothing in it,
-    which is realized from the start."""
+    """Whose place a daemon takes: QEMU's binary for `target`, fixed for every monitor.  `machine`: the type of its machine;
+    `empty`: one with nothing in it, which is realized from the start."""
 
     target: str
+    machine: str
     empty: bool
 
 
@@ -68,7 +69,7 @@ class Daemon:
     """See the module's head.  `endpoints` are open already; `run` serves until the end.
 
     `tied`: the first monitor's end is the daemon's.  `ended`: the loop and the process are somebody else's, who is told of
-    the end; `run` is not called then.  `schema`: one that is loaded already.  `files`, `limits`: the machine's.
+    the end; `run` is not called then.  `schema`, `registry`: some that are loaded already.  `files`, `limits`: the machine's.
     `stand_in`: it serves QEMU's personality and no other.
     """
 
@@ -85,6 +86,7 @@ class Daemon:
         ended: Callable[[], None] | None = None,
         files: HostFiles | None = None,
         limits: Mapping[str, int] | None = None,
+        registry: TypeRegistry | None = None,
         stand_in: StandIn | None = None,
     ) -> None:
         self.options = options
@@ -107,7 +109,7 @@ class Daemon:
         self._machine: Machine | None = None
         self._chardevs: ChardevSet | None = None
         self._loop_io: LoopIo | None = None
-        self._registry: TypeRegistry | None = None
+        self._registry = registry
         self.targets: tuple[str, ...] = ()
         # What the client said, also before there is a cluster of it.
         self._stated_primary = ""
@@ -252,7 +254,8 @@ class Daemon:
 
     def _make_empty(self) -> None:
         """The empty machine that was there from the start, as far as anybody could see; a start has no time for it."""
-        machine = self._new_machine()
+        assert self._stand_in is not None
+        machine = self._new_machine(self._stand_in.machine)
         machine.owner.post(machine.exit_preconfig).result()
         self._machine = machine
         self.bridge.listen(machine, self._machine_event, self._guest_shutdown)
@@ -280,27 +283,28 @@ class Daemon:
         """Whether any was ever made."""
         return self._chardevs is not None
 
-    def create_machine(self, primary_target: str | None) -> None:
-        """Phase none to created; imports what a machine needs."""
+    def create_machine(self, primary_target: str | None, kind: str = "") -> None:
+        """Phase none to created; imports what a machine needs.  `kind`: the type at /machine, where it isn't ratite's own."""
         if self._machine is not None:
             raise GenericError(f"machine-create is permitted only in phase 'none', it is '{self.phase}'")
         if primary_target is not None:
             self.registry.target(primary_target)
-        self._machine = machine = self._new_machine()
+        self._machine = machine = self._new_machine(kind)
         if primary_target is not None:
             machine.tree.node.set_property("primary-target", primary_target)
             self._stated_primary = primary_target
         self.bridge.listen(machine, self._machine_event, self._guest_shutdown)
 
-    def _new_machine(self) -> Machine:
+    def _new_machine(self, kind: str) -> Machine:
         self.log.take_core()
         from ratite.core.machine import Machine
 
         machine = Machine(
             self.registry, autostart=not self.options.paused, chardevs=self.chardevs, files=self._host_files(),
-            limits=self._limits,
+            limits=self._limits, kind=kind,
         )  # fmt: skip
         machine.actions.set(self.actions)
+        machine.any_bus = self._stand_in is not None
         return machine
 
     @property

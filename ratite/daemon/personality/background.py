@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 
 class Background:
@@ -48,6 +49,13 @@ class Background:
         os.close(null)
         os.write(self._ready, b"\0")
         os.close(self._ready)
+
+
+def absolute(backend: dict[str, Any]) -> None:
+    """A chardev's socket by its whole path, since it is removed by it when the process has gone into another folder."""
+    address = backend["data"].get("addr", {})
+    if address.get("type") == "unix":
+        address["data"]["path"] = os.path.abspath(address["data"]["path"])
 
 
 def _read(fd: int) -> bytes:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ratite.daemon.personality.commandline import Given, read
 from ratite.daemon.personality.syntax import CommandLineError
+
+if TYPE_CHECKING:
+    from ratite.daemon.personality.start import Start
 
 
 def main(target: str, version: str = "", argv: Sequence[str] | None = None) -> int:
@@ -29,6 +33,13 @@ def main(target: str, version: str = "", argv: Sequence[str] | None = None) -> i
         return 1
 
 
+def started(program: str, target: str, given: Sequence[Given]) -> Start:
+    """What a command line comes to.  CommandLineError."""
+    from ratite.daemon.personality.translate import translate
+
+    return translate(program, target, given)
+
+
 def _prefixed(program: str, line: str) -> str:
     # A second message begins with an option again; what explains the first doesn't.
     return f"{program}: {line}" if line.startswith("-") else line
@@ -37,9 +48,8 @@ def _prefixed(program: str, line: str) -> str:
 def _run(program: str, target: str, version: str, given: list[Given], tell: Callable[[str], None]) -> int:
     from ratite import __version__
     from ratite.daemon.personality.launch import Launch
-    from ratite.daemon.personality.translate import Translator
 
-    start = Translator(program, target, given).translate()
+    start = started(program, target, given)
     if version and version != __version__:
         from ratite.daemon.personality.shims import renewal
 

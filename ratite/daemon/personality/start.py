@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratite.daemon.options import Options
+
+if TYPE_CHECKING:
+    from ratite.core.objects.registry import TypeRegistry
+    from ratite.qapi.resolved import ResolvedSchema
 
 
 class Step(NamedTuple):
@@ -19,34 +23,34 @@ class Step(NamedTuple):
         return self.command == command and self.arguments.get("id") == id
 
 
-class MonitorAt(NamedTuple):
-    """A monitor at the chardev of this id; `control` speaks QMP, else it is the human monitor."""
-
-    chardev: str
-    control: bool
-    pretty: bool
-    written: str
-
-
 class Start:
-    """See the module's head.  `fds`: inherited descriptors by the names that steps call them by."""
+    """See the module's head.  What is made, in this order: `steps` (backends and objects), `board` (what the machine is), as
+    soon as that is wired `devices`; and `monitors` are served last."""
 
     def __init__(self, program: str, target: str) -> None:
         self.program = program
         self.target = target
+        # The type of the object at /machine.
         self.machine = ""
         self.options = Options()
         self.steps: list[Step] = []
-        self.monitors: list[MonitorAt] = []
+        self.board: list[Step] = []
+        self.devices: list[Step] = []
+        self.monitors: list[Step] = []
+        # Inherited descriptors by the names that steps call them by; descriptor, set and note of each -add-fd.
         self.fds: dict[str, int] = {}
+        self.fdsets: list[tuple[int, int, str | None]] = []
         self.background = False
         self.preconfig = False
         # The command that renews the shim, where that is of another version.
         self.stale = ""
         # What messages begin with.
         self.timestamp = self.guest_name = False
+        # What was read for the translation already.
+        self.registry: TypeRegistry | None = None
+        self.schema: ResolvedSchema | None = None
 
     @property
     def empty(self) -> bool:
         """Whether the machine has nothing in it."""
-        return not self.steps
+        return not (self.board or self.devices or any(step.command != "chardev-add" for step in self.steps))

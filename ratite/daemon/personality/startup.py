@@ -1,4 +1,6 @@
-"""The commands of a start: each by its handler, as a client's would be, in order; all or the first refusal.
+"""The commands of a start: each by its handler, as a client's would be; all, or the first refusal.
+
+    chardevs, -add-fd ──> backends, objects, the board ──> wired ──> devices, each wired at once ──> realized ──> monitors
 
 What needs the machine is done on its owner thread in one go.  Nobody is connected yet.
 """
@@ -9,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ratite.daemon.daemon import Daemon
-from ratite.daemon.dispatch import OWNER, Context, primary_of, targets_of
+from ratite.daemon.dispatch import Context, primary_of, targets_of
 from ratite.daemon.qmp.session import Session
 from ratite.qapi.errors import GenericError, QmpError
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 Ready = Callable[[Daemon], None]
 Failed = Callable[[Daemon, "Step | None", QmpError], None]
+
+CHARDEV = "chardev-add"
 
 
 class Startup:
@@ -35,31 +39,41 @@ class Startup:
 
     def begin(self) -> None:
         """Execute them."""
+        start, daemon = self._start, self._daemon
         try:
-            self._daemon.create_machine(None)
-            machine = self._daemon.machine
-            for step in self._start.steps:
-                if self._daemon.handlers[step.command].side is not OWNER:
+            for fd, number, opaque in start.fdsets:
+                daemon.fdsets.add(fd, number, opaque)
+            for step in start.steps:
+                if step.command == CHARDEV:
                     self._execute(step)
+            if start.empty and not start.preconfig:
+                self._finish()
+                return
+            daemon.create_machine(None, start.machine)
         except QmpError as error:
             self._end(error)
             return
-        self._daemon.bridge.post(machine, self._on_owner, self._done)
+        daemon.bridge.post(daemon.machine, self._on_owner, self._done)
 
     def _on_owner(self) -> tuple[str, tuple[str, ...]]:
-        for step in self._start.steps:
-            if self._daemon.handlers[step.command].side is OWNER:
+        start, machine = self._start, self._daemon.machine
+        for step in [*start.steps, *start.board]:
+            if step.command not in (CHARDEV, "machine-create"):
                 self._execute(step)
         self._step = None
-        machine = self._daemon.machine
-        if not self._start.preconfig:
+        if start.devices:
+            machine.wire()
+        for step in start.devices:
+            self._execute(step)
+        self._step = None
+        if not start.preconfig:
             machine.exit_preconfig()
         return primary_of(machine), targets_of(machine)
 
     def _execute(self, step: Step) -> None:
         self._step = step
         context = Context(self._daemon, self._session)
-        arguments = step.arguments
+        arguments = dict(step.arguments)
         if step.written:
             command = self._session.view.find(step.command)
             if command is None:
@@ -72,6 +86,16 @@ class Startup:
             self._end(error or GenericError("the machine can't be made"))
             return
         self._daemon.targets_changed(*targets)
+        try:
+            self._finish()
+        except QmpError as refusal:
+            self._end(refusal)
+
+    def _finish(self) -> None:
+        """Everything is there: serve the monitors."""
+        for step in self._start.monitors:
+            self._step = step
+            self._daemon.handlers[step.command].handler(Context(self._daemon, self._session), dict(step.arguments))
         self._end(None)
 
     def _end(self, error: QmpError | None) -> None:

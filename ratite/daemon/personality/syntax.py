@@ -121,6 +121,9 @@ def json_value(text: str) -> Any:
 
     stream = JsonStream()
     found = [*stream.feed(text.encode()), *stream.feed(b"\n")]
+    if not found:
+        # It isn't complete; what is wrong with it besides comes first.
+        found = [each for each in stream.feed(b"}") if isinstance(each, QmpError)]
     for value in found:
         if isinstance(value, QmpError):
             raise CommandLineError(value.desc)

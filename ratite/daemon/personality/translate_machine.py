@@ -1,0 +1,196 @@
+"""Options for the machine: its type and properties, CPUs, memory, what it boots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ratite.daemon.personality.line import Line
+from ratite.daemon.personality.machines import Board, check_every, choose, firmware_of, memory_size
+from ratite.daemon.personality.syntax import CommandLineError, checked, pairs
+from ratite.daemon.personality.topology import topology
+from ratite.daemon.personality.values import properties
+
+# What stands for the fastest accelerator that the host can use, and those that this program was built without.
+_BEST = "tcg"
+_WHOLE = "file"
+# -machine's other spellings of options.
+_SPELLED: Mapping[str, str] = MappingProxyType(
+    {"kernel": "kernel", "initrd": "initrd", "append": "append", "dtb": "dtb", "firmware": "bios"}
+)
+
+
+def choose_machine(line: Line) -> dict[str, str]:
+    """Set the line's machine type; its properties as they were given.  CommandLineError."""
+    found: dict[str, str] = {}
+    for given in line.of("machine"):
+        found.update(pairs(given.value, given.option.implied))
+    name = found.pop("type", "")
+    line.machine = choose(name, line.target)
+    line.start.machine = line.machine.qom_type
+    return found
+
+
+def translate_machine(line: Line, given: dict[str, str], serials: list[str]) -> Board | None:
+    """The machine's commands; None for one with nothing in it.  CommandLineError."""
+    kind = line.machine
+    assert kind is not None, "choose_machine comes first"
+    accel = _accelerator(line, given)
+    boot = _boot_options(line, given)
+    memory_backend = given.pop("memory-backend", "")
+    arguments: dict[str, Any] = {}
+    for name, text in list(given.items()):
+        if check_every(name, text):
+            continue
+        if name in kind.properties or kind.get("file"):
+            arguments[name] = text
+        else:
+            raise CommandLineError(f"Property '{kind.qom_type}.{name}' not found")
+    smp = {key: text for one in line.of("smp") for key, text in pairs(one.value, one.option.implied)}
+    counts = topology(smp, kind.name, kind.get("max-cpus", 1))
+    sizes = line.of("m")
+    size = _memory(line)
+    if kind.get("file"):
+        board = _from_file(line, arguments)
+        kind = board.kind
+        header = {kind.get("cpus"): counts.cpus if smp else None, kind.get("memory"): size if sizes else None}
+    else:
+        board = Board(kind, line.registry)
+        header = {kind.get("cpus"): counts.cpus, kind.get("memory"): size}
+        if not kind.document.get("devices"):
+            _boot(board, boot)
+            return None
+    header |= {kind.get("target"): line.target, kind.get("accel"): accel or None, kind.get("cpu"): _cpu_type(line, kind)}
+    arguments |= {name: value for name, value in header.items() if name and value is not None}
+    if line.machine is not None and not line.machine.get("file"):
+        board.compile(arguments, line.schema)
+    if memory_backend:
+        _use_backend(line, board, memory_backend, size if sizes else None)
+    _boot(board, boot)
+    for place, chardev in zip(kind.get("serials", ()), serials, strict=False):
+        if chardev:
+            board.set(place, chardev)
+    _cpu_properties(line, board)
+    return board
+
+
+def _from_file(line: Line, arguments: dict[str, Any]) -> Board:
+    """The machine of a file of the user's."""
+    assert line.machine is not None
+    path = arguments.pop(_WHOLE, "")
+    if not path:
+        raise CommandLineError(f"Property '{line.machine.qom_type}.{_WHOLE}' must name the machine file")
+    board = Board(line.machine, line.registry)
+    board.compile_file(path, arguments, line.schema)
+    return board
+
+
+# -- accelerator, CPUs, memory
+
+
+def _accelerator(line: Line, given: dict[str, str]) -> str:
+    """The first of those that are wished for which there is; "": the best.  CommandLineError."""
+    wished = [("", name) for name in given.pop("accel", "").split(":") if name]
+    named = line.of("accel")
+    if wished and named:
+        raise CommandLineError('The -accel and "-machine accel=" options are incompatible')
+    wished += [(f"{one.written}: ", dict(pairs(one.value, one.option.implied)).get("accel", "")) for one in named]
+    for _, name in wished:
+        if name == _BEST:
+            return ""
+        if name in line.registry.accelerators():
+            return name
+    if wished:
+        raise CommandLineError("\n".join(f"{where}invalid accelerator {name}" for where, name in wished))
+    return ""
+
+
+def _memory(line: Line) -> int | None:
+    found = None
+    for given in line.of("m"):
+        with given.named():
+            text = checked(pairs(given.value, given.option.implied), given.option.parameters).get("size")
+            found = memory_size(text) if text else found
+    return found
+
+
+def _use_backend(line: Line, board: Board, name: str, size: int | None) -> None:
+    own = next((step for step in line.start.steps if step.makes("object-add", name)), None)
+    if own is None:
+        raise CommandLineError(f"Memory backend '{name}' not found")
+    if size is not None and own.arguments.get("size") not in (None, size):
+        raise CommandLineError("Machine memory size does not match the size of the memory backend")
+    board.replace_ram(name)
+
+
+def cpu_models(line: Line) -> dict[str, str]:
+    """The target's CPU models: name and type."""
+    return {
+        row.name.removesuffix(f"-{row.data['parent']}"): row.name
+        for row in line.registry.types(abstract=False)
+        if row.kind == "cpu" and line.target in row.data["targets"]
+    }
+
+
+def _cpu_type(line: Line, kind: Any) -> str | None:
+    given = line.last("cpu")
+    if given is None:
+        found: str | None = kind.get("cpu-types", {}).get(line.target)
+        return found
+    name = pairs(given.value, "model")[0][1]
+    models = cpu_models(line)
+    if name not in models and name not in models.values():
+        raise CommandLineError(f"unable to find CPU model '{name}'")
+    return models.get(name, name)
+
+
+def _cpu_properties(line: Line, board: Board) -> None:
+    given = line.last("cpu")
+    more = {} if given is None else dict(pairs(given.value, "model")[1:])
+    for step in board.cpus() if more else ():
+        driver = step.arguments["driver"]
+        rows = [row for row in line.registry.properties(driver) if row["kind"] in ("config", "tunable")]
+        for name, text in more.items():
+            if all(row["name"] != name for row in rows):
+                raise CommandLineError(f"can't apply global {driver}.{name}={text}: Property '{driver}.{name}' not found")
+        step.arguments.update(properties(rows, more))
+
+
+# -- what is booted
+
+
+def _boot_options(line: Line, given: dict[str, str]) -> dict[str, str]:
+    """Kernel, ramdisk and so on, by the options' names; the machine's default firmware where none is said."""
+    found = {}
+    for spelling, key in _SPELLED.items():
+        option = line.last(key)
+        text = given.pop(spelling, None) if option is None else option.value
+        if text is not None:
+            found[key] = text
+    for key in ("initrd", "append"):
+        if key in found and "kernel" not in found:
+            raise CommandLineError(f"-{key} only allowed with -kernel option")
+    kind = line.machine
+    assert kind is not None
+    if kind.get("firmware") or "bios" in found:
+        path = firmware_of(kind, line.target, found.pop("bios", ""), [one.value for one in line.of("L")])
+        if path:
+            found["bios"] = path
+    return found
+
+
+def _boot(board: Board, found: Mapping[str, str]) -> None:
+    aliases = board.kind.get("aliases", {})
+    for key, text in found.items():
+        if key not in aliases:
+            raise CommandLineError(_no_alias(board, key))
+        board.set(aliases[key], text)
+
+
+def _no_alias(board: Board, key: str) -> str:
+    prop = "firmware" if key == "bios" else key
+    cpus = ", ".join(f"'{step.arguments['id']}'" for step in board.cpus())
+    if cpus:
+        return f"The -{key} parameter is not supported: set the property '{prop}' of one of the CPUs {cpus} in the machine file"
+    return f"The -{key} parameter is not supported (use the generic 'loader' device instead)."

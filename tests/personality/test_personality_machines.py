@@ -1,0 +1,204 @@
+"""Machine types: files whose headers say what options set; what a machine is made of when it is started so."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from personality_kit import Shims
+
+from ratite.core.objects.registry import TypeRegistry
+from ratite.daemon.personality.commandline import read
+from ratite.daemon.personality.main import started
+from ratite.daemon.personality.start import Start
+from ratite.daemon.views import load_schema
+from ratite.qapi.machinefile import types
+from ratite.qapi.machinefile.compile import Compiler
+from ratite.qapi.machinefile.declarations import Declarations
+
+TARGETS = sorted(TypeRegistry().targets())
+KINDS = types.machine_types()
+MACHINES = [(target, kind.name) for kind in KINDS.values() for target in kind.targets]
+
+
+def start(target: str, *words: str) -> Start:
+    """What a command line comes to."""
+    return started("qemu", target, read(words))
+
+
+def board(target: str, *words: str) -> dict[str, dict[str, Any]]:
+    """The arguments of the machine's own commands that make things, by id."""
+    return {step.arguments["id"]: step.arguments for step in start(target, *words).board if "id" in step.arguments}
+
+
+@pytest.fixture(scope="session")
+def compiler() -> Compiler:
+    """Checks files as those of users are."""
+    registry = TypeRegistry()
+    return Compiler(Declarations({row.name: row.data for row in registry.types()}, registry.targets(), load_schema()))
+
+
+def test_the_index_is_fresh() -> None:
+    assert types.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if KINDS[name].targets])
+def test_a_machine_type_is_a_good_file_and_its_header_names_what_is_there(name: str, compiler: Compiler) -> None:
+    kind = KINDS[name]
+    text = Path(kind.origin).read_text()
+    for target in kind.targets:
+        arguments = {kind.get("target"): target, kind.get("cpu"): kind.get("cpu-types")[target]}
+        made = compiler.compile_text(text, arguments, None, kind.origin)
+        ids = {given.get("id"): given for _, given in made.commands}
+        assert kind.get("ram") in ids
+        for place in [*kind.get("aliases", {}).values(), *kind.get("serials")]:
+            owner, _, prop = place.rpartition("/")
+            rows = TypeRegistry().properties(ids[owner]["driver"])
+            assert prop in {row["name"] for row in rows if row["kind"] == "config"}
+    assert made.description and all(parameter.text for parameter in made.parameters.values())
+    roles = [kind.get(key) for key in ("target", "cpu", "cpus", "memory", "accel") if kind.get(key)]
+    assert set(roles) <= made.parameters.keys()
+
+
+@pytest.mark.parametrize(("target", "name"), MACHINES)
+def test_every_machine_starts(shims: Shims, target: str, name: str) -> None:
+    _, qmp = shims.start(target, "-M", name, "-S", "-nodefaults", "-display", "none", "-accel", "interp")
+    with qmp:
+        assert qmp.execute("query-status") == {"running": False, "status": "prelaunch"}
+        assert qmp.execute("qom-get", {"path": "/machine", "property": "type"}) == f"{name}-machine"
+        assert [row["target"] for row in qmp.execute("query-cpus-fast")] == [target]
+        assert qmp.execute("query-memory-size-summary")["base-memory"] >= 128 << 20
+
+
+def test_options_set_what_the_header_says(tmp_path: Path) -> None:
+    made = board(
+        "riscv64", "-M", "virt", "-smp", "3", "-m", "96", "-bios", "none", "-kernel", "K", "-append", "A",
+        "-cpu", "rv64,zba=off", "-nodefaults", "-chardev", "null,id=c", "-serial", "chardev:c", "-accel", "interp",
+    )  # fmt: skip
+    cpus = [given for given in made.values() if given.get("driver") == "rv64-riscv-cpu"]
+    assert len(cpus) == 3 and all(given["zba"] is False for given in cpus)
+    assert (cpus[0]["kernel"], cpus[0]["append"]) == ("K", "A") and "kernel" not in cpus[1]
+    assert made["riscv_virt_board.ram"]["size"] == 96 << 20
+    assert made["virt.uart0"]["chardev"] == "c"
+    assert made["virt.cluster"]["accel"] == "interp"
+
+
+def test_memory_backend_replaces_the_ram(shims: Shims) -> None:
+    _, qmp = shims.start(
+        "riscv64", "-M", "virt,memory-backend=mine", "-m", "64", "-object", "memory-backend-ram,id=mine,size=64M", "-S",
+        "-nodefaults", "-accel", "interp",
+    )  # fmt: skip
+    with qmp:
+        assert qmp.execute("query-memory-size-summary") == {"base-memory": 64 << 20}
+
+
+def test_the_order_of_options_means_nothing() -> None:
+    groups = [
+        ["-device", "pcie-root-port,id=rp,chassis=1"], ["-device", "virtio-blk-pci,id=d,bus=rp,drive=top"],
+        ["-blockdev", "raw,node-name=top,file=low"], ["-blockdev", "file,node-name=low,filename=x"],
+        ["-object", "rng-builtin,id=r"], ["-device", "virtio-rng-pci,id=g,rng=r,bus=pcie.0"], ["-chardev", "null,id=c"],
+        ["-serial", "chardev:c"], ["-M", "virt,memory-backend=m"], ["-object", "memory-backend-ram,id=m,size=128M"],
+        ["-smp", "2"], ["-global", "virtio-blk-pci.num-queues=2"], ["-nodefaults"],
+    ]  # fmt: skip
+
+    def made(order: list[list[str]]) -> tuple[set[str], list[str], list[str]]:
+        found = start("riscv64", *[word for group in order for word in group])
+        commands = [repr(step) for step in [*found.steps, *found.board]]
+        return set(commands), commands, [repr(step.arguments) for step in found.devices]
+
+    first = made(groups)
+    shuffle = random.Random(5).shuffle
+    for _ in range(20):
+        shuffle(groups)
+        commands, ordered, devices = made(groups)
+        assert commands == first[0] and sorted(devices) == sorted(first[2])
+        assert [text for text in ordered if "'low'" in text][0].count("node-name': 'low'")
+        assert ["'rp'" in text and "driver': 'pcie-root-port'" in text for text in devices if "'rp'" in text][0]
+
+
+def test_devices_without_a_bus_take_the_one_that_qemus_take(shims: Shims) -> None:
+    _, qmp = shims.start(
+        "riscv64", "-M", "virt", "-S", "-nodefaults", "-accel", "interp", "-device", "virtio-rng-device,id=a",
+        "-device", "virtio-rng-device,id=b", "-device", "virtio-rng-device,id=c,bus=virtio-mmio-bus.0",
+        "-device", "pcie-root-port,id=rp,chassis=1", "-device", "virtio-rng-pci,id=d",
+    )  # fmt: skip
+    with qmp:
+        def bus(name: str) -> str:
+            found: str = qmp.execute("qom-get", {"path": f"/machine/peripheral/{name}", "property": "bus"})
+            return found.rpartition("/")[2]
+
+        assert [bus(name) for name in "abcd"] == ["virt.virtio7.0", "virt.virtio6.0", "virt.virtio0.0", "pcie.0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["-M", "virt,foo=1"], "Property 'virt-machine.foo' not found"),
+        (["-M", "virt", "-cpu", "foo"], "unable to find CPU model 'foo'"),
+        (["-M", "virt", "-cpu", "rv64,foo=1"],
+         "can't apply global rv64-riscv-cpu.foo=1: Property 'rv64-riscv-cpu.foo' not found"),
+        (["-M", "virt", "-smp", "600"], "Invalid SMP CPUs 600. The max CPUs supported by machine 'virt' is 512"),
+        (["-M", "virt", "-smp", "0"], "Invalid CPU topology: CPU topology parameters must be greater than zero"),
+        (["-M", "virt", "-smp", "foo"], "Parameter 'smp.cpus' expects integer"),
+        (["-M", "virt", "-smp", "cpus=1,foo=2"], "Parameter 'smp.foo' is unexpected"),
+        (["-M", "virt", "-smp", "2,cores=3"], "Invalid CPU topology: product of the hierarchy must match maxcpus: "
+         "sockets (0) * cores (3) * threads (1) != maxcpus (2)"),
+        (["-M", "none", "-smp", "2"], "Invalid SMP CPUs 2. The max CPUs supported by machine 'none' is 1"),
+        (["-M", "none", "-kernel", "/x"],
+         "The -kernel parameter is not supported (use the generic 'loader' device instead)."),
+        (["-M", "virt", "-append", "x"], "-append only allowed with -kernel option"),
+        (["-M", "virt,memory-backend=foo"], "Memory backend 'foo' not found"),
+        (["-M", "virt,memory-backend=a", "-m", "128", "-object", "memory-backend-ram,id=a,size=64M"],
+         "Machine memory size does not match the size of the memory backend"),
+        (["-M", "none", "-device", "foo"], "-device foo: 'foo' is not a valid device model name"),
+        (["-M", "none", "-device", '{"driver":"foo"}'],
+         "-device {\"driver\":\"foo\"}: 'foo' is not a valid device model name"),
+        (["-M", "none", "-device", "{foo"], "-device {foo: JSON parse error, invalid keyword 'foo'"),
+        (["-M", "none", "-device", "id=a"], "-device id=a: Parameter 'driver' is missing"),
+        (["-M", "none", "-device", "virtio-rng-device"],
+         "-device virtio-rng-device: No 'virtio-bus' bus found for device 'virtio-rng-device'"),
+        (["-M", "virt", "-device", "virtio-rng-device,foo=1"],
+         "-device virtio-rng-device,foo=1: Property 'virtio-rng-device.foo' not found"),
+        (["-M", "none", "-object", "foo,id=a"], "-object foo,id=a: Parameter 'qom-type' does not accept value 'foo'"),
+        (["-M", "none", "-object", "memory-backend-ram"], "-object memory-backend-ram: Parameter 'id' is missing"),
+        (["-M", "none", "-object", "memory-backend-ram,id=a"],
+         "-object memory-backend-ram,id=a: Parameter 'size' is missing"),
+        (["-M", "none", "-netdev", "foo,id=x"], "-netdev foo,id=x: Parameter 'type' does not accept value 'foo'"),
+        (["-M", "none", "-blockdev", "driver=foo,node-name=x"],
+         "-blockdev driver=foo,node-name=x: Parameter 'driver' does not accept value 'foo'"),
+        (["-M", "none", "-serial", "foo"], "-serial foo: 'foo' is not a valid char driver\n"
+         "qemu-system-riscv64: -serial foo: could not connect serial device to character backend 'foo'"),
+        (["-M", "virt", "-daemonize", "-nographic"], "-nographic cannot be used with -daemonize"),
+        (["-nodefaults"], "No machine specified, and there is no default\nUse -machine help to list supported machines"),
+    ],
+)  # fmt: skip
+def test_refusals_are_worded_as_qemus(shims: Shims, words: list[str], text: str) -> None:
+    done = shims.run("riscv64", *words)
+    assert done.stderr == f"qemu-system-riscv64: {text}\n"
+    assert done.returncode == 1
+
+
+def test_a_machine_of_a_file(shims: Shims, tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(
+        "ratite: 1\n"
+        "parameters:\n  size: {type: size, default: 1M, description: RAM}\n"
+        "objects:\n"
+        "  view: {type: address-space}\n"
+        "  ram: {type: memory-backend-ram, size: $(size)}\n"
+        + "".join(f"  c{n}: {{type: cpu-cluster, target: {t}, address-space: view, accel: interp}}\n"
+                  for n, t in enumerate(TARGETS[:1] + TARGETS[-1:]))
+        + "devices:\n  cpu0: {type: microblaze-cpu, cluster: c0}\n  cpu1: {type: rv64-riscv-cpu, cluster: c1}\n"
+        "maps:\n  view: {ram: 0x80000000}\n"
+    )  # fmt: skip
+    _, qmp = shims.start("riscv64", "-M", "hetero,file=two.yaml,size=2M", "-S", "-nodefaults", "-m", "128")
+    with qmp:
+        assert qmp.execute("query-target") == {"arch": "riscv64"}
+        assert qmp.execute("query-memory-size-summary") == {"base-memory": 2 << 20}
+        assert [row["target"] for row in qmp.execute("query-cpus-fast")] == [TARGETS[0], TARGETS[-1]]
+    done = shims.run("riscv64", "-M", "hetero,file=two.yaml", "-kernel", "x")
+    assert done.stderr == (
+        "qemu-system-riscv64: The -kernel parameter is not supported: set the property 'kernel' of one of the CPUs "
+        "'cpu0', 'cpu1' in the machine file\n"
+    )
