@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from daemon_kit import Raw
 from wire_cases import ask, ask_peer, load, named, peer, rows, run, version
+
+from ratite.clients.cli.main import main
 
 KEPT = load()
 ROWS = list(rows())
@@ -40,23 +43,19 @@ OURS: dict[bytes, tuple[list[Any], str]] = {
 
 
 @pytest.fixture(scope="module")
-def place(shared: str) -> str:
-    """A daemon with a machine that runs and has nothing on it."""
-    with Raw(shared) as raw:
-        for name in ("machine-create", "x-exit-preconfig"):
-            assert raw.ask({"execute": name}) == {"return": {}}
-    return shared
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The monitor of a program in QEMU's place, with a machine that has nothing on it."""
+    folder = tmp_path_factory.mktemp("shims")
+    assert main(["install-shims", str(folder)]) == 0
+    with peer(str(folder / "qemu-system-riscv64")) as monitor:
+        yield monitor
 
 
 @pytest.fixture(scope="module")
 def commands(place: str) -> set[str]:
     """What the personality has."""
     with Raw(place) as raw:
-        raw.ask(PREPARE)
         return {command["name"] for command in raw.ask(run("query-commands"))["return"]}
-
-
-PREPARE = run("view-select", personality="qemu", target="riscv64")
 
 
 def test_the_rows_that_are_kept_are_the_rows() -> None:
@@ -66,7 +65,7 @@ def test_the_rows_that_are_kept_are_the_rows() -> None:
 
 @pytest.mark.parametrize(("group", "sent"), ROWS, ids=lambda value: ascii(value)[:70])
 def test_answers(place: str, commands: set[str], group: str, sent: bytes) -> None:
-    found = ask(place, group, sent, PREPARE)
+    found = ask(place, group, sent)
     if sent in OURS:
         expected, words = OURS[sent]
         assert [message.get("error", {}).get("desc", message) for message in found] == expected

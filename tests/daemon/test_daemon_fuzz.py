@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from daemon_kit import Harness, views
-from fuzz_qmp import PROBE, check_answer, main
+from fuzz_qmp import PROBE, Fuzzer, check_answer, main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +53,17 @@ def test_a_short_run_of_the_fuzzer(tmp_path: Path, path: str) -> None:
         words = f"--inputs 3000 --seed 7 --corpus {tmp_path} --world 600 --socket {path} --every 20"
         assert main(words.split()) == 0
         assert process.process.poll() is None
+
+
+# Each ended in a fault of ours when it was first tried.
+FOUND = (
+    b'{"execute": "human-monitor-command", "arguments": {"command-line": "info jit"}}',  # CPUs that aren't wired yet
+)
+
+
+@pytest.mark.parametrize("data", FOUND)
+def test_what_fuzzing_found(data: bytes) -> None:
+    Fuzzer(1).again(data)
 
 
 @pytest.mark.soak

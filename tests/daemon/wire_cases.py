@@ -8,6 +8,7 @@ what it says: its answers as "10.0" if it is of version 10.0, and as "7.2", if i
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -181,16 +182,11 @@ def _read(line: bytes) -> Any:
     return message
 
 
-def ask(place: str, group: str, sent: bytes, prepare: bytes = b"") -> list[Any]:
-    """Everything that is answered to `sent` at the monitor `place`, on a connection of its own.
-
-    `prepare` is a command that is executed first, in the groups that negotiate.
-    """
+def ask(place: str, group: str, sent: bytes) -> list[Any]:
+    """Everything that is answered to `sent` at the monitor `place`, on a connection of its own."""
     with Raw(place, negotiate=False) as raw:
         if group != "new":
             assert raw.ask(run("qmp_capabilities", enable=["oob"] if group == "oob" else [])) == {"return": {}}
-            if prepare:
-                assert "return" in raw.ask(prepare)
         raw.send(sent)
         raw.send(b"\n" + THE_END + b"\n")
         found = []
@@ -207,16 +203,21 @@ def version(program: str) -> str:
     return ".".join(words[words.index("version") + 1].split(".")[:2])
 
 
+def _listens(place: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(place) == 0
+
+
 @contextmanager
 def peer(program: str) -> Iterator[str]:
-    """QEMU without a machine; the place of its monitor."""
+    """QEMU, or what stands in for it, without a machine; the place of its monitor."""
     with tempfile.TemporaryDirectory() as folder:
         place = f"{folder}/qmp"
         command = [program, "-M", "none", "-nodefaults", "-display", "none", "-qmp", f"unix:{place},server=on,wait=off"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=folder)
         try:
             end = time.monotonic() + 20
-            while not Path(place).exists() and time.monotonic() < end:
+            while not _listens(place) and time.monotonic() < end:
                 time.sleep(0.01)
             yield place
         finally:

@@ -46,9 +46,12 @@ def x_query_jit(ctx: Context, arguments: dict[str, Any]) -> object:
 def jit_reports(ctx: Context) -> list[dict[str, Any]]:
     """See JitInfo."""
     pinned = ctx.session.pinned
-    clusters = {cpu.cluster.path: cpu.cluster for cpu in ctx.machine.cpus().values() if pinned in (None, cpu.cluster.target)}
+    # A CPU that isn't wired yet has no cluster.
+    clusters = {cpu.cluster.path: cpu.cluster for cpu in ctx.machine.cpus().values() if cpu.cluster is not None}
     reports = []
     for path, cluster in clusters.items():
+        if pinned not in (None, cluster.target):
+            continue
         report = cluster.accelerator.compiled() if cluster.accelerator is not None else None
         if report is not None:
             cpus = [{"qom-path": cpu.path, "instructions": cpu.vcpu.instructions,
