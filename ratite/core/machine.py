@@ -14,7 +14,7 @@ Events go to `on_event(name, data)` on whatever thread they happen, with the loc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from itertools import count
 from types import MappingProxyType
@@ -421,13 +421,14 @@ class Machine:
             obj.set_property(name, value)
 
     def cpus(self) -> Mapping[int, Cpu]:
-        """Every CPU by its number, in that order.
+        """Every CPU that is wired, so that it has a cluster, by its number, in that order.
 
         A CPU gets its number when it is realized, those of a new machine by path, and keeps it; until then, by path.
         """
         if self.phase == READY:
             return MappingProxyType(self.state.cpus)
-        return dict(enumerate(obj for obj in self.tree.members() if obj.KIND == "cpu"))  # type: ignore[misc]  # what KIND "cpu" means
+        cpus: Iterator[Cpu] = (obj for obj in self.tree.members() if obj.KIND == "cpu")  # type: ignore[misc]  # what KIND means
+        return dict(enumerate(cpu for cpu in cpus if cpu.cluster is not None))
 
     def tree_dump(self, kinds: tuple[str, ...] = ("config", "tunable", "state", "debug")) -> str:
         """The whole machine as text: objects by path with every property, wires, maps.  Equal machines, equal bytes."""

@@ -66,8 +66,8 @@ Handler = Callable[[Context, dict[str, Any]], object]
 class Entry(NamedTuple):
     """A command's handler.
 
-    `early` commands also serve before initialization, in ratite's own views; `alone` ones of the owner's
-    side also without any machine, and then run on the loop.
+    `early` commands also serve before initialization, in ratite's own views, `assembles` ones in every view; `alone` ones of
+    the owner's side also without any machine, and then run on the loop; `without` makes the answer then.
     """
 
     name: str
@@ -75,13 +75,22 @@ class Entry(NamedTuple):
     side: str
     early: bool
     alone: bool
+    assembles: bool
+    without: Callable[[], object] | None
 
 
-def command(*names: str, side: str = LOOP, early: bool = True, alone: bool = False) -> Callable[[Handler], Handler]:
+def command(
+    *names: str,
+    side: str = LOOP,
+    early: bool = True,
+    alone: bool = False,
+    assembles: bool = False,
+    without: Callable[[], object] | None = None,
+) -> Callable[[Handler], Handler]:
     """Mark a function as the handler of the commands `names`."""
 
     def mark(handler: Handler) -> Handler:
-        entries = tuple(Entry(name, handler, side, early, alone) for name in names)
+        entries = tuple(Entry(name, handler, side, early, alone, assembles, without) for name in names)
         handler.qmp_entries = entries  # type: ignore[attr-defined]
         return handler
 
@@ -129,10 +138,13 @@ class Dispatcher:
                 return
             arguments = session.view.check(command, request.arguments)
             context = Context(self._daemon, session)
-            if entry.side is OWNER and not (entry.alone and not self._daemon.has_machine):
+            if entry.side is OWNER and not self._daemon.has_machine and entry.without is not None:
+                value = entry.without()
+            elif entry.side is OWNER and not (entry.alone and not self._daemon.has_machine):
                 self._post(connection, request, entry, context, arguments)
                 return
-            value = entry.handler(context, arguments)
+            else:
+                value = entry.handler(context, arguments)
         except QmpError as error:
             session.fail(request, error)
         except Exception as error:
@@ -170,7 +182,7 @@ class Dispatcher:
         self._daemon.bridge.aside(view.extension(command), done)
 
     def _check_phase(self, view: View, command: Command, entry: Entry) -> None:
-        if command.allow_preconfig or (entry.early and view.personality == RATITE):
+        if command.allow_preconfig or entry.assembles or (entry.early and view.personality == RATITE):
             return
         if self._daemon.phase not in INITIALIZED:
             raise GenericError(f"The command '{command.name}' is permitted only after machine initialization has completed")

@@ -31,13 +31,17 @@ def query_accelerators(ctx: Context, arguments: dict[str, Any]) -> object:
     return answer
 
 
-@command("query-jit", side=OWNER, early=False)
+def _no_text() -> dict[str, Any]:
+    return {"human-readable-text": jit_text([])}
+
+
+@command("query-jit", side=OWNER, without=list)
 def query_jit(ctx: Context, arguments: dict[str, Any]) -> object:
     """Compiled code, cluster by cluster."""
     return jit_reports(ctx)
 
 
-@command("x-query-jit", side=OWNER, early=False)
+@command("x-query-jit", side=OWNER, without=_no_text)
 def x_query_jit(ctx: Context, arguments: dict[str, Any]) -> object:
     """The same for people."""
     return {"human-readable-text": jit_text(jit_reports(ctx))}
@@ -46,12 +50,9 @@ def x_query_jit(ctx: Context, arguments: dict[str, Any]) -> object:
 def jit_reports(ctx: Context) -> list[dict[str, Any]]:
     """See JitInfo."""
     pinned = ctx.session.pinned
-    # A CPU that isn't wired yet has no cluster.
-    clusters = {cpu.cluster.path: cpu.cluster for cpu in ctx.machine.cpus().values() if cpu.cluster is not None}
+    clusters = {cpu.cluster.path: cpu.cluster for cpu in ctx.machine.cpus().values() if pinned in (None, cpu.cluster.target)}
     reports = []
     for path, cluster in clusters.items():
-        if pinned not in (None, cluster.target):
-            continue
         report = cluster.accelerator.compiled() if cluster.accelerator is not None else None
         if report is not None:
             cpus = [{"qom-path": cpu.path, "instructions": cpu.vcpu.instructions,

@@ -29,7 +29,11 @@ _KINDS = MappingProxyType({
 _PLACES = MappingProxyType({"chardevs": "chardev", "blockdevs": "blockdev", "netdevs": "netdev"})
 
 
-@command("query-topology", side=OWNER)
+def _nothing() -> dict[str, Any]:
+    return {"objects": [], "wires": [], "maps": []}
+
+
+@command("query-topology", side=OWNER, without=_nothing)
 def query_topology(ctx: Context, arguments: dict[str, Any]) -> object:
     """Objects, wires and maps."""
     tree = ctx.machine.tree
@@ -77,7 +81,7 @@ def _kind(obj: Obj) -> str:
     return _PLACES.get(obj.parent.id, "other") if obj.parent is not None else "other"
 
 
-@command("query-memory-map", side=OWNER)
+@command("query-memory-map", side=OWNER, without=list)
 def query_memory_map(ctx: Context, arguments: dict[str, Any]) -> object:
     """What is seen at which address."""
     machine = ctx.machine
@@ -112,7 +116,7 @@ def _ranges(ctx: Context, space: Any) -> list[dict[str, Any]]:
     return rows
 
 
-@command("query-memory", side=OWNER, early=False)
+@command("query-memory", side=OWNER)
 def query_memory(ctx: Context, arguments: dict[str, Any]) -> object:
     """RAM and ROM, by physical addresses."""
     from ratite.daemon import guest
@@ -156,7 +160,7 @@ def memory_write(ctx: Context, arguments: dict[str, Any]) -> object:
     return {}
 
 
-@command("query-registers", side=OWNER, early=False)
+@command("query-registers", side=OWNER)
 def query_registers(ctx: Context, arguments: dict[str, Any]) -> object:
     """All registers of a CPU."""
     found = ctx.machine.resolve(arguments["cpu"])

@@ -20,9 +20,9 @@ def query_target(ctx: Context, arguments: dict[str, Any]) -> object:
     return {"arch": target}
 
 
-@command("query-cpus-fast", side=OWNER, early=False)
+@command("query-cpus-fast", side=OWNER, without=list)
 def query_cpus_fast(ctx: Context, arguments: dict[str, Any]) -> object:
-    """All CPUs, each with its own target."""
+    """All CPUs that are wired, each with its own target; until they are realized no thread runs them."""
     pinned = ctx.session.pinned
     return [
         {
@@ -91,7 +91,11 @@ def _models(ctx: Context, arguments: dict[str, Any], name: str) -> dict[str, Typ
     }
 
 
-@command("query-memory-size-summary", side=OWNER)
+def _no_memory() -> dict[str, Any]:
+    return {"base-memory": 0}
+
+
+@command("query-memory-size-summary", side=OWNER, without=_no_memory)
 def query_memory_size_summary(ctx: Context, arguments: dict[str, Any]) -> object:
     """How much memory there is."""
     backends = [obj for obj in ctx.machine.tree.members() if obj.is_a("memory-backend")]

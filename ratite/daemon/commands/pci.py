@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ratite.core.machine import Machine
 
 
-@command("query-pci", side=OWNER, early=False)
+@command("query-pci", side=OWNER, without=list)
 def query_pci(ctx: Context, arguments: dict[str, Any]) -> object:
     """All root buses with what is on them."""
     return root_buses(ctx.machine)

@@ -22,7 +22,7 @@ def device_list_properties(ctx: Context, arguments: dict[str, Any]) -> object:
     return [property_info(prop, ctx.ratite) for prop in row.properties if ctx.ratite or prop["kind"] in ("config", "tunable")]
 
 
-@command("device_add", "device-add", side=OWNER)
+@command("device_add", "device-add", side=OWNER, assembles=True)
 def device_add(ctx: Context, arguments: dict[str, Any]) -> None:
     """Make a device."""
     properties = dict(arguments)
@@ -34,7 +34,7 @@ def device_add(ctx: Context, arguments: dict[str, Any]) -> None:
     ctx.machine.device_add(driver, name, properties, any_bus=not ctx.ratite)
 
 
-@command("device_del", "device-del", side=OWNER)
+@command("device_del", "device-del", side=OWNER, assembles=True)
 def device_del(ctx: Context, arguments: dict[str, Any]) -> None:
     """Remove a device."""
     ctx.machine.device_del(arguments["id"])

@@ -65,7 +65,9 @@ def _resolve(ctx: Context, path: str) -> Obj:
 
 @command("qom-list", side=OWNER, alone=True)
 def qom_list(ctx: Context, arguments: dict[str, Any]) -> object:
-    """The properties of an object."""
+    """The properties of an object; without a machine there is the root, with nothing below it."""
+    if arguments["path"] == "/" and not ctx.daemon.has_machine:
+        return [{"name": "type", "type": "string"}]
     return object_properties(_resolve(ctx, arguments["path"]))
 
 

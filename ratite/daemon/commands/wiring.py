@@ -7,6 +7,10 @@ from typing import Any
 from ratite.daemon.dispatch import OWNER, Context, command
 
 
+def _unwired() -> dict[str, Any]:
+    return {"wires": [], "maps": []}
+
+
 @command("query-machine-phase")
 def query_machine_phase(ctx: Context, arguments: dict[str, Any]) -> object:
     """How far the machine has come, as last published."""
@@ -44,7 +48,7 @@ def unmap_region(ctx: Context, arguments: dict[str, Any]) -> None:
     ctx.machine.unmap_region(arguments["space"], arguments["region"], arguments["offset"])
 
 
-@command("query-wiring", side=OWNER)
+@command("query-wiring", side=OWNER, without=_unwired)
 def query_wiring(ctx: Context, arguments: dict[str, Any]) -> object:
     """All wires and maps."""
     return ctx.machine.assembly.describe()
