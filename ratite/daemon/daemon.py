@@ -209,7 +209,7 @@ class Daemon:
         for connection in list(self._connections):
             session = connection.session
             if session.pinned is None and session.view.personality == RATITE:
-                self.select_view(session, self.views.get(RATITE, targets))
+                self.select_view(session, self.views.get(RATITE, targets, session.view.unconditional))
                 connection.flush()
 
     @property

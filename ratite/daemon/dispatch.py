@@ -133,6 +133,8 @@ class Dispatcher:
             assert command is not None
             entry = self._entries[request.name]
             self._check_phase(session.view, command, entry)
+            if not self._daemon.views.supports(session.view, command.name):
+                raise GenericError(f"The command '{command.name}' is not supported on this target")
             if session.view.needs_extension(command):
                 self._extend(connection, request, command)
                 return

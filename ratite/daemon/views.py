@@ -17,7 +17,7 @@ from typing import Any
 
 from ratite.qapi.resolved import BUILTIN_JSON_TYPES, ResolvedSchema, holds
 from ratite.qapi.tables import Command, Tables
-from ratite.qapi.views import facts_of
+from ratite.qapi.views import facts_of, unconditional_facts
 
 RATITE, QEMU = "ratite", "qemu"
 
@@ -40,10 +40,13 @@ def load_schema() -> ResolvedSchema:
 class View:
     """One view.  Compared by identity: `Views` makes one for each set of facts."""
 
-    def __init__(self, schema: ResolvedSchema, personality: str, targets: tuple[str, ...], types: ListTypes) -> None:
+    def __init__(
+        self, schema: ResolvedSchema, personality: str, targets: tuple[str, ...], unconditional: bool, types: ListTypes
+    ) -> None:
         self.personality = personality
         self.targets = targets
-        self.facts = facts_of(personality, targets)
+        self.unconditional = unconditional
+        self.facts = facts_of(personality, targets) | (unconditional_facts(schema) if unconditional else frozenset())
         self._types = types
         self._tables = Tables(schema, self.facts)
         self._extended: Tables | None = None
@@ -151,15 +154,19 @@ class Views:
     def __init__(self, schema: ResolvedSchema, list_types: ListTypes) -> None:
         self._schema = schema
         self._list_types = list_types
-        self._views: dict[tuple[str, tuple[str, ...]], View] = {}
+        self._views: dict[tuple[str, tuple[str, ...], bool], View] = {}
 
-    def get(self, personality: str = RATITE, targets: Iterable[str] = ()) -> View:
-        """The view of a personality that shows these targets."""
-        key = (personality, tuple(sorted(targets)))
+    def get(self, personality: str = RATITE, targets: Iterable[str] = (), unconditional: bool = False) -> View:
+        """The view of a personality that shows these targets; `unconditional`: with every target's commands."""
+        key = (personality, tuple(sorted(targets)), unconditional)
         view = self._views.get(key)
         if view is None:
             view = self._views[key] = View(self._schema, *key, self._list_types)
         return view
+
+    def supports(self, view: View, name: str) -> bool:
+        """Whether a command of this view is for a target that it shows, or for any."""
+        return not view.unconditional or self.get(view.personality, view.targets).find(name) is not None
 
     def forget(self) -> None:
         """The registry has changed: views made from now on are new."""

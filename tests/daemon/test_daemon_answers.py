@@ -37,6 +37,7 @@ OURS: dict[bytes, tuple[list[Any], str]] = {
         ["Property 'hetero-machine.graphics' not found"],
         "properties of `/machine`",
     ),
+    **{run(name): ([{"return": []}], "there is no TPM") for name in ("query-tpm-models", "query-tpm-types")},
     run("blockdev-add", driver="null-co", node_name="n", zzz=1): (NO_NULL, "`blockdev-add`"),
     run("blockdev-add", driver="null-co"): (NO_NULL, "`blockdev-add`"),
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 from ratite.daemon.commands.qom import property_info
 from ratite.daemon.dispatch import OWNER, Context, command, refuse_nul
+from ratite.daemon.typelist import find_type
 from ratite.qapi.errors import DeviceNotFound, GenericError
 
 
@@ -13,13 +14,12 @@ from ratite.qapi.errors import DeviceNotFound, GenericError
 def device_list_properties(ctx: Context, arguments: dict[str, Any]) -> object:
     """The properties of a device type that a client may set."""
     name = arguments["typename"]
-    registry = ctx.daemon.registry
-    row = registry.find(name)
-    if row is None:
+    shown = find_type(ctx, name)
+    if shown is None:
         raise DeviceNotFound(f"Device '{name}' not found")
-    if row.abstract or row.kind not in ("device", "cpu"):
+    if not shown.pluggable:
         raise GenericError("Parameter 'typename' expects a non-abstract device type")
-    return [property_info(prop, ctx.ratite) for prop in row.properties if ctx.ratite or prop["kind"] in ("config", "tunable")]
+    return [property_info(prop, ctx.ratite) for prop in shown.properties if ctx.ratite or prop["kind"] in ("config", "tunable")]
 
 
 @command("device_add", "device-add", side=OWNER, assembles=True)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.dispatch import OWNER, Context, command, refuse_nul
+from ratite.daemon.typelist import class_not_found, find_type, list_types
 from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
 
 if TYPE_CHECKING:
@@ -110,13 +111,12 @@ def _values(ctx: Context, path: str) -> list[dict[str, Any]]:
 def qom_list_types(ctx: Context, arguments: dict[str, Any]) -> object:
     """The object types."""
     answer = []
-    abstract = arguments.get("abstract", False)
-    for row in ctx.daemon.registry.types(arguments.get("implements"), None if abstract else False):
-        info: dict[str, Any] = {"name": row.name}
-        if row.abstract:
+    for each in list_types(ctx, arguments.get("implements"), arguments.get("abstract", False)):
+        info: dict[str, Any] = {"name": each.name}
+        if each.abstract:
             info["abstract"] = True
-        if row.data["parent"]:
-            info["parent"] = row.data["parent"]
+        if each.parent:
+            info["parent"] = each.parent
         answer.append(info)
     return answer
 
@@ -125,12 +125,10 @@ def qom_list_types(ctx: Context, arguments: dict[str, Any]) -> object:
 def qom_list_properties(ctx: Context, arguments: dict[str, Any]) -> object:
     """The properties of an object type."""
     name = arguments["typename"]
-    found: list[dict[str, Any]] = [{"name": "type", "type": "string"}]
-    row = ctx.daemon.registry.find(name)
-    if row is None:
-        raise DeviceNotFound(f"Class '{name}' not found")
-    found += [property_info(prop, ctx.ratite, qom=True) for prop in row.properties]
-    return found
+    shown = find_type(ctx, name)
+    if shown is None:
+        raise class_not_found(name)
+    return [{"name": "type", "type": "string"}, *(property_info(prop, ctx.ratite, qom=True) for prop in shown.properties)]
 
 
 @command("object-add", side=OWNER)

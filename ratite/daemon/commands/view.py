@@ -41,5 +41,5 @@ def view_select(ctx: Context, arguments: dict[str, Any]) -> object:
         alone = () if daemon.primary_target is None else (daemon.primary_target,)
         targets = alone if personality == QEMU else daemon.targets
     session.pinned = target
-    daemon.select_view(session, daemon.views.get(personality, targets))
+    daemon.select_view(session, daemon.views.get(personality, targets, arguments.get("unconditional", False)))
     return _describe(ctx)
