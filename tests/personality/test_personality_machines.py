@@ -94,6 +94,11 @@ def test_memory_backend_replaces_the_ram(shims: Shims) -> None:
         assert qmp.execute("query-memory-size-summary") == {"base-memory": 64 << 20}
 
 
+def test_what_is_not_there_may_be_asked_to_be_none() -> None:
+    words = ("-vga", "none", "-audiodev", '{"id":"audio1","driver":"none"}', "-audiodev", "none,id=a", "-sandbox", "off")
+    assert start("riscv64", "-M", "virt", *words).board
+
+
 def test_the_order_of_options_means_nothing() -> None:
     groups = [
         ["-device", "pcie-root-port,id=rp,chassis=1"], ["-device", "virtio-blk-pci,id=d,bus=rp,drive=top"],
@@ -170,6 +175,7 @@ def test_devices_without_a_bus_take_the_one_that_qemus_take(shims: Shims) -> Non
          "-blockdev driver=foo,node-name=x: Parameter 'driver' does not accept value 'foo'"),
         (["-M", "none", "-serial", "foo"], "-serial foo: 'foo' is not a valid char driver\n"
          "qemu-system-riscv64: -serial foo: could not connect serial device to character backend 'foo'"),
+        (["-M", "none", "-audiodev", "alsa,id=a"], "-audiodev alsa,id=a: driver must be 'none': there is nothing else here"),
         (["-M", "virt", "-daemonize", "-nographic"], "-nographic cannot be used with -daemonize"),
         (["-nodefaults"], "No machine specified, and there is no default\nUse -machine help to list supported machines"),
     ],

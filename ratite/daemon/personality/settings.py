@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ratite.daemon.options import UsageError, uuid_of
 from ratite.daemon.personality.commandline import Given
 from ratite.daemon.personality.start import Start
-from ratite.daemon.personality.syntax import CommandLineError, as_bool, checked, pairs
+from ratite.daemon.personality.syntax import CommandLineError, as_bool, checked, is_json, json_value, pairs
 
 Setting = Callable[[Start, Given], None]
 
@@ -83,6 +83,12 @@ def _msg(start: Start, given: Given) -> None:
     start.guest_name = as_bool("guest-name", found.get("guest-name", "off"))
 
 
+def _audiodev(start: Start, given: Given) -> None:
+    found = json_value(given.value) if is_json(given.value) else dict(pairs(given.value, "driver"))
+    if not isinstance(found, dict) or found.get("driver") != "none":
+        raise CommandLineError("driver must be 'none': there is nothing else here")
+
+
 def _nothing(start: Start, given: Given) -> None:
     """What it asks for is so anyway."""
 
@@ -103,6 +109,6 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
     "vga": only("none"),
     "display": only("none"),
     "parallel": only("none", "null"),
-    "audiodev": only("none", "driver=none"),
+    "audiodev": _audiodev,
     "sandbox": only("off", "enable=off"),
 })  # fmt: skip
