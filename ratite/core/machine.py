@@ -127,7 +127,7 @@ class Machine:
         self.on_event: Callable[[str, dict[str, Any]], None] = _ignore
         # Called after SHUTDOWN, unless that only pauses: (cause, exit code).
         self.on_shutdown: Callable[[str, int], None] | None = None
-        self.blocks = BlockSet(self.owner, "blockdevs", files)
+        self.blocks = BlockSet(self.owner, lambda name, data: self.emit(name, **data), "blockdevs", files)
         self.netdevs = NetdevSet(self.lock, self.chardevs.io, lambda name, data: self.emit(name, **data), "netdevs", files)
         # Whether a device that names no bus takes any that fits, the nearest to the CPUs first, as QEMU's do.
         self.any_bus = False

@@ -48,6 +48,27 @@ def test_disks_over_qmp(daemon: DaemonProcess, tmp_path: Path) -> None:
         assert stats["parent"]["node-name"] == "#r0.file" and stats["parent"]["driver-specific"]["driver"] == "file"
         by_node = qmp.execute("query-blockstats", {"query-nodes": True})
         assert [(each["node-name"], "parent" in each) for each in by_node] == [("#r0.file", False), ("r0", True)]
+        none = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
+        for given, words in (
+            ({}, "Need exactly one of 'device' and 'id'"),
+            ({"id": "d0", "device": "d0"}, "Need exactly one of 'device' and 'id'"),
+            ({"device": "d0"}, "Device 'd0' not found"),
+            ({"id": "zz"}, "Device 'zz' not found"),
+            ({"id": "vm0"}, "Device does not have a block device backend"),
+            ({"id": "d0", "bps_max": 1}, "bps_max/iops_max require corresponding bps/iops values"),
+        ):
+            assert refusal(qmp, "block_set_io_throttle", **none, **given) == words
+        qmp.execute("block_set_io_throttle", {**none, "id": "/machine/peripheral/d0/virtio-backend", "bps": 9, "group": "g"})
+        inserted = qmp.execute("query-block")[0]["inserted"]
+        assert (inserted["bps"], inserted["group"]) == (9, "g")
+        qmp.execute("block_set_io_throttle", {**none, "id": "d0"})
+        assert "group" not in qmp.execute("query-block")[0]["inserted"]
+        assert refusal(qmp, "block_resize", size=512) == "Cannot find device='' nor node-name=''"
+        qmp.execute("block_resize", {"node-name": "r0", "size": 2 << 20})
+        assert qmp.execute("query-block")[0]["inserted"]["image"]["virtual-size"] == image.stat().st_size == 2 << 20
+        qmp.execute("block-set-write-threshold", {"node-name": "r0", "write-threshold": 5})
+        assert qmp.execute("query-named-block-nodes")[0]["write_threshold"] == 5
+        assert refusal(qmp, "block-set-write-threshold", **{"node-name": "zz", "write-threshold": 5}) == "Device 'zz' not found"
         qmp.execute("blockdev-add", {"driver": "file", "filename": str(image), "node-name": "late", "read-only": True})
         qmp.execute("blockdev-del", {"node-name": "late"})
         assert refusal(qmp, "device_add", driver="virtio-blk-device", id="d1", drive="r0", bus="vm0.0") == (

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ratite.daemon.dispatch import OWNER, Context, command, refuse_nul
+from ratite.qapi.errors import DeviceNotFound, GenericError
+
+BACKEND = "/virtio-backend"
 
 
 @command("blockdev-add", side=OWNER)
@@ -18,6 +21,34 @@ def blockdev_add(ctx: Context, arguments: dict[str, Any]) -> None:
 def blockdev_del(ctx: Context, arguments: dict[str, Any]) -> None:
     """Remove a node that nobody uses."""
     ctx.machine.blockdev_del(arguments["node-name"])
+
+
+@command("block_resize", side=OWNER)
+def block_resize(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Make an image longer or shorter."""
+    name = arguments.get("node-name")
+    if name is None:
+        raise GenericError(f"Cannot find device='{arguments.get('device', '')}' nor node-name=''")
+    ctx.machine.blocks.resize(name, arguments["size"])
+
+
+@command("block-set-write-threshold", side=OWNER)
+def block_set_write_threshold(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Tell of writes that reach far."""
+    ctx.machine.blocks.set_write_threshold(arguments["node-name"], arguments["write-threshold"])
+
+
+@command("block_set_io_throttle", side=OWNER)
+def block_set_io_throttle(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Limit a disk's I/O."""
+    from ratite.core.backends.block.throttle import Limits
+
+    if ("device" in arguments) is ("id" in arguments):
+        raise GenericError("Need exactly one of 'device' and 'id'")
+    if "device" in arguments:
+        raise DeviceNotFound(f"Device '{arguments['device']}' not found")
+    disk = _disk(ctx, arguments["id"])
+    ctx.machine.blocks.limit(disk, arguments.get("group"), Limits(arguments))
 
 
 @command("query-named-block-nodes", side=OWNER, alone=True)
@@ -35,8 +66,8 @@ def query_block(ctx: Context, arguments: dict[str, Any]) -> object:
         return []
     return [
         {
-            "device": "", "qdev": obj.path, "type": "unknown", "removable": False, "locked": False, "inserted": node.info(),
-            "io-status": getattr(obj, "io_status", "ok"),
+            "device": "", "qdev": _path(ctx, obj), "type": "unknown", "removable": False, "locked": False,
+            "inserted": {**node.info(), **_limits(obj)}, "io-status": getattr(obj, "io_status", "ok"),
         }
         for obj, node in _disks(ctx)
     ]  # fmt: skip
@@ -50,9 +81,28 @@ def query_blockstats(ctx: Context, arguments: dict[str, Any]) -> object:
     if arguments.get("query-nodes"):
         return [node.stats() for node in reversed(ctx.machine.blocks.nodes())]
     return [
-        {**node.stats(), "device": "", "qdev": obj.path, "stats": obj.account.stats(node.wr_highest_offset)}
+        {**node.stats(), "device": "", "qdev": _path(ctx, obj), "stats": obj.account.stats(node.wr_highest_offset)}
         for obj, node in _disks(ctx)
     ]
+
+
+def _limits(obj: Any) -> dict[str, Any]:
+    group = getattr(obj, "throttle", None)
+    return {} if group is None else {**group.limits.info(), "group": group.name}
+
+
+def _path(ctx: Context, obj: Any) -> str:
+    """A disk's path.  In QEMU a disk on PCI is two objects, and it is the inner one that clients know."""
+    path: str = obj.path
+    return f"{path}{BACKEND}" if not ctx.ratite and obj.is_a("virtio-pci") else path
+
+
+def _disk(ctx: Context, name: str) -> Any:
+    """The disk with this id or path; GenericError."""
+    found = ctx.machine.resolve(name.removesuffix(BACKEND))
+    if not hasattr(found, "throttle"):
+        raise GenericError("Device does not have a block device backend")
+    return found
 
 
 def _disks(ctx: Context) -> list[tuple[Any, Any]]:

@@ -19,10 +19,12 @@ import errno
 import os
 import struct
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ratite.core.backends.block.account import KIND_OF, Account
 from ratite.core.backends.block.node import User
+from ratite.core.backends.block.throttle import Limits
 from ratite.core.backends.block.worker import Request
 from ratite.core.objects.props import config, debug, link, state
 from ratite.hw.virtio.bus import OnVirtioBus
@@ -32,6 +34,7 @@ from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
     from ratite.core.backends.block.node import BlockNode
+    from ratite.core.backends.block.throttle import ThrottleGroup
     from ratite.hw.virtio.queue import Chain, Queue
 
 F_SEG_MAX, F_RO, F_BLK_SIZE, F_FLUSH, F_TOPOLOGY, F_MQ, F_DISCARD, F_WRITE_ZEROES = (
@@ -101,6 +104,7 @@ class VirtioBlk(VirtioDevice):
         # What failed and is done again when the machine goes on.
         self._failed: list[Job] = []
         self.account = Account()
+        self.throttle: ThrottleGroup | None = None
 
     # -- life cycle
 
@@ -131,6 +135,7 @@ class VirtioBlk(VirtioDevice):
         on_resume = self.machine.on_resume
         if self._go_on in on_resume:
             on_resume.remove(self._go_on)
+        self.machine.blocks.limit(self, None, Limits({}))
         if self.drive is not None:
             self.drive.release(self)
         super().unrealize()
@@ -157,10 +162,23 @@ class VirtioBlk(VirtioDevice):
             )
         )  # fmt: skip
 
+    def drive_resized(self) -> None:
+        """The drive has another size: the driver is told."""
+        self.config[:] = self.make_config()
+        self.config_changed()
+
     def stopped(self) -> None:
         self._held.clear()
         failed, self._failed = self._failed, []
         self._bytes_under_way -= sum(under_way(job) for job in failed)
+        if self.throttle is not None:
+            self.throttle.drain(self)
+
+    def set_throttle(self, group: ThrottleGroup | None) -> None:
+        """The limits of another group, or none, hold from now on; what waited for the former goes."""
+        old, self.throttle = self.throttle, group
+        if old is not None and old is not group:
+            old.drain(self)
 
     def reset(self) -> None:
         super().reset()
@@ -254,6 +272,12 @@ class VirtioBlk(VirtioDevice):
         self._begin(job)
 
     def _begin(self, job: Job) -> None:
+        if self.throttle is None or job.op in ("flush", "discard"):
+            self._pass_on(job)
+        else:
+            self.throttle.submit(self, job.op != "read", job.size, partial(self._pass_on, job))
+
+    def _pass_on(self, job: Job) -> None:
         assert self.drive is not None
         sync = job.op not in ("read", "flush") and not self.driver_features & F_FLUSH
         self.drive.submit(Request(job.op, job.offset, job.size, self._done, job.data, sync, job.unmap, job))

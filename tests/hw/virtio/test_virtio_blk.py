@@ -18,6 +18,7 @@ from blk_kit import DISCARD, F_DISCARD, F_FLUSH, F_RO, F_WRITE_ZEROES, FLUSH, GE
 from virtio_kit import F_VERSION_1, RAM, RAM_SIZE, Board, new_machine
 
 from ratite.core.backends.block import hostio
+from ratite.core.backends.block.throttle import Limits
 from ratite.qapi.errors import GenericError
 
 SIZE = 1 << 20
@@ -616,3 +617,109 @@ def test_what_is_counted(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parent["stats"]["wr_highest_offset"] == 36 * 512 + 1024
     assert parent["driver-specific"] == {"driver": "file", "discard-nb-ok": 1, "discard-nb-failed": 0, "discard-bytes-ok": 4096}
     disk.machine.close()
+
+
+def test_writes_of_zeros_are_looked_for(image: Path) -> None:
+    options = {"detect-zeroes": "unmap", "discard": "unmap"}
+    disk = Disk(image, options=options).ready()
+    before = os.stat(image).st_blocks
+    assert disk.do(OUT, 0, bytes(1 << 18))[0] == 0
+    assert disk.do(OUT, 1024, bytes(4095) + b"\1")[0] == 0
+    assert image.read_bytes() == bytes(1 << 18) + PATTERN[1 << 18 : 1 << 19] + bytes(4095) + b"\1" + PATTERN[(1 << 19) + 4096 :]
+    assert os.stat(image).st_blocks < before - 256, "a hole, where there were only zeros"
+    assert disk.machine.blocks.nodes()[0].info()["detect_zeroes"] == "unmap"
+    disk.machine.close()
+    machine = new_machine()
+    with pytest.raises(GenericError, match="setting detect-zeroes to unmap is not allowed without setting discard"):
+        machine.blockdev_add({"driver": "file", "filename": str(image), "node-name": "n", "detect-zeroes": "unmap"})
+    machine.close()
+
+
+def test_a_disk_becomes_longer_and_shorter(image: Path) -> None:
+    machine = new_machine()
+    machine.blockdev_add({"driver": "file", "filename": str(image), "node-name": "below"})
+    machine.blockdev_add({"driver": "raw", "file": "below", "node-name": "n0", "offset": 512})
+    disk = Board("virtio-blk-device", machine=machine, drive="n0")
+    disk.start()
+    disk.up()
+    generation = disk.reg(0xFC)
+    machine.blocks.resize("n0", 2 * SIZE - 100)
+    assert disk.config(0, 4) == 2 * SIZE // 512 and disk.reg(0xFC) != generation
+    assert disk.reg(0x60) & 2, "the driver is told"
+    assert image.stat().st_size == 2 * SIZE + 512
+    machine.blocks.resize("below", SIZE)
+    assert disk.config(0, 4) == SIZE // 512 - 1
+    assert [node.length() for node in machine.blocks.nodes()] == [SIZE - 512, SIZE]
+    machine.blockdev_add({"driver": "raw", "file": "below", "node-name": "part", "size": 512, "read-only": True})
+    machine.blockdev_add({"driver": "file", "filename": str(image), "node-name": "ro", "read-only": True, "locking": "off"})
+    for name, size, words in (
+        ("part", 1024, "Image is read-only"),
+        ("ro", 1024, "Image is read-only"),
+        ("below", -1, "Parameter 'size' expects a >0 size"),
+        ("below", 1 << 62, "Failed to resize the image: File too large"),
+        ("zz", 0, "Cannot find device='' nor node-name='zz'"),
+    ):
+        with pytest.raises(GenericError, match=words):
+            machine.blocks.resize(name, size)
+    machine.close()
+
+
+def test_a_write_beyond_the_threshold_is_told_once(disk: Disk) -> None:
+    disk.machine.blocks.set_write_threshold("n0", 8192)
+    for sector in (0, 15, 100, 200):
+        assert disk.do(OUT, sector, bytes(1024))[0] == 0
+    told = [data for name, data in disk.events if name == "BLOCK_WRITE_THRESHOLD"]
+    assert told == [{"node-name": "n0", "amount-exceeded": 512, "write-threshold": 8192}]
+    assert disk.machine.blocks.find("n0").info()["write_threshold"] == 0
+
+
+def test_io_is_limited_and_a_reset_lets_go(image: Path) -> None:
+    disk = Disk(image).ready()
+    machine, clock = disk.machine, disk.machine.clock
+    machine.blocks.limit(disk.dev, "group", Limits({"iops": 1}))
+    assert disk.do(IN, 0, size=512)[0] == 0
+    for _ in range(2):
+        disk.queues[0].free = list(range(disk.queues[0].num))
+        waiting = disk.submit(IN, 0, size=512)[0]
+        flush = disk.submit(FLUSH, 0)[0]
+        assert [head for head, _ in disk.wait()] == [flush], "flushes are not limited"
+        clock.advance(1_000_000_000)
+        assert [head for head, _ in disk.wait()] == [waiting]
+    disk.queues[0].free = list(range(disk.queues[0].num))
+    disk.submit(IN, 0, size=512)
+    disk.set(0x70, 0)
+    assert clock.next_deadline() is None
+    while disk.dev._bytes_under_way:
+        pass
+    machine.blocks.limit(disk.dev, None, Limits({}))
+    assert disk.dev.throttle is None and not machine.blocks._groups
+    machine.close()
+
+
+def test_an_image_that_can_only_be_read(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = new_machine()
+    real = machine.files.open
+
+    def refuse(path: str, flags: int, mode: int = 0o666) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(type(machine.files), "open", staticmethod(refuse))
+    options = {"driver": "file", "filename": str(image), "node-name": "n"}
+    with pytest.raises(GenericError, match="Permission denied"):
+        machine.blockdev_add(options)
+    machine.blockdev_add({**options, "auto-read-only": True})
+    assert machine.blocks.find("n").info()["ro"]
+    with pytest.raises(GenericError, match="force-share=on can only be used with read-only images"):
+        machine.blockdev_add({**options, "node-name": "m", "force-share": True})
+    machine.close()
+
+
+def test_a_reader_that_minds_nobody(disk: Disk, image: Path) -> None:
+    """force-share: no locks, so it reads what another process writes."""
+    other = new_machine()
+    other.blockdev_add({"driver": "file", "filename": str(image), "node-name": "n0", "read-only": True, "force-share": True})
+    reader = Board("virtio-blk-device", machine=other, drive="n0")
+    reader.start()
+    other.close()

@@ -1,7 +1,7 @@
 """The driver `file`: a regular file of the host as an image, locked while a device uses it.
 
 A file that isn't a multiple of 512 bytes long counts as if zeros followed it.  Left out: block devices,
-auto-read-only, persistent reservations, the ways of asynchronous I/O (there is one: a thread).
+persistent reservations, the ways of asynchronous I/O (there is one: a thread).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.block.direct import Direct, open_direct
 from ratite.core.backends.block.hostio import CONSISTENT_READ, WRITE, Locks
-from ratite.core.backends.block.node import SECTOR, BlockNode
+from ratite.core.backends.block.node import SECTOR, BlockNode, NodeOptions
 from ratite.core.backends.block.worker import DISCARD, Request, Worker
 from ratite.core.hostfiles import FREE, HostFiles
 from ratite.qapi.errors import GenericError
@@ -34,22 +34,19 @@ class FileNode(BlockNode):
         id: str,
         owner: Owner,
         path: str,
-        read_only: bool,
-        discard: bool,
-        no_flush: bool,
-        direct: bool = False,
+        chosen: NodeOptions,
         locking: str = "auto",
         files: HostFiles = FREE,
     ) -> None:
-        super().__init__(id, read_only, discard, no_flush, direct)
+        super().__init__(id, chosen)
         self._path = path
-        self._fd = _open(path, read_only, direct, files)
+        self._fd, self.read_only = _open_as(path, chosen, files)
         self._bytes = os.fstat(self._fd).st_size
         self._locks = Locks(self._fd) if locking != "off" else None
         if locking == "on" and not Locks.supported():
             os.close(self._fd)
             raise GenericError("File locking is not supported on this host")
-        self._worker = Worker(self._fd, self._bytes, owner, id, Direct(self._fd) if direct else None)
+        self._worker = Worker(self._fd, self._bytes, owner, id, Direct(self._fd) if chosen.direct else None)
         self._discards = {"discard-nb-ok": 0, "discard-nb-failed": 0, "discard-bytes-ok": 0}
 
     @property
@@ -63,6 +60,21 @@ class FileNode(BlockNode):
         if sys.platform == "win32":
             return self._bytes
         return os.fstat(self._fd).st_blocks * 512
+
+    def resize(self, size: int) -> None:
+        if self.read_only:
+            raise GenericError("Image is read-only")
+        try:
+            os.ftruncate(self._fd, size)
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise GenericError(f"Failed to resize the image: {reason}") from None
+        self._bytes = size
+        self._worker.resized(size)
+        self.resized()
+
+    def image_info(self) -> dict[str, Any]:
+        return {"format-specific": {"type": "file", "data": {}}}
 
     def forward(self, request: Request) -> None:
         self._worker.submit(request)
@@ -82,7 +94,7 @@ class FileNode(BlockNode):
             return
         used: frozenset[int] = frozenset()
         unshared: frozenset[int] = frozenset()
-        if self.users:
+        if self.users and not self.chosen.force_share:
             used, unshared = frozenset({CONSISTENT_READ}), frozenset({WRITE})
             if any(user.writes for user in self.users.values()):
                 used |= {WRITE}
@@ -98,6 +110,17 @@ class FileNode(BlockNode):
 
     def close(self) -> None:
         self._worker.end()
+
+
+def _open_as(path: str, chosen: NodeOptions, files: HostFiles) -> tuple[int, bool]:
+    """A descriptor, and whether it is read-only; GenericError."""
+    if chosen.read_only or not chosen.auto_read_only:
+        return _open(path, chosen.read_only, chosen.direct, files), chosen.read_only
+    try:
+        return _open(path, False, chosen.direct, files), False
+    except GenericError:
+        # Whatever the reason was: if reading fails, too, that is the error.
+        return _open(path, True, chosen.direct, files), True
 
 
 def _open(path: str, read_only: bool, direct: bool, files: HostFiles) -> int:

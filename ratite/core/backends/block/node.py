@@ -6,7 +6,7 @@ user that writes or any number that only read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ratite.core.backends.block.account import stats_of_a_node
@@ -28,6 +28,38 @@ class User(NamedTuple):
     writes: bool
 
 
+class NodeOptions(NamedTuple):
+    """The options of all drivers (BlockdevOptions)."""
+
+    read_only: bool = False
+    # Where the image can't be opened for writing it is read-only all the same.
+    auto_read_only: bool = False
+    # Others may do what they like to the image; for nodes that are only read.
+    force_share: bool = False
+    # Whether discarding gives blocks back to the host.
+    unmap: bool = False
+    no_flush: bool = False
+    # Whether the host's cache is left out.
+    direct: bool = False
+    # "off"; "on": writes of zeros are done as such; "unmap": by a hole.
+    detect_zeroes: str = "off"
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> NodeOptions:
+        """Out of BlockdevOptions; GenericError."""
+        cache = options.get("cache", {})
+        made = cls(
+            options.get("read-only", False), options.get("auto-read-only", False), options.get("force-share", False),
+            options.get("discard", "ignore") == "unmap", cache.get("no-flush", False), cache.get("direct", False),
+            options.get("detect-zeroes", "off"),
+        )  # fmt: skip
+        if made.detect_zeroes == "unmap" and not made.unmap:
+            raise GenericError("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap")
+        if made.force_share and not made.read_only:
+            raise GenericError("force-share=on can only be used with read-only images")
+        return made
+
+
 class BlockNode(Obj):
     """A block node: the part that all drivers have."""
 
@@ -39,14 +71,12 @@ class BlockNode(Obj):
     size = debug("uint64", text="size that a guest sees", unit="bytes", getter="length")
     read_only = debug("bool", False, "whether writing is refused")
 
-    def __init__(self, id: str, read_only: bool, discard: bool, no_flush: bool, direct: bool = False) -> None:
+    def __init__(self, id: str, chosen: NodeOptions) -> None:
         super().__init__(id)
-        self.read_only = read_only
-        # Whether discarding gives blocks back to the host.
-        self.unmap = discard
-        self.no_flush = no_flush
-        # Whether the host's cache is left out.
-        self.direct = direct
+        self.chosen = chosen
+        self.read_only = chosen.read_only
+        # A write that reaches further is told (BLOCK_WRITE_THRESHOLD), once; 0: none is.
+        self.write_threshold = 0
         self.users: dict[Any, User] = {}
         self.wr_highest_offset = 0
         # Whether it was made along with the node that stands on it, and goes with that.
@@ -69,14 +99,29 @@ class BlockNode(Obj):
 
     def submit(self, request: Request) -> None:
         """Have it done, as far as the node's options don't make nothing of it.  Inside the node; under the machine lock."""
-        if (request.op == DISCARD and not self.unmap) or (request.op == FLUSH and self.no_flush):
+        chosen = self.chosen
+        if (request.op == DISCARD and not chosen.unmap) or (request.op == FLUSH and chosen.no_flush):
             request.op = NOTHING
-        if self.no_flush:
+        if chosen.detect_zeroes != "off" and request.op == WRITE and _all_zero(request.data):
+            request.op, request.data = ZERO, ()
+            request.unmap = chosen.detect_zeroes == "unmap"
+        if chosen.no_flush:
             request.sync = False
-        if not self.unmap:
+        if not chosen.unmap:
             request.unmap = False
+        if self.write_threshold and request.op in (WRITE, ZERO):
+            self._look_at_threshold(request.offset + request.size)
         request.passed.append((self, request.offset + request.size))
         self.forward(request)
+
+    def _look_at_threshold(self, end: int) -> None:
+        threshold = self.write_threshold
+        if end > threshold:
+            self.write_threshold = 0
+            place: Any = self.parent
+            place.emit("BLOCK_WRITE_THRESHOLD", {
+                "node-name": self.id, "amount-exceeded": end - threshold, "write-threshold": threshold,
+            })  # fmt: skip
 
     def passed_by(self, request: Request, end: int) -> None:
         """See `Passed`."""
@@ -120,6 +165,15 @@ class BlockNode(Obj):
         if self.users.pop(key, None) is not None:
             self.users_changed()
 
+    def resize(self, size: int) -> None:
+        """The image is to be `size` bytes long, a multiple of the sector; users are told.  GenericError."""
+        raise GenericError(f"Image format driver '{self.DRIVER}' does not support resize")
+
+    def resized(self) -> None:
+        """The node is as long as `length` says now; its users are told."""
+        for user in tuple(self.users):
+            user.drive_resized()
+
     def users_changed(self) -> None:
         """Somebody came or went; GenericError when what is used below isn't to be had."""
 
@@ -128,17 +182,25 @@ class BlockNode(Obj):
 
     def cache_info(self) -> dict[str, bool]:
         """BlockdevCacheInfo."""
-        return {"writeback": True, "direct": self.direct, "no-flush": self.no_flush}
+        return {"writeback": True, "direct": self.chosen.direct, "no-flush": self.chosen.no_flush}
 
     def info(self) -> dict[str, Any]:
         """BlockDeviceInfo, as query-named-block-nodes and query-block show it."""
         limits = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
         image = {
             "filename": self.filename, "format": self.DRIVER, "virtual-size": self.length(), "actual-size": self.file_bytes(),
-            "dirty-flag": False,
+            "dirty-flag": False, **self.image_info(),
         }  # fmt: skip
         return {
             "file": self.filename, "node-name": self.id, "ro": self.read_only, "drv": self.DRIVER, "backing_file_depth": 0,
-            "active": True, "encrypted": False, "detect_zeroes": "off", **limits, "image": image, "cache": self.cache_info(),
-            "write_threshold": 0,
+            "active": True, "encrypted": False, "detect_zeroes": self.chosen.detect_zeroes, **limits, "image": image,
+            "cache": self.cache_info(), "write_threshold": self.write_threshold,
         }  # fmt: skip
+
+    def image_info(self) -> dict[str, Any]:
+        """What ImageInfo has besides."""
+        return {}
+
+
+def _all_zero(data: Sequence[bytes | bytearray]) -> bool:
+    return not any(piece.strip(b"\0") for piece in data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ratite.core.backends.block.node import SECTOR, BlockNode, User
+from ratite.core.backends.block.node import SECTOR, BlockNode, NodeOptions, User
 from ratite.core.backends.block.worker import Request
 from ratite.qapi.errors import GenericError
 
@@ -19,14 +19,11 @@ class RawNode(BlockNode):
         self,
         id: str,
         child: BlockNode,
-        read_only: bool,
-        discard: bool,
-        no_flush: bool,
-        direct: bool = False,
+        chosen: NodeOptions,
         offset: int = 0,
         size: int | None = None,
     ) -> None:
-        super().__init__(id, read_only, discard, no_flush, direct)
+        super().__init__(id, chosen)
         whole = child.length()
         for name, value in (("offset", offset), ("size", size or 0)):
             if value < 0:
@@ -43,6 +40,7 @@ class RawNode(BlockNode):
         self.child = child
         self._offset = offset
         self._size = whole - offset if size is None else size
+        self._fixed = size is not None
 
     @property
     def filename(self) -> str:
@@ -53,6 +51,24 @@ class RawNode(BlockNode):
 
     def file_bytes(self) -> int:
         return self.child.file_bytes()
+
+    def resize(self, size: int) -> None:
+        if self.read_only:
+            raise GenericError("Image is read-only")
+        if self._fixed:
+            raise GenericError("Cannot resize fixed-size raw disks")
+        self.child.resize(self._offset + size)
+        self._follow()
+
+    def drive_resized(self) -> None:
+        """The child has another size."""
+        self._follow()
+
+    def _follow(self) -> None:
+        size = max(0, self.child.length() - self._offset)
+        if not self._fixed and size != self._size:
+            self._size = size
+            self.resized()
 
     def forward(self, request: Request) -> None:
         request.offset += self._offset

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.block.file import FileNode
-from ratite.core.backends.block.node import BlockNode
+from ratite.core.backends.block.node import SECTOR, BlockNode, NodeOptions
 from ratite.core.backends.block.raw import RawNode
+from ratite.core.backends.block.throttle import Limits, ThrottledDisk, ThrottleGroup
 from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.objects.obj import Obj
-from ratite.qapi.errors import GenericError
+from ratite.qapi.errors import DeviceNotFound, GenericError
 
 if TYPE_CHECKING:
     from ratite.core.owner import Owner
@@ -20,13 +21,19 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,30}")
 
 
+Emit = Callable[[str, dict[str, Any]], None]
+
+
 class BlockSet(Obj):
-    """Holds the nodes as its children; all of it under the machine lock."""
+    """Holds the nodes as its children; `emit` sends an event; all of it under the machine lock."""
 
     TYPE: ClassVar[str] = "block-node-set"
 
-    def __init__(self, owner: Owner, id: str = "/blockdevs", files: HostFiles = FREE) -> None:
+    def __init__(self, owner: Owner, emit: Emit, id: str = "/blockdevs", files: HostFiles = FREE) -> None:
         super().__init__(id)
+        self.emit = emit
+        # By name; a group lives as long as a disk is in it.
+        self._groups: dict[str, ThrottleGroup] = {}
         self._owner = owner
         self._files = files
 
@@ -43,21 +50,15 @@ class BlockSet(Obj):
             raise GenericError(f"Invalid node-name: '{name}'")
         if name in self.children:
             raise GenericError(f"Duplicate nodes with node-name='{name}'")
-        cache = options.get("cache", {})
-        common = {
-            "read_only": options.get("read-only", False),
-            "discard": options.get("discard", "ignore") == "unmap",
-            "no_flush": cache.get("no-flush", False),
-            "direct": cache.get("direct", False),
-        }
+        chosen = NodeOptions.of(options)
         node: BlockNode
         if options["driver"] == "file":
             locking = options.get("locking", "auto")
-            node = FileNode(name, self._owner, options["filename"], locking=locking, files=self._files, **common)
+            node = FileNode(name, self._owner, options["filename"], chosen, locking, self._files)
         else:
             child = self._child(options, name)
             try:
-                node = RawNode(name, child, offset=options.get("offset", 0), size=options.get("size"), **common)
+                node = RawNode(name, child, chosen, options.get("offset", 0), options.get("size"))
             except GenericError:
                 if child.implicit:
                     self._drop(child)
@@ -72,7 +73,7 @@ class BlockSet(Obj):
         given = options["file"]
         if isinstance(given, str):
             return self.find(given, f"Cannot find device='{given}' nor node-name='{given}'")
-        inherited = {key: options[key] for key in ("read-only", "cache") if key in options}
+        inherited = {key: options[key] for key in ("read-only", "cache", "auto-read-only", "force-share") if key in options}
         below = {"discard": "unmap", **inherited, **given}
         if "node-name" in below:
             child = self._open(below, below["node-name"])
@@ -87,6 +88,41 @@ class BlockSet(Obj):
         if not isinstance(found, BlockNode):
             raise GenericError(missing or f"Failed to find node with node-name='{name}'")
         return found
+
+    def limit(self, disk: ThrottledDisk, name: str | None, limits: Limits) -> None:
+        """block_set_io_throttle: the disk joins the group of this name, or stays in its own, which gets the limits."""
+        old = disk.throttle
+        if limits.none:
+            group = None
+        elif name is None:
+            group = old or self._group(disk.path, disk)
+        else:
+            group = self._group(name, disk)
+        disk.set_throttle(group)
+        if old is not None and group is not old:
+            old.members.discard(disk)
+            if not old.members:
+                del self._groups[old.name]
+        if group is not None:
+            group.members.add(disk)
+            group.set_limits(limits)
+
+    def _group(self, name: str, disk: ThrottledDisk) -> ThrottleGroup:
+        return self._groups.setdefault(name, ThrottleGroup(name, disk.machine.clock))
+
+    def resize(self, name: str, size: int) -> None:
+        """block_resize: sizes that are no multiple of the sector are rounded up.  GenericError in QEMU's words."""
+        node = self.find(name, f"Cannot find device='' nor node-name='{name}'")
+        if size < 0:
+            raise GenericError("Parameter 'size' expects a >0 size")
+        node.resize(-(-size // SECTOR) * SECTOR)
+
+    def set_write_threshold(self, name: str, threshold: int) -> None:
+        """block-set-write-threshold; DeviceNotFound."""
+        node = self.children.get(name)
+        if not isinstance(node, BlockNode):
+            raise DeviceNotFound(f"Device '{name}' not found")
+        node.write_threshold = threshold
 
     def remove(self, name: str) -> None:
         """blockdev-del: the node, and what was made along with it; refused while it is used."""

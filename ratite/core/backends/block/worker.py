@@ -83,6 +83,11 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._told = False
 
+    def resized(self, length: int) -> None:
+        """The file is `length` bytes long from now on."""
+        self._length = length
+        self._rounded = -(-length // 512) * 512
+
     def submit(self, request: Request) -> None:
         """Have a request done; its `done` is called on the owner thread under the machine lock."""
         if self._thread is None:
