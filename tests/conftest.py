@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,5 +33,3 @@ def log_as_it_was() -> Iterator[None]:
     """A test that starts logging leaves none behind: it would write to what pytest has closed by then."""
     yield
     logging.getLogger("ratite.core").handlers.clear()
-    if "structlog" in sys.modules:
-        sys.modules["structlog"].reset_defaults()

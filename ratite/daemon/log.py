@@ -1,9 +1,15 @@
-"""The daemon's log: structlog, imported and configured at the first line, not at start nor with the first machine: with what
-it brings along it takes longer to import than a machine to be assembled."""
+"""The daemon's log: lines of key=value (logfmt) or JSON, to a file or to standard error.
+
+Written here, in few lines of the standard library's, because the first line may come from a guest's CPU in the middle of an
+access: a logging package takes longer to import than a machine to boot its firmware.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
+from contextlib import suppress
+from datetime import UTC
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +17,11 @@ if TYPE_CHECKING:
     from logging import LogRecord
 
 LEVELS = MappingProxyType({"debug": 10, "info": 20, "warning": 30, "error": 40})
+_QUOTED = frozenset(' ="\\')
 
 
 class Log:
-    """Where structured lines go: to a file or to standard error, as key=value or as JSON.
+    """Where structured lines go.  Any thread; a line is written whole, or, where nothing can be written any more, not at all.
 
     OSError if the file can't be opened.
     """
@@ -22,27 +29,24 @@ class Log:
     def __init__(self, level: str = "warning", path: str | None = None, as_json: bool = False) -> None:
         self._threshold = LEVELS[level]
         self._out = open(path, "a", encoding="utf-8", buffering=1) if path else sys.stderr  # noqa: SIM115
-        self._as_json = as_json
-        self._logger: Any = None
+        self._render = _json if as_json else _logfmt
+        self._lock = threading.Lock()
 
     def debug(self, event: str, **fields: Any) -> None:
         """For following what the daemon does."""
-        if self._threshold <= 10:
-            self.prepare().debug(event, **fields)
+        self._say("debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
         """Something ordinary happened."""
-        if self._threshold <= 20:
-            self.prepare().info(event, **fields)
+        self._say("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
         """Something that a person should look at."""
-        if self._threshold <= 30:
-            self.prepare().warning(event, **fields)
+        self._say("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
         """A fault of ratite's own, of a plug-in or of the host."""
-        self.prepare().error(event, **fields)
+        self._say("error", event, fields)
 
     def take_core(self) -> None:
         """Have the core's lines come here from now on, in place of whoever had them; once a process."""
@@ -62,28 +66,55 @@ class Log:
         fields = dict(line.fields)
         if record.exc_info:
             fields["exc_info"] = record.exc_info
-        logger = self.prepare()
-        write = logger.error if record.levelno >= LEVELS["error"] else logger.warning
-        write(line.event, **fields)
+        self._say("error" if record.levelno >= LEVELS["error"] else "warning", line.event, fields)
 
-    def prepare(self) -> Any:
-        """Configure structlog for the whole process, once; the daemon's logger."""
-        if self._logger is None:
-            import structlog
+    def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        """`exc_info` among the fields, an exception or what sys.exc_info() gives, becomes the text `exception`."""
+        if LEVELS[level] < self._threshold:
+            return
+        trouble = fields.pop("exc_info", None)
+        if trouble:
+            fields["exception"] = _traceback(trouble)
+        line = self._render({"timestamp": _now(), "level": level, "event": event, **fields}) + "\n"
+        with self._lock, suppress(OSError, ValueError):  # a full disk, a file closed meanwhile: no guest stops for that
+            self._out.write(line)
+            self._out.flush()
 
-            renderer: Any = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
-            if self._as_json:
-                renderer = structlog.processors.JSONRenderer(default=str)
-            structlog.configure(
-                processors=[
-                    structlog.processors.add_log_level,
-                    structlog.processors.TimeStamper(fmt="iso"),
-                    structlog.processors.format_exc_info,
-                    renderer,
-                ],
-                wrapper_class=structlog.make_filtering_bound_logger(self._threshold),
-                logger_factory=structlog.WriteLoggerFactory(self._out),
-                cache_logger_on_first_use=False,
-            )
-            self._logger = structlog.get_logger("ratite.daemon")
-        return self._logger
+
+def _now() -> str:
+    from datetime import datetime
+
+    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _traceback(trouble: Any) -> str:
+    import traceback
+
+    if trouble is True:
+        trouble = sys.exc_info()
+    error = trouble if isinstance(trouble, BaseException) else trouble[1]
+    return "".join(traceback.format_exception(error)).rstrip("\n") if error is not None else ""
+
+
+def _json(fields: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(fields, default=str)
+
+
+def _logfmt(fields: dict[str, Any]) -> str:
+    """key=value, in the given order; a value with spaces, quotes or control characters in quotes."""
+    return " ".join(f"{name}={_value(value)}" for name, value in fields.items())
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    if text.isprintable() and _QUOTED.isdisjoint(text):
+        return text
+    import json
+
+    return json.dumps(text, ensure_ascii=False)

@@ -190,7 +190,7 @@ def test_a_page_of_code_that_is_filled_anew_costs_little(library: NativeLibrary)
         cpu.set("r", value, register)
     assert cpu.run().kind == Exit.HALT
     assert ram.map[PAGE:2 * PAGE] == bytes(PAGE)
-    assert 16 < len(told) < 64
+    assert 4 < len(told) < 16
     cpu.close()
 
 

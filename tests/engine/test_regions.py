@@ -172,6 +172,22 @@ def test_a_loop_is_counted_exactly(toy: tuple[Isa, NativeIsa], manager: RegionMa
     pair.close()
 
 
+@pytest.mark.parametrize("only", [True, False], ids=["counts", "adds"])
+def test_a_loop_that_only_counts_stays_in_tier_0(toy: tuple[Isa, NativeIsa], manager: RegionManager, only: bool) -> None:
+    """Inside of a loop that is compiled around it."""
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    inner = loop(isa) if only else loop(isa, isa.assemble("add", rd=2, rs=2, rt=1))
+    begin, again = isa.assemble("addi", rd=7, rs=1, imm=1000), isa.assemble("jr", rs=6)
+    pair.write(0, begin + inner + isa.assemble("add", rd=3, rs=3, rt=1) + again)
+    pair.start(BASE, {("r", 6): BASE})
+    for count in (10, 1, 999, 5000, 2000, 77):
+        pair.step(count)
+    share = executed(pair) / pair.right.instructions
+    assert 0 < share < 0.01 if only else share > 0.9, share
+    pair.close()
+
+
 def test_a_region_sees_its_own_store(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:
     """The loop stores over an instruction of itself in each round."""
     isa, _ = toy

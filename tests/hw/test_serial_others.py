@@ -88,6 +88,18 @@ def test_pl011_byte_access_and_reserved_offset() -> None:
     assert (bench.line.sent, bench.rd(0x80), bench.dev.unmodelled_accesses) == (b"A", 0, 1)
 
 
+def test_uartlites_registers_of_one_direction_answer_the_other() -> None:
+    """As 0, and without a word: Linux reads the control register when it takes the port over."""
+    bench = Bench(XlnxUartlite)
+    bench.line.feed(b"x")
+    bench.wr(0, 0xFFFFFFFF)
+    bench.wr(8, 0xFFFFFFFF)
+    bench.wr(4, ord("a"))
+    bench.wr(0xC, 0x10)
+    assert [bench.rd(at) for at in (4, 0xC, 8, 0)] == [0, 0, 0x15, ord("x")]
+    assert bench.dev.unmodelled_accesses == 0
+
+
 def test_uartlite() -> None:
     for big in (False, True):
         bench = Bench(XlnxUartlite, big=big, endianness="big" if big else "little")

@@ -43,6 +43,7 @@ _TYPES = MappingProxyType({1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_ui
 _PATIENCE = 64  # stores into a code page that hit no instruction before the page counts as data again
 _TARGETS = 64  # of one computed jump that are remembered
 _REWRITES = 24  # stores that did: somebody fills the page with something else, and what is left of it is decoded anew
+_FILL = 8  # stores into code, each where the last one ended: somebody fills the page, word by word or byte by byte
 _CROWD = 8  # stores into one page that wait together: it is dropped, not made anew piece by piece
 _BACKLOG = 16  # stores that wait for a CPU which is outside, after which who stores does its work
 
@@ -75,6 +76,7 @@ class NativeVcpu(Vcpu):
         self._made: dict[int, MadeHook] = {}  # by RAM
         self._young: list[CodePage] = []  # that may have missed a store of another CPU
         self._drops: set[int] = set()  # physical addresses of pages that turned out to be data
+        self._filled, self._fills = 0, 0  # where the CPU's last store into code ended, and how many came one behind the other
         self._failure: BaseException | None = None
         self._executed = 0  # as of the last time outside of generated code
         self._gate = threading.Lock()  # held while requests are served, and on the way into generated code
@@ -443,8 +445,12 @@ class NativeVcpu(Vcpu):
                 else:
                     made.misses += 1
                 if made.misses > _PATIENCE or made.hits > _REWRITES:
-                    self._drops.add(made.phys)
-                    self._request(B.SERVICE)
+                    self._drop([made])
+
+    def _drop(self, pages: Iterable[CodePage]) -> None:
+        """They are data by now: they go as soon as the CPU has left them."""
+        self._drops.update(page.phys for page in pages)
+        self._request(B.SERVICE)
 
     def _find(self, addr: int, size: int) -> RamRange | None:
         for r in self._ranges:
@@ -533,6 +539,10 @@ class NativeVcpu(Vcpu):
             if found is not None:
                 offset = found.offset + addr - found.start
                 self._forget(found.ram, offset, size)
+                self._fills = self._fills + 1 if addr == self._filled else 0
+                self._filled = addr + size
+                if self._fills >= _FILL:
+                    self._drop(self.pages.of_ram(found.ram, offset >> PAGE_BITS))
                 found.ram.code.written(offset, size, self)
         except BaseException as error:
             self._broken(error)

@@ -1,7 +1,8 @@
 """xlnx.xps-uartlite: UART after Xilinx DS571 and PG142 (AXI UART Lite).
 
 Modelled: both FIFOs of 16, status and control, the interrupt: high while received bytes wait, and a pulse when the transmit
-FIFO becomes empty (the core pulses for both; holding the first serves edge and level controllers alike).
+FIFO becomes empty (the core pulses for both; holding the first serves edge and level controllers alike).  What can only be
+written reads as 0, what can only be read takes no value.
 
 Left out: the baud rate (fixed when the core is built) and parity; a full receive FIFO makes the host wait, so overrun and
 frame errors never come.
@@ -41,10 +42,10 @@ class XlnxUartlite(SerialDevice):
 
     endianness = config("str", "little", "byte order of the registers", values=("little", "big"))
 
-    RX = Reg(0x0, access="ro", saved=False, text="receive FIFO")
-    TX = Reg(0x4, access="wo", saved=False, text="transmit FIFO")
-    STAT = Reg(0x8, access="ro", saved=False, text="status")
-    CTRL = Reg(0xC, access="wo", saved=False, text="control")
+    RX = Reg(0x0, readonly=0xFFFFFFFF, saved=False, text="receive FIFO")
+    TX = Reg(0x4, saved=False, text="transmit FIFO")
+    STAT = Reg(0x8, readonly=0xFFFFFFFF, saved=False, text="status")
+    CTRL = Reg(0xC, saved=False, text="control")
 
     rx_fifo: bytearray = state("bytes", bytearray(), "received")
     tx_fifo: bytearray = state("bytes", bytearray(), "written and not yet taken by the chardev")

@@ -258,7 +258,7 @@ class Builder:
         answer = self._ask(request, seen, clients)
         manager.spent(request.tier, time.perf_counter_ns() - started, answer is None)
         store = self._store(request.cpu.native)
-        if answer is None:
+        if answer is None or "none" in answer[0]:
             return
         if not manager.accept(request, *answer, seen):
             self._count_anew(request)
@@ -268,6 +268,7 @@ class Builder:
     def _ask(
         self, request: Request, seen: dict[int, Snapshot], clients: dict[int, Client],
     ) -> tuple[dict[str, Any], bytes] | None:
+        """What a worker made of it: a region, or "none" and why, where there is nothing to compile; None where it failed."""
         native = request.cpu.native
         client = clients.get(id(native))
         if client is None:
@@ -297,9 +298,7 @@ class Builder:
             if not self.closed:
                 _log.warning("the compiler of regions failed at %#x: %s", request.pc, error)
             return None
-        if "none" in answer or len(body) != 1:
-            return None
-        return answer, body[0]
+        return answer, body[0] if body else b""
 
     @staticmethod
     def _neighbour(request: Request, number: int) -> CodePage | None:

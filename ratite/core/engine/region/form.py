@@ -12,6 +12,7 @@ from typing import Protocol
 from ratite.core.engine import block as B
 from ratite.core.engine.ir import CPU_SCOPE, METADATA, THREADED
 from ratite.core.engine.region.access import Group, groups
+from ratite.core.engine.region.countdown import countdowns
 from ratite.core.engine.region.emit import Flow, Key, RegionEmitter, Unsuitable
 from ratite.core.engine.region.policy import Limits
 from ratite.core.engine.threaded import SIGNATURE
@@ -101,6 +102,8 @@ class _Walk:
             key = self.work.pop(0)
             if key not in self.units and len(self.units) < self.limits.instructions:
                 self._line(key)
+        for key in countdowns(self.isa, self.former.shape, self.former.table, self.units):
+            del self.units[key]
         self.entries += wanted
         self.leaders |= {(off, 0) for off in self.entries}
         self.leaders &= self.units.keys()
