@@ -123,8 +123,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("DUMP_COMPLETED", "not built yet"),
     ("*dump*", "not built yet"),
     ("DEVICE_UNPLUG_GUEST_ERROR", "not built yet"),
-    ("POWERDOWN", "not built yet"),
-    ("system_powerdown", "not built yet"),
     ("*rx-filter*", "not built yet"),
     ("NIC_RX_FILTER_CHANGED", "not built yet"),
     ("NETDEV_*", _NETDEV),

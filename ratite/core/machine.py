@@ -355,6 +355,13 @@ class Machine:
             line.deliver(1 - level)
             line.deliver(level)
 
+    def powerdown(self) -> None:
+        """system_powerdown: every power button of the machine is pressed; what the guest makes of it is its own affair."""
+        self._need_ready("system_powerdown")
+        self.emit("POWERDOWN")
+        for obj in list(self.tree.members()):
+            obj.power_button()
+
     def request_shutdown(self, cause: str = "guest-shutdown", exit_code: int = 0) -> None:
         """A guest powers off through a device.  Under the machine lock, any thread; never blocks."""
         self.state.request_shutdown(cause, exit_code)

@@ -4,6 +4,7 @@ The archive is cpio's "newc" format (Linux, Documentation/driver-api/early-users
 device nodes need no root, and equal inputs give equal bytes.  FILEs (kernel modules) go to /lib/modules.
 
 /init mounts proc, sys and dev, prints MARKER and execs a shell; with the word `halt` on the command line it powers off.
+Where there are modules for input devices, /bin/powerd waits for the power key beside the shell, and powers off.
 """
 
 from __future__ import annotations
@@ -24,10 +25,24 @@ mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev 
 uname -a
 echo "uptime: $(cat /proc/uptime)"
 echo "{MARKER}"
+[ -e /lib/modules/evdev.ko ] && setsid powerd </dev/null >/dev/null 2>&1 &
 case "$(cat /proc/cmdline)" in
 *halt*) poweroff -f;;
 esac
 exec sh -i </dev/console >/dev/console 2>&1
+"""
+
+# An event of Linux's evdev is 24 bytes: the time, then type 1 (EV_KEY), code 116 (KEY_POWER), value 1 (pressed).
+POWERD = """#!/bin/sh
+cd /lib/modules
+for module in virtio_mmio virtio_input evdev; do insmod $module.ko; done
+for try in 1 2 3 4 5 6 7 8 9; do [ -e /dev/input/event0 ] && break; sleep 1; done
+while event=$(dd if=/dev/input/event0 bs=24 count=1 2>/dev/null | od -An -v -tx1 | tail -n 1); do
+case "$event" in
+*"01 00 74 00 01 00 00 00"*) sync; poweroff -f;;
+"") exit;;
+esac
+done
 """
 
 _DIR, _FILE, _LINK, _CHAR = 0o040000, 0o100000, 0o120000, 0o020000
@@ -59,7 +74,7 @@ def initramfs(busybox: bytes, extra: Sequence[tuple[str, bytes]] = ()) -> bytes:
     members.append(("dev/console", _CHAR | 0o600, b"", (5, 1)))
     members.append(("dev/null", _CHAR | 0o666, b"", (1, 3)))
     members += [(f"lib/modules/{name}", _FILE | 0o644, data, none) for name, data in extra]
-    members.append(("init", _FILE | 0o755, INIT.encode(), none))
+    members += [(name, _FILE | 0o755, text.encode(), none) for name, text in (("bin/powerd", POWERD), ("init", INIT))]
     return gzip.compress(archive(members), 9, mtime=0)
 
 

@@ -313,6 +313,9 @@ class Obj:
     def post_load(self) -> None:
         """Make again what is derived from the state."""
 
+    def power_button(self) -> None:
+        """Somebody wants the guest to power off: a button is pressed, if this is one.  Called from realized on."""
+
     def property_changed(self, name: str) -> None:
         """A tunable was set while the object was wired or realized."""
 

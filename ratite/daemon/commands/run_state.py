@@ -56,6 +56,15 @@ def inject_nmi(ctx: Context, arguments: dict[str, Any]) -> None:
     ctx.machine.inject_nmi()
 
 
+@command("system_powerdown", side=OWNER, early=False, alone=True)
+def system_powerdown(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Press its power buttons."""
+    if ctx.daemon.has_machine:
+        ctx.machine.powerdown()
+    else:
+        ctx.daemon.emit("POWERDOWN")
+
+
 @command("x-exit-preconfig", side=OWNER)
 def x_exit_preconfig(ctx: Context, arguments: dict[str, Any]) -> None:
     """Wire and realize everything, all or nothing, and start unless told otherwise."""

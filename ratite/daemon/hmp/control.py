@@ -31,6 +31,12 @@ def system_reset(line: Line) -> str:
     return ""
 
 
+def system_powerdown(line: Line) -> str:
+    """system_powerdown"""
+    line.ctx.machine.powerdown()
+    return ""
+
+
 def quit_daemon(line: Line) -> str:
     """quit"""
     daemon = line.ctx.daemon

@@ -14,7 +14,7 @@ from ratite.daemon.hmp.table import COMMANDS
 from ratite.qapi.errors import GenericError, QmpError
 
 # What looks at or changes a machine that must be realized.
-_LATE = frozenset({"cont", "stop", "system_reset", "x", "xp"})
+_LATE = frozenset({"cont", "stop", "system_powerdown", "system_reset", "x", "xp"})
 
 
 def seat_for(ctx: Context, cpu_index: int | None) -> Seat:

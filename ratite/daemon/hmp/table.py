@@ -89,6 +89,7 @@ ITEMS: tuple[Item, ...] = (
     Item(("qom-set",), None, "path property value", "set a property; the value is JSON", control.qom_set),
     Item(("quit", "q"), 0, "", "quit the emulator", control.quit_daemon),
     Item(("stop", "s"), 0, "", "stop emulation", control.stop),
+    Item(("system_powerdown",), 0, "", "press the machine's power buttons", control.system_powerdown),
     Item(("system_reset",), 0, "", "reset the system", control.system_reset),
     Item(("x",), None, "/fmt addr", "virtual memory dump starting at 'addr'", memory.dump_virtual),
     Item(("xp",), None, "/fmt addr", "physical memory dump starting at 'addr'", memory.dump_physical),

@@ -23,6 +23,7 @@ from ratite.hw.pci.express import endpoint
 from ratite.hw.pci.function import PciFunction
 from ratite.hw.pci.regs import CAP_VENDOR
 from ratite.hw.virtio.blk import VirtioBlk
+from ratite.hw.virtio.button import VirtioButton
 from ratite.hw.virtio.device import VirtioDevice
 from ratite.hw.virtio.net import VirtioNet
 from ratite.hw.virtio.rng import VirtioRng
@@ -337,6 +338,13 @@ class VirtioBlkPci(VirtioPci, VirtioBlk):
 
     TYPE: ClassVar[str] = "virtio-blk-pci"
     PCI_CLASS: ClassVar[int] = 0x010000
+
+
+class VirtioButtonPci(VirtioPci, VirtioButton):
+    """Input device with one key on PCI.  Virtio 1.2, sections 4.1 and 5.8."""
+
+    TYPE: ClassVar[str] = "virtio-button-pci"
+    PCI_CLASS: ClassVar[int] = 0x098000
 
 
 class VirtioNetPci(VirtioPci, VirtioNet):

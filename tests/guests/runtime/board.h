@@ -6,6 +6,9 @@
 #define UART_16550 0x10000000u
 #define UART_SHIFT 0
 #define FINISHER   0x00100000u
+#define GPIO       0x00102000u
+#define ECAM       0x30000000u
+#define MMIO       0x40000000u
 #define MTIMECMP   0x02004000u
 #define MTIME      0x0200bff8u
 #define TIMER_HZ   10000000u
@@ -16,6 +19,8 @@
 #define XPS_INTC   0x41200000u
 #define XPS_TIMER  0x41c00000u
 #define TIMER_LINE 1
+#define GPIO       0x40000000u
+#define GPIO_LINE  2
 #elif defined(BOARD_s3adsp1800)                         /* petalogix-s3adsp1800, big-endian */
 #define UART_LITE  0x84000000u
 #define XPS_INTC   0x81800000u

@@ -1,0 +1,1 @@
+"""General purpose lines, and what is pressed."""
