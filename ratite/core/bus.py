@@ -1,8 +1,7 @@
 """Buses: what devices are plugged into.
 
 A bus is an object, a part of the controller that makes it; a device that needs one names it in its property `bus`, by path
-or by name.  Left out, it is taken if exactly one bus of the type is there that takes the device (or `Machine.any_bus`: the
-nearest to the CPUs).
+or by name.  Left out, it is taken if exactly one bus of the type is there that takes the device.
 
     device_add pcie-root-port id=rp0     makes the bus /machine/peripheral/rp0/rp0, "rp0" for short
     device_add … bus=rp0                 a device on it
@@ -31,13 +30,6 @@ class Bus(Obj):
     def before(self) -> tuple[Obj, ...]:
         """The controller."""
         return () if self.parent is None else (self.parent,)
-
-    @property
-    def depth(self) -> int:
-        """How many buses lie between this one and its address space."""
-        controller = self.parent
-        above = controller.bus if isinstance(controller, BusDevice) else None
-        return 0 if above is None else 1 + above.depth
 
     def refusal(self, device: BusDevice) -> str:
         """Why the bus takes no device of this sort, now or ever; "": it does."""
@@ -112,9 +104,6 @@ class BusDevice(Device):
     def default_bus(self) -> Bus:
         """The bus when none is named: the only one that takes the device; GenericError."""
         fitting = self._fitting()
-        if len(fitting) > 1 and self.machine.any_bus:
-            # Of buses at the same depth the last: QEMU looks through them from the newest on.
-            return min(sorted(fitting, key=lambda bus: bus.path, reverse=True), key=lambda bus: bus.depth)
         if len(fitting) > 1:
             names = ", ".join(f"'{path}'" for path in sorted(bus.path for bus in fitting))
             raise GenericError(f"Property '{self.TYPE}.bus' must say which bus is meant: {names}")

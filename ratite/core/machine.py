@@ -129,8 +129,6 @@ class Machine:
         self.on_shutdown: Callable[[str, int], None] | None = None
         self.blocks = BlockSet(self.owner, lambda name, data: self.emit(name, **data), "blockdevs", files)
         self.netdevs = NetdevSet(self.lock, self.chardevs.io, lambda name, data: self.emit(name, **data), "netdevs", files)
-        # Whether a device that names no bus takes any that fits, the nearest to the CPUs first, as QEMU's do.
-        self.any_bus = False
         node = MachineNode("machine")
         if kind:
             # A machine type is a file, not a class.

@@ -110,6 +110,7 @@ class Daemon:
         self._chardevs: ChardevSet | None = None
         self._loop_io: LoopIo | None = None
         self._registry = registry
+        self._has_machine_types = False
         self.targets: tuple[str, ...] = ()
         # What the client said, also before there is a cluster of it.
         self._stated_primary = ""
@@ -232,6 +233,11 @@ class Daemon:
             from ratite.core.objects.registry import TypeRegistry
 
             self._registry = TypeRegistry(allow=self.options.allow)
+        if self._stand_in is not None and not self._has_machine_types:
+            from ratite.daemon.personality.machines import rows_of
+
+            self._registry.add_rows(rows_of(self._stand_in.target))
+            self._has_machine_types = True
         return self._registry
 
     @property
@@ -304,7 +310,6 @@ class Daemon:
             limits=self._limits, kind=kind,
         )  # fmt: skip
         machine.actions.set(self.actions)
-        machine.any_bus = self._stand_in is not None
         return machine
 
     @property

@@ -229,6 +229,10 @@ class TypeRegistry:
                 row.cls = base
                 self._rows[type_name] = row
 
+    def add_rows(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add types that nothing is made of by name, as rows of a manifest: what introspection shows."""
+        self._enter({"types": rows}, _BUILT_IN, "")
+
     def add_target(self, row: Mapping[str, Any]) -> None:
         """Add a target of this process (tests): {"name", "word-size", "big-endian", "module", …}."""
         self._targets[row["name"]] = {"module": "", "dist": _BUILT_IN, "version": "", **row}

@@ -36,6 +36,42 @@ def types_of(target: str) -> list[MachineType]:
     return [found for _, found in sorted(machine_types().items()) if found.is_for(target)]
 
 
+# Properties of every machine's type, as QEMU names their types.
+_PROPERTIES: tuple[tuple[str, str, str], ...] = (
+    ("kernel", "str", "the kernel"),
+    ("initrd", "str", "the kernel's initial file system"),
+    ("append", "str", "the kernel's command line"),
+    ("dtb", "str", "the device tree"),
+    ("firmware", "str", "the firmware"),
+    ("memory-backend", "link<memory-backend>", "id of the memory object that is the RAM"),
+    ("memory", "MemorySizeConfiguration", "how much RAM"),
+    ("smp", "SMPConfiguration", "how many CPUs, and how they are arranged"),
+    ("boot", "BootConfiguration", "what is booted"),
+    *((name, "bool", "on or off") for name in EVERY),
+)
+
+
+def rows_of(target: str) -> dict[str, dict[str, Any]]:
+    """The machine types as types of the registry, by name, with the type that they are all of."""
+    found = {"machine": _row("machine", "object", True, "a machine", [])}
+    for kind in types_of(target):
+        properties = [{"name": name, "kind": "config", "type": shown, "text": text} for name, shown, text in _PROPERTIES]
+        properties += [
+            {"name": name, "kind": "config", "type": row["type"], "text": row.get("description", "")}
+            for name, row in kind.properties.items()
+        ]
+        found[kind.qom_type] = _row(kind.qom_type, "machine", False, kind.description, properties)
+    return found
+
+
+def _row(name: str, parent: str, abstract: bool, text: str, properties: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": name, "parent": parent, "abstract": abstract, "text": text, "kind": "", "bus": "", "hotplug": False,
+        "targets": [], "implements": [], "requires": [], "module": "", "properties": properties, "inputs": {}, "outputs": {},
+        "regions": {},
+    }  # fmt: skip
+
+
 def choose(name: str, target: str) -> MachineType:
     """The machine type of that name, or the default one for "".  CommandLineError."""
     have = types_of(target)

@@ -34,6 +34,7 @@ MEMBERS: Mapping[str, str] = MappingProxyType({
     "accel": "string",  # ... the accelerator
     "file": "string",  # the parameter that names the file which is the machine
     "ram": "string",  # id of the memory object that is the RAM
+    "ram-id": "string",  # what it is called to those who may give another one instead
     "aliases": "mapping",  # of options: ID/PROPERTY
     "serials": "list",  # ID/PROPERTY of each serial line's chardev
     "firmware": "mapping",  # files to look for when no -bios is given, by target

@@ -1,0 +1,90 @@
+"""What a program in QEMU's place says of machines and of its command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from personality_kit import Shims
+
+from ratite.clients.qmp import Client, CommandError
+from ratite.core.objects.registry import TypeRegistry
+from ratite.qapi.machinefile.types import machine_types
+
+TARGETS = sorted(TypeRegistry().targets())
+# Of the machines that QEMU 10.0 has too, what it says; what ratite lacks (ACPI, NUMA) is false.
+VIRT = {"cpu-max": 512, "default-ram-id": "riscv_virt_board.ram"}
+ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
+    ("riscv64", "virt"): {**VIRT, "default-cpu-type": "rv64-riscv-cpu"},
+    ("riscv32", "virt"): {**VIRT, "default-cpu-type": "rv32-riscv-cpu"},
+    ("riscv64", "none"): {"cpu-max": 1, "default-ram-id": "ram"},
+    ("microblaze", "petalogix-s3adsp1800"): {"cpu-max": 1, "is-default": True, "default-cpu-type": "microblaze-cpu"},
+    ("microblaze", "petalogix-ml605"): {"cpu-max": 1, "deprecated": True, "default-cpu-type": "microblaze-cpu"},
+    ("microblazeel", "petalogix-ml605"): {"cpu-max": 1, "default-cpu-type": "microblaze-cpu"},
+}
+
+
+@pytest.fixture(params=TARGETS)
+def target(request: pytest.FixtureRequest) -> str:
+    """Each target."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def qmp(shims: Shims, target: str) -> Iterator[Client]:
+    """A program without a machine, as libvirt starts it to ask."""
+    _, client = shims.start(target, "-S", "-nodefaults", "-nographic", "-machine", "none,accel=kvm:tcg")
+    with client:
+        yield client
+
+
+def test_machines_are_the_targets(qmp: Client, target: str) -> None:
+    found = {row.pop("name"): row for row in qmp.execute("query-machines")}
+    assert set(found) == {kind.name for kind in machine_types().values() if kind.is_for(target)}
+    absent = {"acpi": False, "deprecated": False, "hotpluggable-cpus": False, "numa-mem-supported": False}
+    for (of, name), answer in ANSWERS.items():
+        if of == target:
+            assert found[name] == {**absent, **answer}
+    assert sum(row.get("is-default", False) for row in found.values()) <= 1
+
+
+def test_every_machine_has_a_type_with_properties(qmp: Client) -> None:
+    types = {row["name"]: row for row in qmp.execute("qom-list-types", {"implements": "machine"})}
+    for row in qmp.execute("query-machines"):
+        name = f"{row['name']}-machine"
+        assert types[name]["parent"] == "machine"
+        properties = {each["name"]: each["type"] for each in qmp.execute("qom-list-properties", {"typename": name})}
+        assert properties["memory-backend"] == "link<memory-backend>" and properties["kernel"] == "string"
+
+
+def test_types_of_other_targets_are_not_there(qmp: Client, target: str) -> None:
+    registry = TypeRegistry()
+    names = {row["name"] for row in qmp.execute("qom-list-types", {"implements": "cpu"})}
+    assert names == {row.name for row in registry.types("cpu", abstract=False) if target in row.data["targets"]}
+    other = next(row.name for row in registry.types("cpu", abstract=False) if target not in row.data["targets"])
+    with pytest.raises(CommandError, match=f"Class '{other}' not found"):
+        qmp.execute("qom-list-properties", {"typename": other})
+    with pytest.raises(CommandError, match=f"Device '{other}' not found"):
+        qmp.execute("device-list-properties", {"typename": other})
+
+
+def test_command_line_options_are_those_that_there_are(qmp: Client) -> None:
+    found = {row["option"]: row["parameters"] for row in qmp.execute("query-command-line-options")}
+    assert {"machine", "smp-opts", "memory", "device", "chardev", "mon", "object", "netdev", "name", "msg"} <= set(found)
+    # libvirt passes -sandbox on where there is such a group.
+    assert "sandbox" not in found
+    assert {"name": "path", "type": "string"} in found["chardev"] and {"name": "size", "type": "size"} in found["chardev"]
+    assert {"name": "memory-backend", "type": "string"} in found["machine"]
+    assert qmp.execute("query-command-line-options", {"option": "smp-opts"}) == [
+        {"option": "smp-opts", "parameters": found["smp-opts"]}
+    ]
+    with pytest.raises(CommandError, match="invalid option name: nope"):
+        qmp.execute("query-command-line-options", {"option": "nope"})
+
+
+def test_what_the_machine_can(qmp: Client) -> None:
+    assert qmp.execute("query-current-machine") == {"wakeup-suspend-support": False}
+    with pytest.raises(CommandError, match="machine does not support hot-plugging CPUs"):
+        qmp.execute("query-hotpluggable-cpus")
