@@ -33,7 +33,7 @@ from daemon_kit import CAPABILITIES, OOB_CAPABILITIES, Harness, Raw, views  # no
 from fuzz_arguments import WORKS, Arguments, anything  # noqa: E402
 from fuzz_world import KINDS, VIEWS, FuzzMonitor, World  # noqa: E402
 
-from ratite.daemon.views import View  # noqa: E402
+from ratite.daemon.views import View, Views  # noqa: E402
 
 CLASSES = {"GenericError", "CommandNotFound", "DeviceNotFound", "DeviceNotActive", "KVMMissingCap"}
 SCRAPS = (
@@ -49,6 +49,10 @@ PROBE = b'\xff\n{"execute":"query-name","id":"probe"}'
 # So many inputs go to one daemon unless --world says otherwise, and so many of them to one session.
 WORLD, SESSION = 4096, 64
 
+# Whole commands are written so many at a time, but for those after which the next one may mean something else.
+TOGETHER = 12
+ALONE = frozenset({"view-select", "quit"})
+
 
 class Maker:
     """Makes input K of a seed, for a view."""
@@ -62,7 +66,7 @@ class Maker:
         rng = random.Random(self._seed << 40 | number)
         message, expected = self._message(rng, view)
         data = json.dumps(message, ensure_ascii=rng.random() < 0.7).encode("utf-8", "surrogatepass")
-        if rng.random() < 0.65:
+        if rng.random() < 0.8:
             return rng, data, expected
         for _ in range(rng.choice((1, 1, 1, 2, 3))):
             data = self._mutate(rng, data)
@@ -162,7 +166,10 @@ class Fuzzer:
         self._seed = seed
         self._world: World | None = None
         self._monitor: FuzzMonitor | None = None
+        self._views: Views | None = None
         self._before = usage()
+        # Whole commands that go out together, each with what is known of its answer.
+        self._together: list[tuple[bytes, Any]] = []
 
     def start_anew(self) -> None:
         """Take a fresh session, and a fresh daemon."""
@@ -171,6 +178,7 @@ class Fuzzer:
 
     def end(self) -> None:
         """The daemon ends, and must leave nothing."""
+        self._send_together()
         world, self._world, self._monitor = self._world, None, None
         if world is not None:
             world.close()
@@ -183,12 +191,14 @@ class Fuzzer:
         """The monitor that an input goes to."""
         rng = random.Random(self._seed << 40 | 1 << 39 | number // SESSION)
         world, monitor = self._world, self._monitor
+        if number % SESSION == 0:
+            self._send_together()
         if world is None or world.ending or number % self._size == 0:
             self.end()
             self._before = usage()
             kind = list(KINDS)[number // self._size % len(KINDS)]
-            world, monitor = World(kind), None
-            self._world = world
+            world, monitor = World(kind, self._views), None
+            self._world, self._views = world, world.daemon.views
         if monitor is None or number % SESSION == 0 or not monitor.open:
             if monitor is not None:
                 monitor.close()
@@ -207,9 +217,46 @@ class Fuzzer:
             return data
         monitor = self._ready(number)
         rng, data, expected = self._maker.make(number, monitor.session.view)
+        if expected is not None and expected[2] not in ALONE and rng.random() < 0.9:
+            self._together.append((data, expected))
+            if len(self._together) == TOGETHER:
+                self._send_together()
+            return data
+        self._send_together()
         self.last = data
-        self._live(monitor, rng, data, expected)
+        if monitor.open and not self._world_ends:
+            self._live(monitor, rng, data, expected)
         return data
+
+    @property
+    def _world_ends(self) -> bool:
+        return self._world is None or self._world.ending
+
+    def _send_together(self) -> None:
+        """What has gathered, at once: a command's answer each, in order."""
+        together, self._together = self._together, []
+        world, monitor = self._world, self._monitor
+        if not together or world is None or monitor is None or world.ending or not monitor.open:
+            return
+        self.last = b"".join(data for data, _ in together)
+        view = monitor.session.view
+        answers = monitor.ask(self.last)
+        self.answers += len(answers)
+        for answer in answers:
+            check_answer(answer)
+        assert not world.log.errors, world.log.errors
+        if world.ending:
+            return
+        assert len(answers) == len(together), (len(answers), len(together))
+        for (_, expected), answer in zip(together, answers, strict=True):
+            self._check_one(view if view is monitor.session.view else None, expected, answer)
+
+    @staticmethod
+    def _check_one(view: View | None, expected: tuple[bool, Any, str], answer: Any) -> None:
+        has_id, id, name = expected
+        assert ("id" in answer) == has_id
+        assert not has_id or same(answer["id"], id), (answer["id"], id)
+        assert view is None or expected_class(view, name, answer), (name, answer)
 
     def again(self, data: bytes) -> None:
         """Bytes that once failed, to each kind of machine in each view."""
@@ -233,11 +280,8 @@ class Fuzzer:
             answers += monitor.ask(piece, fds)
             fds = ()
         if expected is not None and not world.ending:
-            has_id, id, name = expected
             (answer,) = answers
-            assert ("id" in answer) == has_id
-            assert not has_id or same(answer["id"], id), (answer["id"], id)
-            assert expected_class(view, name, answer), (name, answer)
+            self._check_one(view, expected, answer)
         elif monitor.open and not world.ending:
             answers += monitor.ask(PROBE)
             assert answers, "no answer to the probe"
@@ -263,11 +307,8 @@ class Fuzzer:
         self.answers += len(answers) + len(tail)
         assert harness.session.idle and harness.session.unsent == 0
         if expected is not None:
-            has_id, id, name = expected
             (answer,) = answers
-            assert ("id" in answer) == has_id
-            assert not has_id or same(answer["id"], id), (answer["id"], id)
-            assert expected_class(harness.session.view, name, answer), (name, answer)
+            self._check_one(harness.session.view, expected, answer)
         if compare:
             whole = Harness(harness.session.view, oob=harness.session.oob)
             assert whole.feed(data) + whole.feed(PROBE) == answers + tail, "chunking matters"

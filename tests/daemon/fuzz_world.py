@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from ratite.core.hostfiles import ConfinedFiles, Root
@@ -21,7 +21,7 @@ from ratite.daemon.daemon import Daemon
 from ratite.daemon.options import parse
 from ratite.daemon.qmp.monitor import Monitor
 from ratite.daemon.qmp.session import READY
-from ratite.daemon.views import QEMU, RATITE, View
+from ratite.daemon.views import QEMU, RATITE, View, Views
 
 # Seconds after which an answer is lost.
 PATIENCE = 60.0
@@ -137,7 +137,7 @@ class FuzzMonitor(Monitor):
 class World:
     """A daemon with a machine of a kind; the commands that made it were executed, or it is an AssertionError."""
 
-    def __init__(self, kind: str, modules: tuple[ModuleType, ...] = tuple(commands.MODULES)) -> None:
+    def __init__(self, kind: str, views: Views | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ratite-fuzz-")
         folder = Path(self._folder.name)
         (folder / "sleep").write_bytes(bytes.fromhex("730050106ff0dfff"))  # wfi; j .-4
@@ -151,9 +151,12 @@ class World:
         self._root_fd = root.fd
         options = parse(["--qmp", "unix:/nowhere"])
         self.daemon = Daemon(
-            options, self.loop, self.log, [], modules, ended=self._ended,  # type: ignore[arg-type]
+            options, self.loop, self.log, [], commands.MODULES, ended=self._ended,  # type: ignore[arg-type]
             files=ConfinedFiles([root], ()), limits={"ram": RAM_LIMIT, "vcpus": 4},
         )  # fmt: skip
+        if views is not None:
+            # The tables of views take longer to make than the rest, and are the same for all.
+            self.daemon.views = views
         first = self.monitor((RATITE, ()), False)
         for name, arguments in KINDS[kind]:
             (answer,) = first.ask(json.dumps({"execute": name, "arguments": arguments}).encode())
