@@ -183,9 +183,11 @@ class Fuzzer:
         if world is not None:
             world.close()
             del world
-            after = usage()
-            assert after.fds <= self._before.fds, f"{after.fds - self._before.fds} descriptors are left"
-            assert after.threads <= self._before.threads, f"{after.threads - self._before.threads} threads are left"
+            for thread in set(threading.enumerate()) - {threading.current_thread()}:
+                thread.join(5)
+                assert not thread.is_alive(), f"thread {thread.name} is left"
+            left = usage().fds - self._before.fds
+            assert left <= 0, f"{left} descriptors are left"
 
     def _ready(self, number: int) -> FuzzMonitor:
         """The monitor that an input goes to."""

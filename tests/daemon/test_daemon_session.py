@@ -158,15 +158,18 @@ def test_no_event_before_negotiation() -> None:
 def test_unclaimed_descriptors_are_bounded_and_closed() -> None:
     harness = Harness()
     fds = [os.dup(0) for _ in range(FD_LIMIT + 3)]
+    harness.slow = {"add-fd"}
     for fd in fds:
-        harness.session.receive(b"", [fd])
+        harness.session.receive(command("add-fd"), [fd])
     assert harness.session.fds_refused == 3
     for fd in fds[FD_LIMIT:]:
         with pytest.raises(OSError, match="Bad file"):
             os.fstat(fd)
+    harness.pump()
     first = harness.session.take_fd()
     assert first == fds[0]
     os.close(first)
+    harness.release()
     harness.session.named_fds["a"] = harness.session.take_fd()
     harness.session.close()
     for fd in fds:
@@ -174,6 +177,90 @@ def test_unclaimed_descriptors_are_bounded_and_closed() -> None:
             os.fstat(fd)
     with pytest.raises(GenericError, match="No file descriptor supplied via SCM_RIGHTS"):
         harness.session.take_fd()
+
+
+class Handed:
+    """Files that a client sends along, and which of them the session gives to the commands that take one."""
+
+    def __init__(self) -> None:
+        self.harness = Harness()
+        self.harness.slow = {"add-fd", "getfd"}
+        self._numbers: dict[str, int] = {}
+
+    def send(self, data: bytes, *names: str) -> None:
+        fds = []
+        for name in names:
+            fd = os.memfd_create(name)
+            self._numbers[name] = fd
+            fds.append(fd)
+        self.harness.session.receive(data, fds)
+
+    def taken(self, data: bytes, *names: str) -> str:
+        """Which file a command gets, "" if none."""
+        self.send(data, *names)
+        return self.next()
+
+    def next(self) -> str:
+        self.harness.pump()
+        try:
+            fd = self.harness.session.take_fd()
+        except GenericError:
+            name = ""
+        else:
+            name = os.readlink(f"/proc/self/fd/{fd}").removeprefix("/memfd:").removesuffix(" (deleted)")
+            os.close(fd)
+        self.harness.release()
+        return name
+
+    def open(self) -> list[str]:
+        """The files that are open yet."""
+        return [name for name, fd in self._numbers.items() if os.path.exists(f"/proc/self/fd/{fd}")]
+
+
+TAKES, OTHER = command("add-fd"), command("query-status")
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+def test_a_descriptor_goes_to_the_command_that_it_came_with() -> None:
+    # What QEMU was seen to do, and, of commands in a row, what it can't tell apart.
+    handed = Handed()
+    assert handed.taken(TAKES, "plain") == "plain"
+    assert handed.taken(TAKES, "first", "second") == "first"
+    assert handed.taken(TAKES) == ""
+    handed.send(OTHER, "astray")
+    assert handed.taken(TAKES, "mine") == "mine"
+    assert handed.taken(TAKES) == ""
+    assert handed.open() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+def test_a_descriptor_for_a_command_that_takes_none_waits_for_one_that_does() -> None:
+    handed = Handed()
+    handed.send(OTHER, "a", "b")
+    handed.send(OTHER, "c")
+    assert handed.taken(TAKES) == "c"
+    for garbage in (b"}", b'"x"', b'{"execute":1}', command("getfd")[:-1] + b',"arguments":[]}'):
+        handed.send(garbage, "with garbage")
+        assert handed.taken(TAKES) == "with garbage"
+    handed.harness.lines()
+    assert handed.open() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+def test_descriptors_of_commands_in_a_row_and_in_pieces() -> None:
+    handed = Handed()
+    handed.send(TAKES, "one")
+    handed.send(TAKES, "two")
+    handed.send(TAKES[:9])
+    handed.send(TAKES[9:], "three")
+    handed.send(TAKES[:9], "four")
+    handed.send(TAKES[9:] + TAKES, "five")
+    assert [handed.next() for _ in range(5)] == ["one", "two", "three", "four", "five"]
+    assert handed.taken(TAKES) == ""
+    # A stream that tells of descriptors first, and then of the bytes.
+    handed.send(b"", "six")
+    assert handed.taken(TAKES) == "six"
+    assert handed.open() == []
 
 
 # ---------------------------------------------------------------- events

@@ -88,10 +88,11 @@ class RawJson(bytes):
 class Request:
     """A command to execute.  `id` is to be echoed if `has_id`; `error` is set if it never was a command."""
 
-    __slots__ = ("arguments", "error", "has_id", "id", "name", "oob")
+    __slots__ = ("arguments", "error", "has_id", "id", "name", "oob", "pieces")
 
-    def __init__(self, message: object, oob_enabled: bool) -> None:
+    def __init__(self, message: object, oob_enabled: bool, pieces: tuple[int, int] = (0, 0)) -> None:
         self.name = ""
+        self.pieces = pieces
         self.arguments: dict[str, Any] = {}
         self.id: object = None
         self.has_id = False
@@ -147,13 +148,16 @@ class Session:
         self.oob = False
         self.busy = False
         self.unsent = 0
-        # Each with the number of the message it came with.
+        # Pieces of input have numbers. A descriptor stands here with the number of the piece it came with, a message with those
+        # of its first and last one.
         self.fds: deque[tuple[int, int]] = deque()
-        self._messages = 0
+        self._piece = 0
+        self._began = 0
+        self._executing = (0, 0)
         self.fds_refused = 0
         self.named_fds: dict[str, int] = {}
         self._stream = JsonStream()
-        self._backlog: deque[object] = deque()
+        self._backlog: deque[tuple[int, int, object]] = deque()
         self._queue: deque[Request] = deque()
         self._out: list[bytes] = []
         self._waiting: deque[tuple[str | None, bytes]] = deque()
@@ -164,16 +168,21 @@ class Session:
     # -- input
 
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        """Take what arrived; descriptors past the limit are closed at once."""
-        self._messages += 1
+        """Take what arrived; descriptors past the limit are closed at once, such without data belong to the data that comes next."""
         for fd in fds:
             if len(self.fds) < FD_LIMIT and self.state != CLOSED:
-                self.fds.append((self._messages, fd))
+                self.fds.append((self._piece, fd))
             else:
                 self.fds_refused += 1
                 os.close(fd)
         if data:
-            self._backlog.extend(self._stream.feed(data))
+            piece = self._piece
+            if self._stream.idle:
+                self._began = piece
+            for item in self._stream.feed(data):
+                self._backlog.append((self._began, piece, item))
+                self._began = piece
+            self._piece = piece + 1
 
     @property
     def wants_input(self) -> bool:
@@ -202,6 +211,7 @@ class Session:
             if error is None:
                 error = self._check(request)
                 if error is None and request.name != "qmp_capabilities":
+                    self._executing = request.pieces
                     return request
             if error is None:
                 self.reply(request, {})
@@ -212,7 +222,8 @@ class Session:
     def _next_admitted(self) -> Request | None:
         backlog, queue = self._backlog, self._queue
         while backlog and len(queue) < QUEUE_DEPTH:
-            request = Request(backlog.popleft(), self.oob)
+            first, last, message = backlog.popleft()
+            request = Request(message, self.oob, (first, last))
             if request.oob or (not self.busy and not queue):
                 return request
             queue.append(request)
@@ -318,14 +329,23 @@ class Session:
     # -- file descriptors, view, end
 
     def take_fd(self) -> int:
-        """The descriptor that has waited longest; the caller owns it.  Those that came in one message with it are closed, as
-        QEMU does.  GenericError if none came."""
-        if not self.fds:
+        """The descriptor for the command that is being executed; the caller owns it.  GenericError if there is none.
+
+        It is the first that came with the command, else the first of those that came last before it and that nobody took. All
+        that came before it, and with it, are closed: they were for commands that don't take any. What came for
+        commands behind this one stays.
+        """
+        first, last = self._executing
+        here = [piece for piece, _ in self.fds if piece <= last]
+        if not here:
             raise GenericError("No file descriptor supplied via SCM_RIGHTS")
-        message, fd = self.fds.popleft()
-        while self.fds and self.fds[0][0] == message:
-            os.close(self.fds.popleft()[1])
-        return fd
+        wanted = next((piece for piece in here if piece >= first), here[-1])
+        taken = [fd for piece, fd in self.fds if piece == wanted]
+        while self.fds and self.fds[0][0] <= wanted:
+            fd = self.fds.popleft()[1]
+            if fd != taken[0]:
+                os.close(fd)
+        return taken[0]
 
     def take_named_fd(self, name: str) -> int:
         """The descriptor that getfd has named so; the caller owns it.  GenericError if there is none."""
