@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +21,7 @@ from ratite.daemon import commands
 from ratite.daemon.daemon import Daemon
 from ratite.daemon.options import parse
 from ratite.daemon.qmp.monitor import Monitor
-from ratite.daemon.qmp.session import READY
+from ratite.daemon.qmp.session import READY, Session
 from ratite.daemon.views import QEMU, RATITE, View, Views
 
 # Seconds after which an answer is lost.
@@ -166,6 +167,23 @@ class World:
     def monitor(self, view: tuple[str, tuple[str, ...]], oob: bool) -> FuzzMonitor:
         """One more."""
         return FuzzMonitor(self, self.daemon.views.get(*view), oob)
+
+    def sessions(self) -> list[Session]:
+        """Of all monitors that there are."""
+        return [monitor.session for monitor in self.daemon._connections]
+
+    def step(self) -> None:
+        """One turn of the loop."""
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+
+    def until(self, there: Callable[[], bool]) -> None:
+        """The loop turns until something is so; AssertionError if it never is."""
+        lost = self.loop.call_later(PATIENCE, self.give_up, b"")
+        while not there():
+            self.step()
+            assert not self.lost
+        lost.cancel()
 
     def give_up(self, data: bytes) -> None:
         """An answer is lost."""

@@ -168,7 +168,7 @@ class Session:
     # -- input
 
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        """Take what arrived; descriptors past the limit are closed at once, such without data belong to the data that comes next."""
+        """Take what arrived; descriptors past the limit are closed at once, those without data are for what comes next."""
         for fd in fds:
             if len(self.fds) < FD_LIMIT and self.state != CLOSED:
                 self.fds.append((self._piece, fd))
