@@ -14,7 +14,7 @@ from ratite.clients.schema_diff import Finding
 
 # What isn't there at all.
 _MIGRATION = "migration and snapshots aren't built yet, and `query-migrate-capabilities` says so"
-_BLOCK_JOBS = "the block layer has no jobs, bitmaps or snapshots yet"
+_BLOCK_JOBS = "the block layer has no jobs but `blockdev-create`, no bitmaps or snapshots yet"
 _EXPORTS = "no block exports"
 _MEDIA = "there is no device with a removable medium"
 _DISPLAY = "there is no display, keyboard or mouse"
@@ -38,8 +38,11 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("query-xen-*", _MIGRATION),
     ("*-job*", _BLOCK_JOBS),
     ("*BLOCK_JOB*", _BLOCK_JOBS),
-    ("JOB_STATUS_CHANGE", _BLOCK_JOBS),
     ("job-*", _BLOCK_JOBS),
+    ("query-jobs answer*", _BLOCK_JOBS),
+    ("query-block-jobs answer*", _BLOCK_JOBS),
+    ("blockdev-create arguments*", _BLOCK),
+    ("query-stats*", "there is no cryptodev"),
     ("*bitmap*", _BLOCK_JOBS),
     ("transaction", _BLOCK_JOBS),
     ("blockdev-backup", _BLOCK_JOBS),
@@ -63,9 +66,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("DEVICE_TRAY_MOVED", _MEDIA),
     ("BLOCK_IMAGE_CORRUPTED", "raw images have nothing that could be corrupt"),
     ("block_resize", _BLOCK),
-    ("block_set_io_throttle", "no throttling"),
     ("block-latency-histogram-set", "no histograms"),
-    ("block-set-write-threshold", _BLOCK),
     ("BLOCK_WRITE_THRESHOLD", _BLOCK),
     ("device-sync-config", _BLOCK),
     ("QUORUM_*", "no quorum driver"),
@@ -127,7 +128,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("NIC_RX_FILTER_CHANGED", "not built yet"),
     ("NETDEV_*", _NETDEV),
     ("set_link", "not built yet"),
-    ("query-stats*", "not built yet"),
     ("trace-event-*", "not built yet"),
     ("*yank", "not built yet"),
     ("add_client", "no VNC or SPICE, and clients come to the monitor's socket"),
@@ -136,7 +136,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("query-hotpluggable-cpus", "not built yet"),
     ("query-command-line-options", "not built yet"),
     ("query-memory-devices", "not built yet"),
-    ("chardev-change", "not built yet"),
     ("query-memdev", "not built yet"),
     # Parts of commands.
     ("query-block answer*", _BLOCK),

@@ -26,6 +26,7 @@ from ratite.core.assembly import CREATED, INITIALIZED, READY, Assembly, Map, Wir
 from ratite.core.bus import BusDevice
 from ratite.core.clock import VirtualClock
 from ratite.core.hostfiles import FREE, HostFiles
+from ratite.core.jobs import Jobs
 from ratite.core.memory.limits import check_host_memory
 from ratite.core.objects.obj import Obj
 from ratite.core.objects.props import debug, state, tunable
@@ -127,6 +128,7 @@ class Machine:
         self.on_event: Callable[[str, dict[str, Any]], None] = _ignore
         # Called after SHUTDOWN, unless that only pauses: (cause, exit code).
         self.on_shutdown: Callable[[str, int], None] | None = None
+        self.jobs = Jobs(self.owner, lambda name, data: self.emit(name, **data))
         self.blocks = BlockSet(self.owner, lambda name, data: self.emit(name, **data), "blockdevs", files)
         self.netdevs = NetdevSet(self.lock, self.chardevs.io, lambda name, data: self.emit(name, **data), "netdevs", files)
         node = MachineNode("machine")
@@ -510,6 +512,7 @@ class Machine:
             # A thread that is still in the guest uses its vCPU and the memory: they are left to the end of the process.
             if not wedged or obj.KIND == "device":
                 self.assembly.remove(obj)
+        self.jobs.close()
         self.blocks.close()
         self.netdevs.close()
 

@@ -1,0 +1,103 @@
+"""Jobs, by the one kind that there is: making images.  Statistics."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ratite.clients.qmp import Client, CommandError, DaemonProcess
+
+
+def refusal(qmp: Client, command: str, **arguments: object) -> str:
+    with pytest.raises(CommandError) as caught:
+        qmp.execute(command, arguments)
+    return caught.value.desc
+
+
+def create(qmp: Client, job: str, path: Path | str, size: int, **more: str) -> list[str]:
+    """The states that a job of making an image goes through."""
+    options = {"driver": "file", "filename": str(path), "size": size, **more}
+    qmp.execute("blockdev-create", {"job-id": job, "options": options})
+    states = []
+    while "concluded" not in states:
+        data = qmp.wait_event("JOB_STATUS_CHANGE")["data"]
+        assert data["id"] == job
+        states.append(data["status"])
+    return states
+
+
+def test_images_are_made_by_jobs(daemon: DaemonProcess, tmp_path: Path) -> None:
+    with daemon.client() as qmp:
+        assert qmp.execute("query-jobs") == qmp.execute("query-block-jobs") == []
+        qmp.execute("machine-create")
+        done = ["created", "running", "waiting", "pending", "concluded"]
+        assert create(qmp, "j1", tmp_path / "a", 1000) == done
+        assert (tmp_path / "a").stat().st_size == 1024
+        assert create(qmp, "j2", tmp_path / "b", 3 << 20, preallocation="full") == done
+        assert (tmp_path / "b").read_bytes() == bytes(3 << 20)
+        assert create(qmp, "j3", tmp_path / "c", 1 << 20, preallocation="falloc") == done
+        assert os.stat(tmp_path / "c").st_blocks * 512 >= 1 << 20
+        assert create(qmp, "j4", "/nonexistent/d", 1 << 20) == ["created", "running", "aborting", "concluded"]
+        assert qmp.execute("query-jobs")[0] == {
+            "id": "j4", "type": "create", "status": "concluded", "current-progress": 1, "total-progress": 1,
+            "error": "Could not create '/nonexistent/d': No such file or directory",
+        }  # fmt: skip
+        assert qmp.execute("query-jobs")[2]["current-progress"] == qmp.execute("query-jobs")[2]["total-progress"] == 3 << 20
+        file = {"driver": "file", "filename": str(tmp_path / "e"), "size": 512}
+        for id, options, words in (
+            ("j1", file, "Job ID 'j1' already in use"),
+            ("1j", file, "Invalid job ID '1j'"),
+            ("k", {"driver": "raw"}, "Driver does not support blockdev-create"),
+            ("k", {**file, "filename": "a\0b"}, "Parameter 'filename' must not contain a NUL character"),
+        ):
+            assert refusal(qmp, "blockdev-create", **{"job-id": id, "options": options}) == words
+        for verb in ("cancel", "complete", "finalize"):
+            words = f"Job 'j1' in state 'concluded' cannot accept command verb '{verb}'"
+            assert refusal(qmp, f"job-{verb}", id="j1") == words
+            assert refusal(qmp, f"job-{verb}", id="zz") == "Job not found"
+        qmp.execute("job-dismiss", id="j1")
+        assert qmp.wait_event("JOB_STATUS_CHANGE")["data"] == {"id": "j1", "status": "null"}
+        assert refusal(qmp, "job-dismiss", id="j1") == "Job not found"
+        assert [job["id"] for job in qmp.execute("query-jobs")] == ["j4", "j3", "j2"]
+
+
+def test_a_job_is_given_up(daemon: DaemonProcess) -> None:
+    """One that writes for ever, into nothing: /dev/null takes all and keeps none."""
+    with daemon.client() as qmp:
+        qmp.execute("machine-create")
+        options = {"driver": "file", "filename": "/dev/null", "size": 1 << 60, "preallocation": "full"}
+        qmp.execute("blockdev-create", {"job-id": "j", "options": options})
+        assert refusal(qmp, "job-dismiss", id="j") == "Job 'j' in state 'running' cannot accept command verb 'dismiss'"
+        qmp.execute("job-cancel", id="j")
+        while qmp.wait_event("JOB_STATUS_CHANGE")["data"]["status"] != "concluded":
+            pass
+        assert qmp.execute("query-jobs")[0]["error"] == "Operation canceled"
+        qmp.execute("blockdev-create", {"job-id": "k", "options": options})
+        qmp.execute("quit")
+    assert daemon.process.wait(20) == 0
+
+
+def test_statistics(daemon: DaemonProcess) -> None:
+    with daemon.client() as qmp:
+        qmp.execute("machine-create")
+        qmp.execute("object-add", {"qom-type": "address-space", "id": "mem"})
+        qmp.execute("object-add", {"qom-type": "memory-backend-ram", "id": "ram", "size": 1 << 20})
+        qmp.execute("map-region", space="mem", region="ram", offset=0x80000000)
+        qmp.execute("object-add", {"qom-type": "cpu-cluster", "id": "c0", "target": "riscv64", "address-space": "mem"})
+        for n in range(2):
+            qmp.execute("device_add", {"driver": "rv64-riscv-cpu", "id": f"cpu{n}", "cluster": "c0", "cpu-index": n})
+        qmp.execute("x-exit-preconfig")
+        (schema,) = qmp.execute("query-stats-schemas")
+        names = [each["name"] for each in schema["stats"]]
+        assert (schema["provider"], schema["target"], names[0]) == ("ratite", "vcpu", "instructions")
+        rows = qmp.execute("query-stats", {"target": "vcpu"})
+        assert [row["qom-path"] for row in rows] == ["/machine/peripheral/cpu0", "/machine/peripheral/cpu1"]
+        assert [each["name"] for each in rows[0]["stats"]] == names
+        few = [{"provider": "ratite", "names": ["traps"]}]
+        (row,) = qmp.execute("query-stats", {"target": "vcpu", "vcpus": ["/machine/peripheral/cpu1"], "providers": few})
+        assert row["qom-path"].endswith("cpu1") and [each["name"] for each in row["stats"]] == ["traps"]
+        for nothing in ({"target": "vm"}, {"target": "vcpu", "providers": [{"provider": "kvm"}]}):
+            assert qmp.execute("query-stats", nothing) == []
+        assert qmp.execute("query-stats-schemas", provider="kvm") == []
