@@ -10,6 +10,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ratite.core.cpu.virtual import VirtualMemory
 from ratite.core.memory.access import BusError
 from ratite.daemon.dispatch import refuse_nul
 from ratite.qapi.errors import GenericError
@@ -46,7 +47,7 @@ def first_space(machine: Machine, path: str | None = None) -> Space:
     return spaces[0]  # type: ignore[return-value]
 
 
-def save(space: Space, address: int, size: int, filename: str, files: HostFiles) -> None:
+def save(space: Space | VirtualMemory, address: int, size: int, filename: str, files: HostFiles) -> None:
     """Write guest memory to a regular file; GenericError in QEMU's words, and then no file was made or changed.
 
     Only what changes while it is read (a device that refuses an access) can spoil a file that was there.
@@ -77,13 +78,27 @@ def write_file(filename: str, data: bytes, what: str, files: HostFiles) -> None:
         raise GenericError(f"Error saving {what} to file {filename}: {error.strerror}") from None
 
 
-def _check_covered(space: Space, address: int, size: int) -> None:
+def _check_covered(space: Space | VirtualMemory, address: int, size: int) -> None:
+    if isinstance(space, VirtualMemory):
+        try:
+            pieces = space.pieces(address, size)
+        except BusError:
+            raise _invalid(address, size) from None
+        for at, count in pieces:
+            if not _covered(space.space, at, count):
+                raise _invalid(address, size)
+    elif not _covered(space, address, size):
+        raise _invalid(address, size)
+
+
+def _covered(space: Space, address: int, size: int) -> bool:
     at, end = address, address + size
     while at < end:
         found = space.view.find(at)
         if found is None:
-            raise _invalid(address, size)
+            return False
         at = found.end
+    return True
 
 
 def _invalid(address: int, size: int) -> GenericError:
@@ -128,8 +143,7 @@ def register(cpu: Cpu, name: str) -> int | None:
     return value
 
 
-def virtual_space(cpu: Cpu) -> Space:
-    """Memory as the CPU's virtual addresses show it."""
-    # Every CPU of this version runs without translation.
-    space: Space = cpu.cluster.space
-    return space
+def virtual_memory(cpu: Cpu) -> VirtualMemory:
+    """Memory as the CPU's virtual addresses show it now."""
+    with cpu.machine.quiesced():
+        return VirtualMemory(cpu)

@@ -54,6 +54,11 @@ class View:
         self.commands: Mapping[str, Command] = self._tables.commands
 
     @property
+    def schema(self) -> ResolvedSchema:
+        """The schema, all views' in one."""
+        return self._tables.schema
+
+    @property
     def tables(self) -> Tables:
         """Everything the schema says in this view, the registry's types included."""
         if self._extended is None:

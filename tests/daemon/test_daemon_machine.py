@@ -344,8 +344,8 @@ def test_human_monitor(toy: DaemonProcess) -> None:
         assert qmp.hmp("p $nope").startswith("unknown register")
         assert qmp.hmp("p $pc + 2*(3-1)") == "0x1004\n"
         registers = qmp.hmp("info registers -a")
-        assert registers.startswith("\nCPU#0\n pc       0000000000001000 x0       0000000000000000")
-        assert "\nCPU#1\n pc       00001000 x0       00000000 x1       00000abc" in registers
+        assert registers.startswith("\nCPU#0\n pc       0000000000001000\n x0       0000000000000000")
+        assert "\nCPU#1\n pc       00001000\n x0       00000000 x1       00000abc" in registers
         assert "CPU#1" not in qmp.hmp("info registers")
         assert qmp.hmp("info registers 1").startswith("\nCPU#1\n")
         assert qmp.hmp("info cpus").startswith("* CPU #0: thread_id=")

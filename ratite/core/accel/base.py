@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from ratite.core.isa.isa import Isa
     from ratite.core.isa.state import StateField
     from ratite.core.memory.code import CodeMarks
 
@@ -97,7 +98,9 @@ class Vcpu(ABC):
     rest only while the vCPU is parked.
 
     ``reset_values``: fields, or (field, element), that this CPU resets to another value than the ISA's declaration says (a
-    hart's number, what firmware is told)."""
+    hart's number, what firmware is told).  ``isa``: the description that it was made from, where it was."""
+
+    isa: Isa | None = None
 
     def __init__(self) -> None:
         self.reset_values: dict[str | tuple[str, int], int] = {}

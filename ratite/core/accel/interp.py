@@ -115,7 +115,7 @@ class EvalVcpu(Vcpu):
 
     def __init__(self, isa: Isa, port: CpuPort, bus_error: type[Exception]) -> None:
         super().__init__()
-        self._isa = isa
+        self.isa: Isa = isa
         self._memory = PortMemory(port, isa.big_endian, isa.word, bus_error)
         self.cpu = Evaluator(isa, self._memory)
         self._leave = False
@@ -156,7 +156,7 @@ class EvalVcpu(Vcpu):
         return self.cpu.wakes()
 
     def fields(self) -> Iterable[StateField]:
-        return self._isa.layout
+        return self.isa.layout
 
     def get(self, name: str, index: int = 0) -> int:
         if name == "pc":
@@ -164,22 +164,22 @@ class EvalVcpu(Vcpu):
         if name == "irq_lines":
             return self.cpu.irq_lines
         if name == "ctx":
-            return self._isa.contexts.index(self.cpu.ctx)
+            return self.isa.contexts.index(self.cpu.ctx)
         return self.cpu.state[name][index]
 
     def set(self, name: str, value: int, index: int = 0) -> None:
         self.cpu.changed()
         if name == "pc":
-            self.cpu.pc_value = value & self.cpu.mask & -self._isa.parcel
+            self.cpu.pc_value = value & self.cpu.mask & -self.isa.parcel
         elif name == "irq_lines":
             self.cpu.irq_lines = value
         elif name == "ctx":
-            self.cpu.ctx = self._isa.contexts[value]
-        elif index or not self._isa.layout[name].zero:
-            self.cpu.state[name][index] = value & (1 << self._isa.layout[name].width) - 1
+            self.cpu.ctx = self.isa.contexts[value]
+        elif index or not self.isa.layout[name].zero:
+            self.cpu.state[name][index] = value & (1 << self.isa.layout[name].width) - 1
 
     def reset(self, pc: int) -> None:
-        for field in self._isa.layout:
+        for field in self.isa.layout:
             self.cpu.state[field.name] = [field.reset] * field.count
         self.set_reset_values()
         self.cpu.ctx = ""
@@ -201,7 +201,7 @@ class EvalVcpu(Vcpu):
         return self.cpu.executed
 
     def disassemble(self, addr: int, code: bytes) -> list[tuple[int, bytes, str]]:
-        return self._isa.disassemble(addr, code)
+        return self.isa.disassemble(addr, code)
 
     def close(self) -> None:
         """Holds no host memory of its own."""

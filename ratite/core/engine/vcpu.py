@@ -59,6 +59,7 @@ class NativeVcpu(Vcpu):
         self.native = native
         self._port = port
         self._bus = BusCallbacks(port, bus_error, self._bus_fault, self._broken)
+        self.isa = native.isa
         self.layout = native.isa.layout
         self._map = anonymous(native.shape.size)
         self._start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))

@@ -294,6 +294,13 @@ class Evaluator(Emitter):
             return found.phys
         raise AssertionError("the routine 'translate' must end in mapped or unmapped")
 
+    def physical(self, addr: int, access: int) -> int | None:
+        """The physical address that an access of this kind (READ, WRITE, EXECUTE) would go to; None where it would fail."""
+        try:
+            return self._translate(addr & self.mask, access)
+        except _Failed:
+            return None
+
     def _pieces(self, addr: int, size: int, access: int) -> list[tuple[int, int, int]]:
         """(physical address, bytes, address of a fault) of an access: one piece, or bytes where a translated one leaves its
         page."""

@@ -108,7 +108,7 @@ def memsave(ctx: Context, arguments: dict[str, Any]) -> None:
     from ratite.daemon import guest
 
     cpu = guest.cpu_at(ctx.machine, arguments.get("cpu-index"))
-    guest.save(guest.virtual_space(cpu), arguments["val"], arguments["size"], arguments["filename"], ctx.machine.files)
+    guest.save(guest.virtual_memory(cpu), arguments["val"], arguments["size"], arguments["filename"], ctx.machine.files)
 
 
 @command("pmemsave", side=OWNER, early=False)

@@ -7,11 +7,14 @@ $NAME is a register of the chosen CPU
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ratite.daemon.dispatch import Context
+from ratite.daemon.personality.syntax import size_of
 
 _TOKEN = re.compile(r"\s*(?:(0[xX][0-9a-fA-F]+|[0-9]+)|\$([A-Za-z_][A-Za-z0-9_.]*)|'(.)'|([-+*/%&|^~()]))")
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|[^\s"]\S*')
 _MASK = (1 << 64) - 1
 
 
@@ -36,6 +39,7 @@ class Line:
         self.name = name
         self.label = label
         self.rest = rest
+        self.args: dict[str, Any] = {}
 
     @property
     def cpu_index(self) -> int | None:
@@ -54,16 +58,77 @@ class Line:
         """There is more than the command takes."""
         return self.fail(f"{self.label}: extraneous characters at the end of line")
 
-    def words(self, count: int) -> list[str]:
-        """So many words, the last one with all that follows."""
-        found = self.rest.split(None, count - 1)
-        if len(found) != count:
-            raise self.fail(f"{self.label}: string expected")
-        return found
+    def parse(self, spec: str) -> None:
+        """Take the arguments apart into `args`.
+
+        `spec` lists them: "-x" is a switch, "NAME:KIND" something that must be there, "NAME:KIND?" something that may; KIND is
+        word, file, expr, size (MiB where no unit stands), switch (on or off), or rest (all that follows).  HmpError in QEMU's words.
+        """
+        switches = [each[1] for each in spec.split() if each[0] == "-"]
+        rest = self.rest
+        for each in spec.split():
+            rest = rest.lstrip()
+            if each[0] == "-":
+                rest = self._switch(rest, switches.pop(0), switches)
+                continue
+            name, _, kind = each.partition(":")
+            if kind.endswith("?"):
+                kind = kind[:-1]
+                if not rest:
+                    continue
+            rest = self._argument(rest, name, kind)
+        if rest.strip():
+            raise self.surplus()
+
+    def _switch(self, rest: str, letter: str, others: list[str]) -> str:
+        if not rest.startswith("-") or rest[1:2].isspace():
+            return rest
+        if rest[1:2] != letter:
+            if rest[1:2] not in others:
+                raise self.fail(f"{self.label}: unsupported option -{rest[1:2]}")
+            return rest
+        self.args[letter] = True
+        return rest[2:]
+
+    def _argument(self, rest: str, name: str, kind: str) -> str:
+        if kind == "expr":
+            self.args[name], end = _Expression(self, rest).prefix()
+            return rest[end:]
+        if kind == "size":
+            text = re.match(r"\S*", rest)[0]  # type: ignore[index]  # it matches anything
+            size = size_of(text, "m")
+            if size is None:
+                raise self.fail("invalid size")
+            self.args[name] = size
+            return rest[len(text) :]
+        if kind == "rest" and rest:
+            self.args[name] = rest
+            return ""
+        match = _WORD.match(rest)
+        if kind == "switch":
+            if match is None or match[0] not in ("on", "off"):
+                raise self.fail("Expected 'on' or 'off'")
+            self.args[name] = match[0] == "on"
+        else:
+            if match is None:
+                raise self.fail(f"{self.label}: {'filename' if kind == 'file' else 'string'} expected")
+            self.args[name] = match[0] if match[1] is None else re.sub(r"\\(.)", _unescaped, match[1])
+        return rest[match.end() :]
+
+    def qmp(self, name: str, /, arguments: Mapping[str, Any] | None = None) -> Any:
+        """What the QMP command answers: checked and executed as a client's.  QmpError."""
+        command = self.ctx.view.find(name)
+        if command is None:
+            raise HmpError(f"unknown command: '{self.name}'")
+        return self.ctx.daemon.handlers[name].handler(self.ctx, self.ctx.view.check(command, dict(arguments or {})))
 
     def evaluate(self, text: str) -> int:
         """An expression's value, as 64 bits."""
         return _Expression(self, text).value()
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return {"n": "\n", "r": "\r"}.get(match[1], match[1])
 
 
 class _Expression:
@@ -73,11 +138,15 @@ class _Expression:
         self._pos = 0
         self._depth = 0
 
+    def prefix(self) -> tuple[int, int]:
+        """The value of what begins the text, and where it ends."""
+        return self._sum() & _MASK, self._pos
+
     def value(self) -> int:
-        result = self._sum()
-        if self._text[self._pos :].strip():
+        value, end = self.prefix()
+        if self._text[end:].strip():
             raise self._line.surplus()
-        return result & _MASK
+        return value
 
     def _peek(self) -> str:
         rest = self._text[self._pos :].lstrip()
@@ -87,7 +156,7 @@ class _Expression:
         match = _TOKEN.match(self._text, self._pos)
         if match is None:
             rest = self._text[self._pos :].strip()
-            raise self._line.fail("invalid char in expression" if rest else "unexpected end of expression")
+            raise self._line.fail(f"invalid char '{rest[0]}' in expression" if rest else "unexpected end of expression")
         self._pos = match.end()
         return match
 
@@ -134,8 +203,9 @@ class _Expression:
             raise self._line.fail("expression nests too deep")
         if operator == "(":
             result = self._sum()
-            if self._take()[4] != ")":
+            if self._peek() != ")":
                 raise self._line.fail("')' expected")
+            self._take()
         elif operator in ("-", "+", "~"):
             result = self._unary()
             result = -result if operator == "-" else ~result if operator == "~" else result

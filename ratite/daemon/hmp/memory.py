@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _FORMAT = re.compile(r"/\s*(\d*)([a-z]*)\s*")
 _SIZES = MappingProxyType({"b": 1, "h": 2, "w": 4, "g": 8})
 COUNT_MAX = 1 << 16
+SUM_MAX = 1 << 24
 # The longest instruction of any ISA, in bytes: how much to read for one.
 _INSN_BYTES = 16
 
@@ -60,7 +61,7 @@ def dump_virtual(line: Line) -> str:
     from ratite.daemon import guest
 
     cpu = guest.cpu_at(line.ctx.machine, line.cpu_index)
-    return _dump(line, cpu, guest.virtual_space(cpu).read)
+    return _dump(line, cpu, guest.virtual_memory(cpu).read)
 
 
 def dump_physical(line: Line) -> str:
@@ -72,6 +73,33 @@ def dump_physical(line: Line) -> str:
         return _dump(line, None, guest.first_space(machine).read)
     cpu = guest.cpu_at(machine, line.cpu_index)
     return _dump(line, cpu, cpu.cluster.space.read)
+
+
+def checksum(line: Line) -> str:
+    """sum ADDR SIZE: of physical memory, in 16 bits, as sum(1) of BSD"""
+    from ratite.daemon import guest
+
+    address, left = line.args["addr"], line.args["size"]
+    if left > SUM_MAX:
+        raise line.fail(f"{line.name}: the size must be at most {SUM_MAX}, not {left}")
+    space, total = guest.first_space(line.ctx.machine), 0
+    try:
+        while left:
+            data = space.read(address, min(left, 1 << 16))
+            for byte in data:
+                total = ((total >> 1 | total << 15) + byte) & 0xFFFF
+            address, left = address + len(data), left - len(data)
+    except BusError:
+        raise line.fail(f"there is no memory at {address:#x}") from None
+    return f"{total:05d}\n"
+
+
+def gva2gpa(line: Line) -> str:
+    """gva2gpa ADDR: where a virtual address of the chosen CPU leads"""
+    from ratite.daemon import guest
+
+    found = guest.virtual_memory(guest.cpu_at(line.ctx.machine, line.cpu_index)).physical(line.args["addr"])
+    return "Unmapped\n" if found is None else f"gpa: {found:#x}\n"
 
 
 def _dump(line: Line, cpu: Cpu | None, read: Callable[[int, int], bytes]) -> str:

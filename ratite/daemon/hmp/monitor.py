@@ -10,11 +10,9 @@ from collections.abc import Iterable
 
 from ratite.daemon.dispatch import INITIALIZED, Context
 from ratite.daemon.hmp.line import HmpError, Line, Seat
-from ratite.daemon.hmp.table import COMMANDS
+from ratite.daemon.hmp.table import commands
+from ratite.daemon.personality.syntax import CommandLineError
 from ratite.qapi.errors import GenericError, QmpError
-
-# What looks at or changes a machine that must be realized.
-_LATE = frozenset({"cont", "stop", "system_powerdown", "system_reset", "x", "xp"})
 
 
 def seat_for(ctx: Context, cpu_index: int | None) -> Seat:
@@ -35,15 +33,15 @@ def execute(ctx: Context, text: str, seat: Seat) -> str:
     if not text:
         return ""
     name, rest = _split(text)
-    item = COMMANDS.get(name)
+    item = commands(ctx.view).get(name)
     try:
         if item is None:
             raise HmpError(f"unknown command: '{name}'")
-        if item.names[0] in _LATE and ctx.machine.phase not in INITIALIZED:
+        if item.late and ctx.machine.phase not in INITIALIZED:
             raise HmpError(f"Error: the command '{name}' needs a realized machine; phase is {ctx.machine.phase}")
         printed = item.execute(Line(ctx, seat, name, item.label, rest))
-    except HmpError as error:
-        printed = f"{error}\n"
+    except (HmpError, CommandLineError) as error:
+        printed = f"{'' if isinstance(error, HmpError) else 'Error: '}{error}\n"
     except QmpError as error:
         printed = f"Error: {error.desc}\n"
     return printed.replace("\n", "\r\n")
@@ -61,9 +59,10 @@ def complete(ctx: Context, text: str) -> tuple[int, list[str]]:
     """What may stand in the place of the last word of a line that is being written: where it begins, and the words."""
     *before, last = re.split(r"\s+", text.lstrip())
     start = len(text) - len(last)
+    there = commands(ctx.view)
     if not before:
-        return start, _beginning(last, COMMANDS)
-    item = COMMANDS.get(before[0])
+        return start, _beginning(last, there)
+    item = there.get(before[0])
     place = len(before) - 1
     if item is None or place >= len(item.words_for):
         return start, []
