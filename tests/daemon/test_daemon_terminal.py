@@ -206,32 +206,30 @@ def test_a_person_at_a_pty(daemon: DaemonProcess) -> None:
             os.close(fd)
 
 
-def test_a_terminal_shared_with_a_guests_console(daemon: DaemonProcess) -> None:
-    with daemon.client() as qmp:
-        slave = qmp.execute("chardev-add", id="tty", backend={"type": "pty", "data": {}})["pty"]
+def test_a_terminal_shared_with_a_guests_console(daemon: DaemonProcess, tmp_path: Path) -> None:
+    with daemon.client() as qmp, socket.socket(socket.AF_UNIX) as sock:
+        address = {"type": "unix", "data": {"path": str(tmp_path / "tty")}}
+        qmp.execute("chardev-add", id="tty", backend={"type": "socket", "data": {"addr": address, "wait": False}})
         qmp.execute("chardev-add", id="mux", backend={"type": "mux", "data": {"chardev": "tty"}})
         qmp.execute("monitor-add", chardev="mux", mode="readline")
         qmp.execute("machine-create")
         qmp.execute("device_add", driver="ns16550", id="uart0", chardev="mux")
         qmp.execute("x-exit-preconfig")
-        fd = os.open(slave, os.O_RDWR | os.O_NOCTTY)
-        try:
-            person = Person(fd)
-            # The console has the focus; what is typed there is no command.
-            person.types("\x01h")
-            assert "switch between console and monitor" in person.reads("sends C-a\n\r")
-            person.types("quit\r\x01c")
-            assert person.reads("(qemu) ").endswith(" monitor - type 'help' for more information\r\n(qemu) ")
-            assert person.asks("info name") == ""
-            person.types("half a comm")
-            person.reads(f"half a comm{ERASE}")
-            person.types("\x01c")
-            person.reads("\r\n")
-            person.types("\x01c")
-            person.reads("(qemu) ")
-            assert person.asks("info status") == "VM status: running\r\n"
-            person.types("\x01x")
-            person.reads("Terminated\n\r")
-            assert daemon.process.wait(10) == 0
-        finally:
-            os.close(fd)
+        sock.connect(str(tmp_path / "tty"))
+        person = Person(sock.fileno())
+        # The console has the focus; what is typed there is no command.
+        person.types("\x01h")
+        assert "switch between console and monitor" in person.reads("sends C-a\n\r")
+        person.types("quit\r\x01c")
+        assert person.reads("(qemu) ").endswith(" monitor - type 'help' for more information\r\n(qemu) ")
+        assert person.asks("info name") == ""
+        person.types("half a comm")
+        person.reads(f"half a comm{ERASE}")
+        person.types("\x01c")
+        person.reads("\r\n")
+        person.types("\x01c")
+        person.reads("(qemu) ")
+        assert person.asks("info status") == "VM status: running\r\n"
+        person.types("\x01x")
+        person.reads("Terminated\n\r")
+        assert daemon.process.wait(10) == 0

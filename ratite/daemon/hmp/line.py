@@ -62,7 +62,7 @@ class Line:
         """Take the arguments apart into `args`.
 
         `spec` lists them: "-x" is a switch, "NAME:KIND" something that must be there, "NAME:KIND?" something that may; KIND is
-        word, file, expr, size (MiB where no unit stands), switch (on or off), or rest (all that follows).  HmpError in QEMU's words.
+        word, file, expr, size (MiB where no unit stands), switch (on or off), or rest (all that follows).  HmpError.
         """
         switches = [each[1] for each in spec.split() if each[0] == "-"]
         rest = self.rest

@@ -215,7 +215,8 @@ TOPICS: tuple[Item, ...] = (
     Item(("cpus",), "", "", "show infos for each CPU", info.cpus),
     Item(("history",), "", "", "show the command line history", info.history),
     Item(
-        ("hotpluggable-cpus",), "", "", "show which CPUs there can be", backends.hotpluggable_cpus, needs="query-hotpluggable-cpus",
+        ("hotpluggable-cpus",), "", "", "show which CPUs there can be", backends.hotpluggable_cpus,
+        needs="query-hotpluggable-cpus",
     ),
     Item(("irq",), "", "", "show the interrupt lines", backends.report("x-query-irq"), needs="x-query-irq"),
     Item(("jit",), "", "", "show compiled guest code", info.jit),
