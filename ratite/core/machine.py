@@ -25,6 +25,7 @@ from ratite.core.actions import Actions
 from ratite.core.assembly import CREATED, INITIALIZED, READY, Assembly, Map, Wire, check_id
 from ratite.core.bus import BusDevice
 from ratite.core.clock import VirtualClock
+from ratite.core.dump import Dumper
 from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.jobs import Jobs
 from ratite.core.memory.limits import check_host_memory
@@ -128,6 +129,7 @@ class Machine:
         self.on_event: Callable[[str, dict[str, Any]], None] = _ignore
         # Called after SHUTDOWN, unless that only pauses: (cause, exit code).
         self.on_shutdown: Callable[[str, int], None] | None = None
+        self.dumper = Dumper(self)
         self.jobs = Jobs(self.owner, lambda name, data: self.emit(name, **data))
         self.blocks = BlockSet(self.owner, lambda name, data: self.emit(name, **data), "blockdevs", files)
         self.netdevs = NetdevSet(self.lock, self.chardevs.io, lambda name, data: self.emit(name, **data), "netdevs", files)
@@ -333,6 +335,7 @@ class Machine:
     def cont(self) -> None:
         """cont; RESUME follows."""
         self._need_ready("cont")
+        self.dumper.check()
         self.state.cont()
 
     def stop(self) -> None:
@@ -504,6 +507,7 @@ class Machine:
         self.publish()
 
     def _teardown(self) -> None:
+        self.dumper.close()
         self.clock.stop()
         wedged = self.state.end_threads()
         self.state.status = "shutdown"

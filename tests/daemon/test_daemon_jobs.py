@@ -85,7 +85,8 @@ def test_statistics(daemon: DaemonProcess) -> None:
         qmp.execute("object-add", {"qom-type": "address-space", "id": "mem"})
         qmp.execute("object-add", {"qom-type": "memory-backend-ram", "id": "ram", "size": 1 << 20})
         qmp.execute("map-region", space="mem", region="ram", offset=0x80000000)
-        qmp.execute("object-add", {"qom-type": "cpu-cluster", "id": "c0", "target": "riscv64", "address-space": "mem"})
+        cluster = {"target": "riscv64", "address-space": "mem", "accel": "interp"}
+        qmp.execute("object-add", {"qom-type": "cpu-cluster", "id": "c0", **cluster})
         for n in range(2):
             qmp.execute("device_add", {"driver": "rv64-riscv-cpu", "id": f"cpu{n}", "cluster": "c0", "cpu-index": n})
         qmp.execute("x-exit-preconfig")

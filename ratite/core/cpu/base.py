@@ -61,6 +61,8 @@ class Cpu(Device):
 
     ISA: str = ""
     ELF_MACHINE: ClassVar[int] = 0
+    # Its registers in the order in which they stand in a core file ("": one that it hasn't); none: it has no core files.
+    CORE_REGISTERS: ClassVar[tuple[str, ...]] = ()
     LINES: ClassVar[Mapping[str, int]] = MappingProxyType({})
     # Whether the type's features never change by version, as those of a chip.
     STATIC_MODEL: ClassVar[bool] = False

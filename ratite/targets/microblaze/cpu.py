@@ -37,6 +37,8 @@ class MicroblazeCpu(StreamEnd, Cpu):
     TARGETS = ("microblaze", "microblazeel")
     ISA = "ratite.targets.microblaze.isa:build"
     ELF_MACHINE = 189
+    # pt_regs of Linux's asm/ptrace.h; the last is the kernel's own.
+    CORE_REGISTERS = (*(f"r{n}" for n in range(32)), "pc", "msr", "ear", "esr", "fsr", "")
     LINES = MappingProxyType({"irq": 0, "break": 1, "nm-break": 2, "wakeup": 3})
 
     version = config("str", DEFAULTS["version"], "release of the core, as PVR0 tells it")

@@ -47,6 +47,11 @@ class RiscvCpu(Cpu):
     ABSTRACT = True
     ISA = "ratite.targets.riscv.isa:build"
     ELF_MACHINE = 243
+    # user_regs_struct of Linux's asm/ptrace.h.
+    CORE_REGISTERS = (
+        "pc", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7",
+        "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
+    )  # fmt: skip
     LINES = MappingProxyType({"msip": MSI, "mtip": MTI, "meip": MEI, "ssip": SSI, "seip": SEI})
     RESET_PC = 0x80000000
     # Firmware and kernels start every hart at their entry and sort them out themselves.
