@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -44,15 +45,15 @@ def mistake(done: subprocess.CompletedProcess[str], why: str) -> None:
 
 
 class Terminal:
-    """`ratite WORDS` in a pseudo-terminal."""
+    """`ratite WORDS` in a pseudo-terminal, or another `command`."""
 
-    def __init__(self, *words: object, rows: int = 40, columns: int = 120) -> None:
+    def __init__(self, *words: object, rows: int = 40, columns: int = 120, command: Sequence[str] = COMMAND) -> None:
         self.text = ""
         self._at = 0
         self.pid, self._fd = pty.fork()
         if self.pid == 0:  # the terminal's
             os.environ.update(environment(), TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1", LINES=str(rows), COLUMNS=str(columns))
-            os.execv(COMMAND[0], [*COMMAND, *map(str, words)])
+            os.execvp(command[0], [*command, *map(str, words)])
         import fcntl
         import struct
         import termios

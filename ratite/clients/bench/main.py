@@ -9,13 +9,14 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-from ratite.clients.bench import access, control, coremark, kernels, mix, monitor, page, parallel, short
+from ratite.clients.bench import access, control, coremark, kernels, mix, monitor, page, parallel, short, virt
+from ratite.clients.bench.libvirtd import missing
 from ratite.clients.bench.report import Row, as_json, host, table
 from ratite.clients.bench.subjects import peer, qemu, ratite
 from ratite.clients.boots.main import FOLDER
 from ratite.clients.qmp import CommandError, QmpClientError
 
-PARTS = ("monitor", "control", "access", "mix", "kernels", "coremark", "scaling", "short", "beside", "harts", "web")
+PARTS = ("monitor", "control", "access", "mix", "kernels", "coremark", "scaling", "short", "beside", "harts", "web", "libvirt")
 
 
 def _arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
@@ -79,6 +80,11 @@ def _measure(options: argparse.Namespace) -> list[Row]:
         rows += parallel.beside(options.runs, options.accel, options.short, _say)
     if "web" in options.parts:
         rows += page.measure(options.runs if options.short else max(options.runs, 10), _say)
+    if "libvirt" in options.parts:
+        if reason := missing():
+            print(f"bench: libvirt is left out: {reason}")
+        else:
+            rows += virt.measure(which(virt.PROGRAM), options.runs if options.short else max(options.runs, 10), _say)
     if "harts" in options.parts:
         rows += _harts(options, which)
     return rows
