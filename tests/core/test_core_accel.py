@@ -182,7 +182,7 @@ def test_cpus_and_memory_come_and_go_while_guests_run(bench: Bench) -> None:
         program(bench, name, lambda a: a("addi", rd=1, rs=1, imm=1) + a("bne", rs=1, rt=0, imm=-4))
     bench.cont()
     for _ in range(2):
-        bench.device_add("toy-cpu", "hot", {"cluster": "be", "cpu-index": 1})
+        bench.device_add("toy-cpu", "hot", {"cluster": "be", "cpu-index": 1, "start-powered-off": False})
         until(lambda: bench.get_property("hot", "r1") > 10)
         bench.create_object("memory-backend-ram", "more", {"size": 0x1000})
         bench.map_region("mem-be", "more", 0x40000)

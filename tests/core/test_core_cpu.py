@@ -217,7 +217,7 @@ def test_a_cpu_that_starts_powered_off_waits_for_its_line(bench: Bench) -> None:
 def test_a_cpu_is_plugged_into_a_running_machine_and_unplugged(bench: Bench) -> None:
     first = start(bench)
     for _ in range(3):
-        bench.device_add("fake-cpu", "hot", {"cluster": "cl", "cpu-index": 1})
+        bench.device_add("fake-cpu", "hot", {"cluster": "cl", "cpu-index": 1, "start-powered-off": False})
         hot = bench.cpu("hot")
         until(hot.vcpu.in_run.is_set)
         until(first.vcpu.in_run.is_set)
@@ -228,6 +228,23 @@ def test_a_cpu_is_plugged_into_a_running_machine_and_unplugged(bench: Bench) -> 
         assert vcpu.closed and hot.phase == "unrealized"
     assert [name for name in bench.names() if name != "RESUME"] == ["DEVICE_DELETED"] * 3
     until(first.vcpu.in_run.is_set)
+
+
+def test_a_plugged_cpu_is_held_until_its_line_falls_or_the_machine_is_reset(bench: Bench) -> None:
+    first = start(bench)
+    until(first.vcpu.in_run.is_set)
+    bench.device_add("fake-cpu", "hot", {"cluster": "cl", "cpu-index": 1})
+    hot = bench.cpu("hot")
+    until(lambda: hot.thread.state == "held")
+    assert hot.vcpu.instructions == 0
+    bench.call(hot.inp("reset").deliver, 1)
+    bench.call(hot.inp("reset").deliver, 0)
+    until(hot.vcpu.in_run.is_set)
+    bench.device_add("fake-cpu", "two", {"cluster": "cl", "cpu-index": 2})
+    two = bench.cpu("two")
+    until(lambda: two.thread.state == "held")
+    bench.reset()
+    until(two.vcpu.in_run.is_set)
 
 
 def test_a_map_that_changes_is_told_to_parked_engines(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guest_run import Guest
+from guest_run import ELF, Guest
 
 from ratite.clients import machines
 from ratite.clients.qmp import CommandError
@@ -147,3 +147,82 @@ def test_a_guest_that_lets_go_unasked(tmp_path: Path) -> None:
         guest.wait_text("card down unasked gone\n")
         slot.add("again")
         guest.wait_text("card 10441af4 up\n")
+
+
+def hart1(guest: Guest, board: str, **more: Any) -> None:
+    """Plug a hart with its lines, and a line that holds it."""
+    add = guest.client.execute
+    second = int(guest.text.partition("\n")[0], 16)
+    cpu = {"driver": machines.board(board).cpu, "id": "cpu1", "cluster": "cluster", "cpu-index": 1, "hartid": 1}
+    add("device_add", {**cpu, "reset-pc": second, **more})
+    for source, output, line in ("swi", "msip[1]", "msip"), ("mtimer", "mtip[1]", "mtip"), ("holder", "irq", "reset"):
+        add("wire-irq", {"from": source, "output": output, "to": "cpu1", "input": line})
+
+
+def hold(guest: Guest, level: bool) -> None:
+    guest.client.execute("qom-set", path="/machine/peripheral/holder", property="level", value=level)
+
+
+def cpus(guest: Guest) -> dict[int, str]:
+    return {row["cpu-index"]: row["qom-path"].rpartition("/")[2] for row in guest.client.execute("query-cpus-fast")}
+
+
+def activity(guest: Guest) -> str:
+    state: str = guest.client.execute("qom-get", path="/machine/peripheral/cpu1", property="activity")
+    return state
+
+
+@pytest.mark.parametrize("accel", ["jit", "interp"])
+@pytest.mark.parametrize("board", ["rv64", "rv32"])
+def test_a_cpu_comes_and_goes(board: str, accel: str, tmp_path: Path) -> None:
+    with Guest("plug", board, tmp_path, accel=accel) as guest:
+        add = guest.client.execute
+        for kind, name, at in ("swi", "swi", 0x2000000), ("mtimer", "mtimer", 0x2004000):
+            add("device_add", {"driver": f"riscv.aclint.{kind}", "id": name, "num-harts": 2})
+            add("map-region", space="view", region=name, offset=at)
+        add("device_add", driver="irq-source", id="holder")
+        guest.start()
+        before = guest.wait_text("alone\n")
+        for _ in range(2):
+            hart1(guest, board)
+            assert (cpus(guest), activity(guest)) == ({0: "cpu", 1: "cpu1"}, "held")
+            assert guest.client.execute("qom-get", path="/machine/peripheral/cpu1", property="instructions") == 0
+            hold(guest, True)
+            assert activity(guest) == "held"
+            hold(guest, False)
+            guest.wait_text(f"{before}up\n")
+            guest.send("m")
+            guest.wait_text(f"{before}up\nsoft\ntimer\n")
+            add("device_del", id="cpu1")
+            assert guest.client.wait_event("DEVICE_DELETED")["data"]["device"] == "cpu1"
+            assert cpus(guest) == {0: "cpu"}
+            guest.send("n")
+            before = guest.wait_text(f"{before}up\nsoft\ntimer\nalone\n")
+        hart1(guest, board)
+        add("system_reset")
+        guest.wait_text("up\n", timeout=60)
+        assert activity(guest) != "held"
+
+
+def test_a_cpu_that_is_told_to_starts_at_once(tmp_path: Path) -> None:
+    with Guest("plug", "rv64", tmp_path) as guest:
+        guest.client.execute("device_add", {"driver": "riscv.aclint.swi", "id": "swi", "num-harts": 2})
+        guest.client.execute("device_add", {"driver": "riscv.aclint.mtimer", "id": "mtimer", "num-harts": 2})
+        guest.client.execute("map-region", space="view", region="mtimer", offset=0x2004000)
+        guest.client.execute("device_add", driver="irq-source", id="holder")
+        guest.start()
+        before = guest.wait_text("alone\n")
+        hart1(guest, "rv64", **{"start-powered-off": False})
+        guest.wait_text(f"{before}up\n")
+        # Whoever runs may go as well, and come back: a machine without CPUs is one.
+        for name in ("cpu1", "cpu"):
+            guest.client.execute("device_del", id=name)
+            assert guest.client.wait_event("DEVICE_DELETED")["data"]["device"] == name
+        assert (cpus(guest), guest.client.execute("query-status")["running"]) == ({}, True)
+        guest.client.execute("stop")
+        image = str(ELF / "plug.rv64.elf")
+        guest.client.execute("device_add", driver="rv64-riscv-cpu", id="cpu", cluster="cluster", image=image)
+        guest.client.execute("system_reset")
+        guest.client.execute("cont")
+        guest.wait_text(f"{before}up\n{before}")
+        assert cpus(guest) == {0: "cpu"}

@@ -8,7 +8,8 @@
         LINES = {"msip": 3, "mtip": 7, "meip": 11}        # name → bit of the state's irq_lines word
 
 Input lines: those of LINES, `reset` (the CPU stands while it is 1 and starts anew when it falls) and `halt` (it stands
-while it is 1).  A CPU that starts powered off starts when either falls from 1 to 0.
+while it is 1).  A CPU that starts powered off starts when either falls from 1 to 0.  One that is plugged into a machine that
+has run starts so unless `start-powered-off` was given: nobody there knows of it.  The machine's reset starts it as all others.
 
 Every state field of the ISA is a property of kind state of the instance, from realized to unrealized: "pc", "x5".
 Images are parsed and checked in realize() and written by the machine's reset, after everything is mapped.
@@ -21,10 +22,12 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ratite.core.assembly import READY
 from ratite.core.cpu.thread import CpuThread
 from ratite.core.device import Device
 from ratite.core.objects.props import Prop, config, debug, link, state
 from ratite.core.owner import on_vcpu
+from ratite.core.runstate import PRELAUNCH
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -112,6 +115,8 @@ class Cpu(Device):
         self.boot: Boot | None = None
         self._in_reset = False
         self._halted = False
+        # Plugged, and not reset with the machine yet.
+        self._late = False
         self._boot_keys: tuple[tuple[str, int], ...] = ()
 
     @classmethod
@@ -236,7 +241,9 @@ class Cpu(Device):
             self.reset_pc = boot.entry if boot is not None else images[0].entry if images else self.RESET_PC
         self.instance_properties = MappingProxyType({**self.instance_properties, **self._register_props()})
         self._in_reset = self._halted = False
-        self.powered = not self.start_powered_off
+        late = self.machine.phase == READY and self.machine.status != PRELAUNCH
+        self._late = late and "start-powered-off" not in self.given
+        self.powered = not (self.start_powered_off or self._late)
         self._hold()
 
     def unrealize(self) -> None:
@@ -261,7 +268,8 @@ class Cpu(Device):
     def reset(self) -> None:
         """Start anew at `reset-pc`; nothing executes."""
         self.panic = ""
-        self.powered = not self.start_powered_off
+        self.powered = not (self.start_powered_off or self._late)
+        self._late = False
         if self.vcpu is not None:
             self._follow()
             self._hold()
