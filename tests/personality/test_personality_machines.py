@@ -11,8 +11,9 @@ from personality_kit import Shims
 
 from ratite.core.objects.registry import TypeRegistry
 from ratite.daemon.personality.commandline import read
-from ratite.daemon.personality.main import started
+from ratite.daemon.personality.line import Line
 from ratite.daemon.personality.start import Start
+from ratite.daemon.personality.translate import translate
 from ratite.daemon.views import load_schema
 from ratite.qapi.machinefile import types
 from ratite.qapi.machinefile.compile import Compiler
@@ -25,7 +26,7 @@ MACHINES = [(target, kind.name) for kind in KINDS.values() for target in kind.ta
 
 def start(target: str, *words: str) -> Start:
     """What a command line comes to."""
-    return started("qemu", target, read(words))
+    return translate(Line(Start("qemu", target), read(words)))
 
 
 def board(target: str, *words: str) -> dict[str, dict[str, Any]]:

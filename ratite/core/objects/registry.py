@@ -23,6 +23,7 @@ from importlib import import_module
 
 from ratite.core import log
 from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
+from ratite.qapi.plugins import plugins_maybe as _plugins_maybe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs as much as the manifest, and a daemon imports this before its first answer
@@ -350,27 +351,6 @@ def _plugin_packages() -> Iterator[tuple[str, str, str]]:
             dist = point.dist
             if dist is not None and dist.name != _BUILT_IN:
                 yield point.value, dist.name, dist.version
-
-
-def _plugins_maybe() -> bool:
-    """Whether another distribution may have entry points of ours: importlib.metadata takes long to import."""
-    for place in sys.path:
-        try:
-            names = os.listdir(place or ".")
-        except NotADirectoryError:
-            return True
-        except OSError:
-            continue
-        for name in names:
-            # ours: as installed, and as an editable install leaves it in the source tree
-            if name.endswith((".dist-info", ".egg-info")) and not name.startswith((f"{_BUILT_IN}-", f"{_BUILT_IN}.")):
-                try:
-                    with open(os.path.join(place, name, "entry_points.txt"), "rb") as file:
-                        if b"[ratite." in file.read():
-                            return True
-                except OSError:
-                    continue
-    return False
 
 
 def _plugin_manifest(package: str, allowed: bool) -> Mapping[str, Mapping[str, Any]] | None:

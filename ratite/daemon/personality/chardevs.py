@@ -19,15 +19,21 @@ NameFd = Callable[[str], str]
 _TYPES = BY_NAME["chardev"].parameters
 _COMMON = ("logfile", "logappend")
 # What chardev-add calls what an option calls otherwise, by kind.
-_KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType({
+KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType({
     "null": {},
     "pty": {"path": "path"},
     "stdio": {"signal": "signal"},
     "ringbuf": {"size": "size"},
     "file": {"path": "out", "input-path": "in", "append": "append"},
+    "pipe": {"path": "device"},
+    "serial": {"path": "device"},
+    "udp": {},
     "socket": {name: name for name in ("server", "wait", "nodelay", "telnet", "reconnect", "reconnect-ms")},
 })  # fmt: skip
-_ADDRESS = ("path", "host", "port", "fd", "ipv4", "ipv6", "delay")
+_ADDRESS: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "socket": ("path", "host", "port", "fd", "ipv4", "ipv6", "delay"),
+    "udp": ("host", "port", "localaddr", "localport", "ipv4", "ipv6"),
+})  # fmt: skip
 
 
 def from_group(text: str, name_fd: NameFd) -> tuple[str, Json, bool]:
@@ -38,7 +44,7 @@ def from_group(text: str, name_fd: NameFd) -> tuple[str, Json, bool]:
     name = dict(given).get("id", "")
     if not kind:
         raise CommandLineError('chardev: "backend" parameter not specified'.replace('"', "'"))
-    if kind not in _KINDS:
+    if kind not in KINDS:
         raise CommandLineError(f"'{kind}' is not a valid char driver name")
     if not name:
         raise CommandLineError("chardev: no id specified")
@@ -48,17 +54,21 @@ def from_group(text: str, name_fd: NameFd) -> tuple[str, Json, bool]:
 
 def backend_of(kind: str, values: Mapping[str, str], name_fd: NameFd) -> Json:
     """chardev-add's backend of an option's keys and texts."""
-    renamed = _KINDS[kind]
+    renamed = KINDS[kind]
     data: Json = {}
     for key, value in values.items():
         if key in _COMMON:
             data[key] = _typed(key, value)
         elif key in renamed:
             data[renamed[key]] = _typed(key, value)
-        elif kind != "socket" or key not in _ADDRESS:
+        elif key not in _ADDRESS.get(kind, ()):
             raise CommandLineError(f"chardev: {kind}: Invalid parameter '{key}'")
     if kind == "file" and "out" not in data:
         raise CommandLineError("chardev: file: no filename given")
+    if kind in ("pipe", "serial") and "device" not in data:
+        raise CommandLineError(f"chardev: {kind}: no {'device path' if kind == 'pipe' else 'serial/tty device'} given")
+    if kind == "udp":
+        data |= _udp(values)
     if kind == "socket":
         data["addr"] = _address(values, name_fd)
         # A command line connects where a client that says nothing listens.
@@ -80,9 +90,21 @@ def _address(values: Mapping[str, str], name_fd: NameFd) -> Json:
         return {"type": "fd", "data": {"str": name_fd(values["fd"])}}
     if "port" not in values:
         raise CommandLineError("chardev: socket: no port given" if "host" in values else "chardev: socket: no host given")
-    data: Json = {"host": values.get("host", ""), "port": values["port"]}
-    data.update({key: _typed(key, values[key]) for key in ("ipv4", "ipv6") if key in values})
-    return {"type": "inet", "data": data}
+    return _inet(values.get("host", ""), values["port"], values)
+
+
+def _udp(values: Mapping[str, str]) -> Json:
+    if not values.get("port"):
+        raise CommandLineError("chardev: udp: remote port not specified")
+    data: Json = {"remote": _inet(values.get("host") or "localhost", values["port"], values)}
+    if "localaddr" in values or "localport" in values:
+        data["local"] = _inet(values.get("localaddr", ""), values.get("localport") or "0", {})
+    return data
+
+
+def _inet(host: str, port: str, values: Mapping[str, str]) -> Json:
+    more = {key: _typed(key, values[key]) for key in ("ipv4", "ipv6") if key in values}
+    return {"type": "inet", "data": {"host": host, "port": port, **more}}
 
 
 def _typed(key: str, text: str) -> Any:
@@ -101,13 +123,28 @@ def from_short(text: str, name_fd: NameFd) -> Json | None:
         return backend_of(text, {}, name_fd)
     if text == "ringbuf":
         return backend_of("ringbuf", {}, name_fd)
+    if text.startswith("/dev/"):
+        return backend_of("serial", {"path": text}, name_fd)
     if not colon:
         return None
-    if kind == "file":
-        return backend_of("file", {"path": rest}, name_fd)
+    if kind in ("file", "pipe"):
+        return backend_of(kind, {"path": rest}, name_fd)
+    if kind == "udp":
+        remote, _, local = rest.partition("@")
+        values = dict(zip(("host", "port"), _host_port(remote), strict=True))
+        if local:
+            values |= dict(zip(("localaddr", "localport"), _host_port(local), strict=True))
+        return backend_of("udp", values, name_fd)
     if kind in ("unix", "tcp", "telnet", "fd"):
         return _short_socket(kind, rest, name_fd)
     return None
+
+
+def _host_port(text: str) -> tuple[str, str]:
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise CommandLineError(f"error parsing address '{text}'")
+    return host.strip("[]"), port
 
 
 def _short_socket(kind: str, rest: str, name_fd: NameFd) -> Json:
@@ -118,10 +155,7 @@ def _short_socket(kind: str, rest: str, name_fd: NameFd) -> Json:
     elif kind == "fd":
         values["fd"] = place
     else:
-        host, colon, port = place.rpartition(":")
-        if not colon:
-            raise CommandLineError(f"error parsing address '{place}'")
-        values |= {"host": host.strip("[]"), "port": port}
+        values |= dict(zip(("host", "port"), _host_port(place), strict=True))
         if kind == "telnet":
             values["telnet"] = "on"
     return backend_of("socket", values, name_fd)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ratite.daemon.personality.settings import user_of
 from ratite.daemon.personality.syntax import CommandLineError
 from ratite.qapi.errors import QmpError
 
@@ -81,6 +82,8 @@ class Launch:
         return log
 
     def _ready(self, daemon: Daemon) -> None:
+        if self._start.user:
+            _become(self._start.user)
         if self._background is not None:
             self._background.release()
 
@@ -92,6 +95,14 @@ class Launch:
             text = _PLACE.sub("", text)
         self._tell(f"{step.written}: {text}" if step is not None and step.written else text)
         daemon.fail(1)
+
+
+def _become(user: str) -> None:
+    """Another user, for good; known by name or as UID:GID (Start checked that there is one)."""
+    uid, gid = user_of(user)
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
 
 
 def _write_pidfile(path: str | None) -> str:

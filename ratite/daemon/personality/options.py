@@ -44,7 +44,8 @@ MACHINE, BOOT, DEVICES, HOST, MONITOR, RUN = (
 )  # fmt: skip
 
 _CHARDEV = MappingProxyType({
-    "backend": _S, "path": _S, "host": _S, "port": _S, "fd": _S, "ipv4": _B, "ipv6": _B, "server": _B, "wait": _B,
+    "backend": _S, "path": _S, "host": _S, "port": _S, "localaddr": _S, "localport": _S, "fd": _S,
+    "ipv4": _B, "ipv6": _B, "server": _B, "wait": _B,
     "nodelay": _B, "delay": _B, "telnet": _B, "reconnect": _N, "reconnect-ms": _N, "mux": _B, "signal": _B, "size": _Z,
     "append": _B, "input-path": _S, "logfile": _S, "logappend": _B,
 })  # fmt: skip
@@ -69,8 +70,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("name",), "[guest=]TEXT", MACHINE, "the machine's name (query-name)", "name", "guest",
            _group(guest=_S, debug_threads=_B)),
     Option(("uuid",), "UUID", MACHINE, "the machine's UUID (query-uuid)"),
-    Option(("rtc",), "[base=utc|localtime|DATE][,clock=host|vm]", MACHINE, "what a real-time clock shows at the start", "rtc",
-           "", _group(base=_S, clock=_S)),
+    Option(("rtc",), "[base=utc][,clock=host]", MACHINE, "real-time clocks show the host's time in UTC: these only",
+           "rtc", "", _group(base=_S, clock=_S)),
     Option(("nodefaults",), "", MACHINE, "no devices and monitors but those that are asked for"),
     Option(("kernel",), "FILE", BOOT, "a kernel, started by the firmware where there is one"),
     Option(("initrd",), "FILE", BOOT, "the kernel's initial file system"),
@@ -124,9 +125,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("sandbox",), "off", RUN, "there is no sandbox: 'off' only"),
     Option(("msg",), "[timestamp=on|off][,guest-name=on|off]", RUN, "what error messages begin with", "msg", "",
            _group(timestamp=_B, guest_name=_B)),
-    Option(("run-with",), "[chroot=FOLDER][,user=NAME]", RUN, "give rights up once everything is open", "run-with", "",
-           _group(chroot=_S, user=_S, async_teardown=_B)),
-    Option(("d",), "ITEM[,…]", RUN, "log more; 'help' lists the items"),
+    Option(("run-with",), "[user=NAME]", RUN, "become another user once everything is open", "run-with", "",
+           _group(user=_S)),
     Option(("D",), "FILE", RUN, "the log goes there, not to standard error"),
     Option(("target",), "TARGET", RUN, "stand in for this target, whatever the program's name (ratite's own option)"),
     Option(("version",), "", RUN, "print the version"),

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ratite.daemon.options import UsageError, uuid_of
 from ratite.daemon.personality.commandline import Given
-from ratite.daemon.personality.start import Start
+from ratite.daemon.personality.start import Start, Step
 from ratite.daemon.personality.syntax import CommandLineError, as_bool, checked, is_json, json_value, pairs
 
 Setting = Callable[[Start, Given], None]
@@ -47,7 +47,7 @@ def _paused(start: Start, given: Given) -> None:
 
 
 def _no_shutdown(start: Start, given: Given) -> None:
-    start.options.no_shutdown = True
+    start.actions.append(Step("set-action", {"shutdown": "pause"}, given.written))
 
 
 def _pidfile(start: Start, given: Given) -> None:
@@ -78,9 +78,9 @@ def _overcommit(start: Start, given: Given) -> None:
 
 
 def _msg(start: Start, given: Given) -> None:
-    found = values(given)
-    start.timestamp = as_bool("timestamp", found.get("timestamp", "off"))
-    start.guest_name = as_bool("guest-name", found.get("guest-name", "off"))
+    # Obeyed where messages are printed.
+    for key, value in values(given).items():
+        as_bool(key, value)
 
 
 def _audiodev(start: Start, given: Given) -> None:
@@ -89,12 +89,51 @@ def _audiodev(start: Start, given: Given) -> None:
         raise CommandLineError("driver must be 'none': there is nothing else here")
 
 
+def _rtc(start: Start, given: Given) -> None:
+    found = values(given)
+    for key, only_one in ("base", "utc"), ("clock", "host"):
+        if found.get(key, only_one) != only_one:
+            raise CommandLineError(f"{key}: must be '{only_one}': there is nothing else here")
+
+
+def _action(start: Start, given: Given) -> None:
+    start.actions.append(Step("set-action", dict(values(given)), given.written))
+
+
+def _no_reboot(start: Start, given: Given) -> None:
+    start.actions.append(Step("set-action", {"reboot": "shutdown"}, given.written))
+
+
+def _run_with(start: Start, given: Given) -> None:
+    start.user = values(given).get("user", start.user)
+    if start.user:
+        user_of(start.user)
+
+
+def user_of(text: str) -> tuple[int, int]:
+    """Ids of the user and group of a user's name or of "UID:GID".  CommandLineError."""
+    uid, colon, gid = text.partition(":")
+    if colon and uid.isdecimal() and gid.isdecimal():
+        return int(uid), int(gid)
+    try:
+        from pwd import getpwnam
+
+        found = getpwnam(text)
+    except (ImportError, KeyError):
+        raise CommandLineError(f'User "{text}" doesn\'t exist (and is not <uid>:<gid>)') from None
+    return found.pw_uid, found.pw_gid
+
+
 def _nothing(start: Start, given: Given) -> None:
     """What it asks for is so anyway."""
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({
     "name": _name,
+    "rtc": _rtc,
+    "action": _action,
+    "no-reboot": _no_reboot,
+    "run-with": _run_with,
     "uuid": _uuid,
     "S": _paused,
     "no-shutdown": _no_shutdown,

@@ -44,8 +44,9 @@ class Start:
         self.preconfig = False
         # The command that renews the shim, where that is of another version.
         self.stale = ""
-        # What messages begin with.
-        self.timestamp = self.guest_name = False
+        # What set-action is told; who is to be when everything is open.
+        self.actions: list[Step] = []
+        self.user = ""
         # What was read for the translation already.
         self.registry: TypeRegistry | None = None
         self.schema: ResolvedSchema | None = None

@@ -8,7 +8,7 @@ What needs the machine is done on its owner thread in one go.  Nobody is connect
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.daemon import Daemon
 from ratite.daemon.dispatch import Context, primary_of, targets_of
@@ -43,6 +43,9 @@ class Startup:
         try:
             for fd, number, opaque in start.fdsets:
                 daemon.fdsets.add(fd, number, opaque)
+            for step in start.actions:
+                # Before there is a machine: the one to come begins with them.
+                daemon.actions.update(self._checked(step))
             for step in start.steps:
                 if step.command == CHARDEV:
                     self._execute(step)
@@ -71,15 +74,18 @@ class Startup:
         return primary_of(machine), targets_of(machine)
 
     def _execute(self, step: Step) -> None:
-        self._step = step
         context = Context(self._daemon, self._session)
-        arguments = dict(step.arguments)
-        if step.written:
-            command = self._session.view.find(step.command)
-            if command is None:
-                raise GenericError(f"The command {step.command} has not been found")
-            arguments = self._session.view.check(command, arguments)
-        self._daemon.handlers[step.command].handler(context, arguments)
+        self._daemon.handlers[step.command].handler(context, self._checked(step))
+
+    def _checked(self, step: Step) -> dict[str, Any]:
+        """Its arguments; what an option asks for is what the personality's view has."""
+        self._step = step
+        if not step.written:
+            return dict(step.arguments)
+        command = self._session.view.find(step.command)
+        if command is None:
+            raise GenericError(f"The command {step.command} has not been found")
+        return self._session.view.check(command, dict(step.arguments))
 
     def _done(self, targets: tuple[str, tuple[str, ...]] | None, error: QmpError | None) -> None:
         if targets is None:

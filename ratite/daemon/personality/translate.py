@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ratite.daemon.personality.commandline import Given
 from ratite.daemon.personality.line import Line, in_order
+from ratite.daemon.personality.readconfig import read_config
 from ratite.daemon.personality.settings import SETTINGS
 from ratite.daemon.personality.start import Start
 from ratite.daemon.personality.translate_backends import (
@@ -19,9 +17,11 @@ from ratite.daemon.personality.translate_devices import apply_globals, translate
 from ratite.daemon.personality.translate_machine import choose_machine, translate_machine
 
 
-def translate(program: str, target: str, given: Sequence[Given]) -> Start:
+def translate(line: Line) -> Start:
     """What a command line comes to.  CommandLineError."""
-    line = Line(Start(program, target), given)
+    for one in line.of("readconfig"):
+        with one.named():
+            line.given += read_config(one.value)
     for one in line.given:
         setting = SETTINGS.get(one.option.key)
         if setting is not None:

@@ -12,8 +12,6 @@ from ratite.daemon.personality.syntax import CommandLineError, checked, pairs
 from ratite.daemon.personality.topology import topology
 from ratite.daemon.personality.values import properties
 
-# What stands for the fastest accelerator that the host can use, and those that this program was built without.
-_BEST = "tcg"
 _WHOLE = "file"
 # -machine's other spellings of options.
 _SPELLED: Mapping[str, str] = MappingProxyType(
@@ -96,10 +94,12 @@ def _accelerator(line: Line, given: dict[str, str]) -> str:
     if wished and named:
         raise CommandLineError('The -accel and "-machine accel=" options are incompatible')
     wished += [(f"{one.written}: ", dict(pairs(one.value, one.option.implied)).get("accel", "")) for one in named]
+    have = line.registry.accelerators() if wished else {}
     for _, name in wished:
-        if name == _BEST:
+        if any(row.get("alias") == name for row in have.values()):
+            # What QEMU calls so is whichever serves best.
             return ""
-        if name in line.registry.accelerators():
+        if name in have:
             return name
     if wished:
         raise CommandLineError("\n".join(f"{where}invalid accelerator {name}" for where, name in wished))

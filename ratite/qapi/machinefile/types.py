@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from ratite.qapi.plugins import plugins_maybe
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _INDEX = os.path.join(_PACKAGE, "machine-types.json")
 _FOLDER = "types"
@@ -86,7 +88,7 @@ def machine_types() -> dict[str, MachineType]:
     with open(_INDEX, "rb") as file:
         index: Mapping[str, Mapping[str, Any]] = json.load(file)
     found = {name: MachineType(name, row, f"{_PACKAGE}/machines/{_FOLDER}/{name}.yaml") for name, row in index.items()}
-    for path in _others():
+    for path in _others() if plugins_maybe() else ():
         name = os.path.basename(path).removesuffix(".yaml")
         if name not in found:
             found[name] = MachineType(name, read_file(path), path)
