@@ -95,10 +95,11 @@ def test_statistics(daemon: DaemonProcess) -> None:
         assert (schema["provider"], schema["target"], names[0]) == ("ratite", "vcpu", "instructions")
         rows = qmp.execute("query-stats", {"target": "vcpu"})
         assert [row["qom-path"] for row in rows] == ["/machine/peripheral/cpu0", "/machine/peripheral/cpu1"]
-        assert [each["name"] for each in rows[0]["stats"]] == names
-        few = [{"provider": "ratite", "names": ["traps"]}]
+        # Not all: the evaluator has no native code to leave.
+        assert names[0] in (shown := [each["name"] for each in rows[0]["stats"]]) and names[-1] not in shown
+        few = [{"provider": "ratite", "names": ["instructions"]}]
         (row,) = qmp.execute("query-stats", {"target": "vcpu", "vcpus": ["/machine/peripheral/cpu1"], "providers": few})
-        assert row["qom-path"].endswith("cpu1") and [each["name"] for each in row["stats"]] == ["traps"]
+        assert row["qom-path"].endswith("cpu1") and [each["name"] for each in row["stats"]] == ["instructions"]
         for nothing in ({"target": "vm"}, {"target": "vcpu", "providers": [{"provider": "kvm"}]}):
             assert qmp.execute("query-stats", nothing) == []
         assert qmp.execute("query-stats-schemas", provider="kvm") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.dispatch import OWNER, Context, command
@@ -10,8 +11,11 @@ if TYPE_CHECKING:
     from ratite.core.cpu.base import Cpu
 
 PROVIDER = "ratite"
-# As query-jit calls them.
-COUNTERS = ("instructions", "compiled-instructions", "exits", "traps")
+# As query-jit calls them, and as a vCPU does; one that only interprets has fewer.
+_ATTRIBUTES = MappingProxyType({
+    "instructions": "instructions", "compiled-instructions": "compiled_instructions", "exits": "services", "traps": "traps",
+})  # fmt: skip
+COUNTERS = tuple(_ATTRIBUTES)
 
 
 @command("query-stats", side=OWNER, early=False)
@@ -47,6 +51,5 @@ def _wanted(ctx: Context, providers: list[dict[str, Any]] | None) -> frozenset[s
 
 
 def _counters(cpu: Cpu, names: frozenset[str]) -> list[dict[str, Any]]:
-    vcpu: Any = cpu.vcpu
-    values = (vcpu.instructions, vcpu.compiled_instructions, vcpu.services, vcpu.traps)
-    return [{"name": name, "value": value} for name, value in zip(COUNTERS, values, strict=True) if name in names]
+    values = {name: getattr(cpu.vcpu, attribute, None) for name, attribute in _ATTRIBUTES.items() if name in names}
+    return [{"name": name, "value": value} for name, value in values.items() if value is not None]
