@@ -19,7 +19,7 @@ _EXPORTS = "no block exports"
 _MEDIA = "there is no device with a removable medium"
 _DISPLAY = "there is no display, keyboard or mouse"
 _CHARDEV = "kinds and options that aren't built are absent, not accepted and ignored"
-_NETDEV = "networks are TCP and UNIX streams, and `user` by passt"
+_NETDEV = "networks are streams and datagrams, interfaces of the host, and `user` by passt"
 _BLOCK = "images are raw, in regular files of the host"
 _OBJECTS = "objects are offered once they do what they are for"
 
@@ -126,10 +126,8 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("*dump* answer*", "core files are what debuggers of every target read"),
     ("*dump*", "not built yet"),
     ("DEVICE_UNPLUG_GUEST_ERROR", "not built yet"),
-    ("*rx-filter*", "not built yet"),
-    ("NIC_RX_FILTER_CHANGED", "not built yet"),
+    ("NIC_RX_FILTER_CHANGED", "network devices have no receive filter"),
     ("NETDEV_*", _NETDEV),
-    ("set_link", "not built yet"),
     ("trace-event-*", "not built yet"),
     ("*yank", "not built yet"),
     ("add_client", "no VNC or SPICE, and clients come to the monitor's socket"),

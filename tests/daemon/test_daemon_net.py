@@ -11,8 +11,8 @@ from daemon_kit import Raw
 from ratite.clients.qmp import DaemonProcess
 
 
-def ask(qmp: Raw, name: str, fds: tuple[int, ...] = (), **arguments: object) -> dict[str, object]:
-    answer = qmp.ask({"execute": name, "arguments": arguments}, fds)
+def ask(qmp: Raw, command: str, fds: tuple[int, ...] = (), /, **arguments: object) -> dict[str, object]:
+    answer = qmp.ask({"execute": command, "arguments": arguments}, fds)
     assert isinstance(answer, dict)
     return answer
 
@@ -30,8 +30,8 @@ def test_netdevs_over_qmp(daemon: DaemonProcess, path: str, tmp_path: Path) -> N
         event = qmp.line()
         assert (event["event"], event["data"]) == ("NETDEV_STREAM_DISCONNECTED", {"netdev-id": "n0"})
 
-        def desc(name: str, **arguments: object) -> object:
-            error = ask(qmp, name, **arguments)["error"]
+        def desc(command: str, /, **arguments: object) -> object:
+            error = ask(qmp, command, **arguments)["error"]
             assert isinstance(error, dict)
             return error["desc"]
 
@@ -52,6 +52,27 @@ def test_netdevs_over_qmp(daemon: DaemonProcess, path: str, tmp_path: Path) -> N
         far.settimeout(20)
         assert far.recv(1) == b"", "the descriptor went with it"
         far.close()
+        assert ask(qmp, "object-add", **{"qom-type": "address-space", "id": "mem"}) == {"return": {}}
+        assert ask(qmp, "device_add", driver="virtio-mmio", id="vm0") == {"return": {}}
+        assert ask(qmp, "map-region", space="mem", region="vm0", offset=0x1000) == {"return": {}}
+        assert ask(qmp, "x-exit-preconfig") == {"return": {}}
+        for name in ("d0", "n0"):
+            for up in (False, True):
+                assert ask(qmp, "set_link", name=name, up=up) == {"return": {}}
+        assert desc("set_link", name="zz", up=True) == "Device 'zz' not found"
+        assert desc("query-rx-filter", name="zz") == "invalid net client name: zz"
+        assert desc("query-rx-filter", name="n0") == "net client(n0) isn't a NIC"
+        (row,) = ask(qmp, "query-rx-filter")["return"]
+        assert (row["name"], row["promiscuous"], len(row["vlan-table"])) == ("d0", True, 4096)
+        assert ask(qmp, "query-rx-filter", name="d0")["return"] == [row]
+
+
+def test_a_device_and_its_netdev_go(daemon: DaemonProcess, path: str, tmp_path: Path) -> None:
+    wire = str(tmp_path / "wire")
+    with Raw(path) as qmp:
+        ask(qmp, "machine-create")
+        ask(qmp, "netdev_add", type="stream", id="n0", addr={"type": "unix", "path": wire}, server=True)
+        ask(qmp, "device_add", driver="virtio-net-device", id="d0", netdev="n0")
         assert json.dumps(ask(qmp, "device_del", id="d0")) == '{"return": {}}'
         assert ask(qmp, "netdev_del", id="n0") == {"return": {}}
         assert not Path(wire).exists()

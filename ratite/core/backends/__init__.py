@@ -16,6 +16,7 @@ TYPES = (
     "ratite.core.backends.hostdev:PipeChardev",
     "ratite.core.backends.hostdev:SerialChardev",
     "ratite.core.backends.mux:MuxChardev",
+    "ratite.core.backends.net.dgram:DgramNetdev",
     "ratite.core.backends.net.netdev:Netdev",
     "ratite.core.backends.net.set:NetdevSet",
     "ratite.core.backends.net.stream:StreamNetdev",

@@ -99,8 +99,11 @@ class Dialer:
         io.call(arrived)
 
 
-def delay_of(seconds: int | None, milliseconds: int | None, server: bool) -> float:
-    """Seconds of `reconnect` and `reconnect-ms`, 0 for none; GenericError in QEMU's words."""
+_SERVER = "'reconnect' option is incompatible with socket in server listen mode"
+
+
+def delay_of(seconds: int | None, milliseconds: int | None, server: bool, refusal: str = _SERVER) -> float:
+    """Seconds of `reconnect` and `reconnect-ms`, 0 for none; GenericError in QEMU's words, `refusal` for a server."""
     if seconds is not None and milliseconds is not None:
         raise GenericError("'reconnect' and 'reconnect-ms' are mutually exclusive")
     delay = (milliseconds or 0) / 1000 if seconds is None else seconds
@@ -108,5 +111,5 @@ def delay_of(seconds: int | None, milliseconds: int | None, server: bool) -> flo
         name = "reconnect" if milliseconds is None else "reconnect-ms"
         raise GenericError(f"Parameter '{name}' expects a non-negative value")
     if delay and server:
-        raise GenericError("'reconnect' option is incompatible with socket in server listen mode")
+        raise GenericError(refusal)
     return float(delay)

@@ -148,12 +148,13 @@ def _listen_unix(path: str, files: HostFiles) -> tuple[socket.socket, Inode]:
 
 
 def _bind(made: socket.socket, place: str) -> Inode:
-    _remove_dead(place)
+    _remove_dead(place, made.type)
     if sys.platform == "linux":
         os.fchmod(made.fileno(), 0o600)  # bind makes the inode with this mode: no umask that others would see
     made.bind(place)
     facts = os.lstat(place)
-    made.listen(1)
+    if made.type == socket.SOCK_STREAM:
+        made.listen(1)
     return facts.st_dev, facts.st_ino
 
 
@@ -173,6 +174,35 @@ def datagrams(remote: Address, local: Address | None, files: HostFiles = FREE) -
         raise GenericError(f"Failed to bind socket to {local} for {remote}: {reason}") from None
     made.setblocking(False)
     return made
+
+
+def datagrams_between(local: Address, remote: Address, files: HostFiles = FREE) -> tuple[socket.socket, Any]:
+    """A UDP socket bound to `local`, and where `remote` is; GenericError."""
+    files.need(NET, f"a socket at {local}")
+    family, _, proto, _, own = _resolve(local, socket.AI_PASSIVE, socket.SOCK_DGRAM)[0]
+    to = _resolve(remote, kind=socket.SOCK_DGRAM, family=family)[0][4]
+    made = socket.socket(family, socket.SOCK_DGRAM, proto)
+    try:
+        made.bind(own)
+    except (OSError, OverflowError) as error:
+        made.close()
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise GenericError(f"can't bind ip={local.place} to socket: {reason}") from None
+    return made, to
+
+
+def bind_datagrams(path: str, files: HostFiles = FREE) -> tuple[socket.socket, Inode]:
+    """A UNIX socket for datagrams at a path, and its inode; GenericError."""
+    made = unix_socket(path, datagrams=True)
+    try:
+        with files.place(path, make=True) as place:
+            return made, _bind(made, place)
+    except OSError as error:
+        made.close()
+        raise GenericError(f"can't bind unix={path} to socket: {error.strerror}") from None
+    except BaseException:
+        made.close()
+        raise
 
 
 def _resolve(address: Address, flags: int = 0, kind: int = socket.SOCK_STREAM, family: int | None = None) -> list[Any]:
@@ -258,16 +288,16 @@ def _connect_unix(address: Address, files: HostFiles) -> socket.socket:
     return made
 
 
-def unix_socket(path: str) -> socket.socket:
+def unix_socket(path: str, datagrams: bool = False) -> socket.socket:
     """A fresh UNIX socket for `path`, which it isn't bound to yet."""
     if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
         raise GenericError("UNIX sockets need a POSIX host")
     if len(os.fsencode(path)) >= _PATH_MAX:
         raise GenericError(f"UNIX socket path '{path}' is too long")
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM)
 
 
-def _remove_dead(path: str) -> None:
+def _remove_dead(path: str, kind: int) -> None:
     """Removes a socket of ours where nobody listens; anything else that is there stays, and bind will say so."""
     if sys.platform == "win32":
         return
@@ -277,7 +307,7 @@ def _remove_dead(path: str) -> None:
         return
     if not stat.S_ISSOCK(facts.st_mode) or facts.st_uid != os.geteuid():
         return
-    with unix_socket(path) as probe:
+    with unix_socket(path, kind == socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
         if probe.connect_ex(path) == errno.ECONNREFUSED:
             Path(path).unlink()

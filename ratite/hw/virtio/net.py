@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.net.netdev import FRAME_MAX
-from ratite.core.objects.props import config, debug, link
+from ratite.core.objects.props import config, debug, link, state
 from ratite.hw.virtio.bus import OnVirtioBus
 from ratite.hw.virtio.device import VirtioDevice
 from ratite.hw.virtio.queue import QueueError
@@ -51,6 +51,7 @@ class VirtioNet(VirtioDevice):
     tx_queue_size = config(
         "uint16", 256, "entries of the queue from the driver; a power of two", minimum=64, maximum=1024, name="tx_queue_size"
     )
+    link_up = state("bool", True, "whether the cable is in (set_link)")
     frames_dropped = debug("uint64", 0, "frames that were too long for the driver's buffers, or malformed")
 
     def __init__(self, id: str) -> None:
@@ -75,6 +76,7 @@ class VirtioNet(VirtioDevice):
             if self.netdev.frontend is not None:
                 raise GenericError(f"Property '{self.inner_type}.netdev' can't take value '{self.netdev.id}', it's in use")
             self.netdev.attach(self)
+            self.set_link(self.netdev.link_up)
 
     def unrealize(self) -> None:
         if self.netdev is not None:
@@ -93,8 +95,28 @@ class VirtioNet(VirtioDevice):
             tail = zlib.crc32(self.path.encode()).to_bytes(4, "big")[1:]
             self.mac = "52:54:00:" + ":".join(f"{byte:02x}" for byte in tail)
         mac = bytes.fromhex(re.sub("[:-]", "", self.mac))
-        status = LINK_UP if self.netdev is not None else 0
+        status = LINK_UP if self.netdev is not None and self.link_up else 0
         return bytearray(mac + status.to_bytes(2, "little") + (1).to_bytes(2, "little") + self.host_mtu.to_bytes(2, "little"))
+
+    def set_link(self, up: bool) -> None:
+        """The cable is pulled or put in: the driver is told, and without it frames are lost."""
+        if up != self.link_up:
+            self.link_up = up
+            self.config[:] = self.make_config()
+            self.config_changed()
+
+    def post_load(self) -> None:
+        self.config[:] = self.make_config()
+        super().post_load()
+
+    def rx_filter(self) -> dict[str, Any]:
+        """RxFilterInfo: every frame is the driver's, since there is no control queue by which it could say otherwise."""
+        return {
+            "name": self.id, "promiscuous": True, "multicast": "normal", "unicast": "normal", "vlan": "all",
+            "broadcast-allowed": False, "multicast-overflow": False, "unicast-overflow": False,
+            "main-mac": self.mac.replace("-", ":").lower(), "vlan-table": list(range(4095, -1, -1)), "unicast-table": [],
+            "multicast-table": [],
+        }  # fmt: skip
 
     def unwire(self) -> None:
         if "mac" not in self.given:
@@ -133,7 +155,7 @@ class VirtioNet(VirtioDevice):
             raise QueueError("frame without a header")
         if size > FRAME_MAX:
             self.frames_dropped += 1
-        elif self.netdev is not None and size and not self.netdev.send(chain.read(self.dma, HEADER, size)):
+        elif self.netdev is not None and self.link_up and size and not self.netdev.send(chain.read(self.dma, HEADER, size)):
             return False
         chain.queue.push(chain, 0)
         return True
@@ -149,7 +171,7 @@ class VirtioNet(VirtioDevice):
     def net_receive(self, frames: Sequence[bytes]) -> int:
         """Frames for the driver; gives how many were taken or dropped."""
         queue = self.queues[RX] if self.queues else None
-        if queue is None or not self.running or not queue.ready:
+        if queue is None or not self.running or not queue.ready or not self.link_up:
             return len(frames)
         self._done = 0
         self.guarded(lambda: self._receive(queue, frames))

@@ -429,3 +429,23 @@ def test_the_hosts_network_by_passt() -> None:
     reply = board.read(at + 12, used[0][1] - 12)
     assert reply[6 + 6 : 14] == b"\x08\x00" and reply[34:38] == struct.pack(">HH", 67, 68), "an offer from the server"
     machine.close()
+
+
+def test_the_cable_is_pulled(card: Card) -> None:
+    card.post()
+    generation = card.reg(0xFC)
+    card.call(card.dev.set_link, False)
+    assert card.config(6, 2) == 0 and card.reg(0xFC) != generation
+    assert card.reg(0x60) & 2, "the driver is told"
+    card.transmit(b"lost" * 16)
+    card.far.sendall(framed(b"lost, too" * 8))
+    card.sync()
+    card.sync()
+    assert not card.queues[0].taken()
+    card.call(card.dev.set_link, True)
+    assert card.config(6, 2) == 1
+    card.transmit(b"sent" * 16)
+    assert card.frame() == b"sent" * 16
+    card.far.sendall(framed(b"come" * 16))
+    assert card.used()[0][1] == 12 + 64
+    assert card.dev.rx_filter()["main-mac"] == "52:54:00:12:34:56"

@@ -34,6 +34,9 @@ class NetFrontend(Protocol):
     def net_writable(self) -> None:
         """`send` had refused a frame; now there is room."""
 
+    def set_link(self, up: bool) -> None:
+        """The cable is pulled or put in."""
+
 
 class Netdev(Obj):
     """A network backend: the part that all kinds have."""
@@ -50,6 +53,8 @@ class Netdev(Obj):
         super().__init__(id)
         self.owner = owner
         self.frontend: NetFrontend | None = None
+        # Whether the cable is in, for a device that is plugged in later.
+        self.link_up = True
         # As netdev_add took it, without the id.
         self.options: Mapping[str, Any] = {}
 

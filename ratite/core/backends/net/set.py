@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from ratite.core.backends import sockets
+from ratite.core.backends.dialer import delay_of
 from ratite.core.backends.io import IoThread
 from ratite.core.backends.net.netdev import Netdev
 from ratite.core.backends.net.stream import StreamNetdev
@@ -55,7 +56,14 @@ class NetdevSet(Obj):
 
             return TapNetdev(id, self, options)
         if kind == "stream":
-            return StreamNetdev(id, self, sockets.parse_address(options.get("addr")), options.get("server", False))
+            address, server = sockets.parse_address(options.get("addr")), options.get("server", False)
+            refusal = "'reconnect' and 'reconnect-ms' options are incompatible with socket in server mode"
+            delay = delay_of(options.get("reconnect"), options.get("reconnect-ms"), server, refusal)
+            return StreamNetdev(id, self, address, server, delay=delay)
+        if kind == "dgram":
+            from ratite.core.backends.net.dgram import DgramNetdev
+
+            return DgramNetdev(id, self, options)
         ways = [way for way in ("fd", "listen", "connect") if way in options]
         if len(ways) != 1:
             raise GenericError("exactly one of listen=, connect=, mcast= or udp= is required")

@@ -6,7 +6,7 @@
 One peer at a time.  What the guest sends is written at once as far as the socket takes it, by whoever flushes; the rest and
 all input are the IO thread's.  A peer that announces a frame of more than FRAME_MAX bytes is sent away.
 
-Left out: reconnecting, TLS, vsock, multicast, UDP.
+With `reconnect-ms` a client connects again and again.  Left out: TLS, vsock.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ratite.core import log
 from ratite.core.backends import sockets
+from ratite.core.backends.dialer import Dialer
 from ratite.core.backends.io import READ, WRITE, received
 from ratite.core.backends.net.netdev import FRAME_MAX, HostNetdev
 from ratite.core.hostfiles import unlink_own
@@ -34,8 +35,11 @@ class StreamNetdev(HostNetdev):
 
     TYPE: ClassVar[str] = "netdev-stream"
 
-    def __init__(self, id: str, owner: NetdevSet, address: sockets.Address, server: bool, events: bool = True) -> None:
+    def __init__(
+        self, id: str, owner: NetdevSet, address: sockets.Address, server: bool, events: bool = True, delay: float = 0
+    ) -> None:
         super().__init__(id, owner)
+        self._dialer = Dialer(id, address, owner.files, delay, lambda: owner.io, self._take) if delay else None
         self.address = address
         self.server = server
         # Whether QEMU tells of peers for this kind.
@@ -69,12 +73,16 @@ class StreamNetdev(HostNetdev):
                 self._take(made)
         elif self.server:
             self._listener, self._inode = sockets.listen(self.address, self.owner.files)
-        else:
+        elif self._dialer is None:
             self._take(sockets.connect(self.address, self.owner.files))
         self.owner.io.add(self)
+        if self._dialer is not None:
+            self._dialer.dial()
 
     def close(self) -> None:
         self._closed = True
+        if self._dialer is not None:
+            self._dialer.stop()
         unlink_own(self.owner.files, self.address.place, self._inode)
         self._inode = None
         self.owner.io.remove(self, self._shut)
@@ -115,6 +123,13 @@ class StreamNetdev(HostNetdev):
             del self._out[:count]
 
     # -- the IO thread's side
+
+    def poll_after(self) -> float | None:
+        return None if self._dialer is None else self._dialer.poll_after()
+
+    def poll(self) -> None:
+        if self._dialer is not None:
+            self._dialer.poll()
 
     def interests(self) -> dict[int, int]:
         with self._mutex:
@@ -200,6 +215,8 @@ class StreamNetdev(HostNetdev):
         self._in.clear()
         if peer is not None:
             peer.close()
+        if self._dialer is not None:
+            self._dialer.lost()
         with self.owner.lock:
             if self._closed:
                 return

@@ -12,13 +12,10 @@ from __future__ import annotations
 import os
 import struct
 import sys
-import threading
-from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ratite.core.backends.io import READ, WRITE, received
-from ratite.core.backends.net.netdev import FRAME_MAX, HostNetdev
+from ratite.core.backends.net.frames import FrameNetdev
 from ratite.core.hostfiles import NET
 from ratite.qapi.errors import GenericError
 
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
     from ratite.core.backends.net.set import NetdevSet
 
 DEVICE = "/dev/net/tun"
-WAITING = 256  # frames that wait to be sent
-_BATCH = 64  # frames read at once
 
 # linux/if_tun.h; an ifreq is a name of 16 bytes, then here the flags.
 _TUNSETIFF, _TUNGETIFF, _TUNSETOFFLOAD, _TUNGETVNETHDRSZ = 0x400454CA, 0x800454D2, 0x400454D0, 0x800454D7
@@ -35,7 +30,7 @@ _TAP, _NO_PI, _VNET_HDR = 0x0002, 0x1000, 0x4000
 _IFREQ, _NAME_MAX = struct.Struct("=16sH22x"), 15
 
 
-class TapNetdev(HostNetdev):
+class TapNetdev(FrameNetdev):
     """Frames of a network interface."""
 
     TYPE: ClassVar[str] = "netdev-tap"
@@ -48,13 +43,7 @@ class TapNetdev(HostNetdev):
         if "fd" in options and set(options) - {"fd"}:
             raise GenericError("ifname=, script=, downscript=, and vnet_hdr= are invalid with fd=")
         self._ifname: str = options.get("ifname", "")
-        # The descriptor; ours once `open` has succeeded.
         self._fd = int(options.get("fd", -1))
-        self._head = b""
-        # Guards the descriptor and what waits to be sent; held for a call of the host that doesn't wait.
-        self._mutex = threading.Lock()
-        self._out: deque[bytes] = deque()
-        self._refused = False
 
     def open(self) -> None:
         if sys.platform != "linux":
@@ -106,83 +95,6 @@ class TapNetdev(HostNetdev):
         """The interface's name."""
         return self._ifname
 
-    def close(self) -> None:
-        self._closed = True
-        self.owner.io.remove(self, self._shut)
-
-    # -- the frontend's side
-
-    def send(self, frame: bytes) -> bool:
-        with self._mutex:
-            if self._fd < 0:
-                self.frames_dropped += 1
-                return True
-            if len(self._out) >= WAITING:
-                self._refused = True
-                return False
-            self._out.append(frame)
-        self.frames_out += 1
-        return True
-
-    def flush(self) -> None:
-        with self._mutex:
-            self._push()
-            rest = bool(self._out)
-        if rest:
-            self.owner.io.wake()
-
-    def _push(self) -> None:
-        """Writes what the interface takes; the mutex is held."""
-        while self._out and self._fd >= 0:
-            try:
-                os.write(self._fd, self._head + self._out[0])
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:  # the interface is down, or takes no such frame
-                self.frames_dropped += 1
-            self._out.popleft()
-
-    # -- the IO thread's side
-
-    def interests(self) -> dict[int, int]:
-        with self._mutex:
-            if self._fd < 0:
-                return {}
-            return {self._fd: (0 if self._frames else READ) | (WRITE if self._out else 0)}
-
-    def ready(self, fd: int, events: int) -> None:
-        if events & WRITE:
-            self._send_rest()
-        if events & READ:
-            self._receive(fd)
-
-    def _send_rest(self) -> None:
-        with self._mutex:
-            self._push()
-            room = self._refused and len(self._out) <= WAITING // 2
-            self._refused = self._refused and not room
-        if room:
-            self._has_room()
-
-    def _receive(self, fd: int) -> None:
-        frames = []
-        for _ in range(_BATCH):
-            data = received(lambda: os.read(fd, FRAME_MAX + len(self._head)))
-            if not data:
-                if data is not None:
-                    self._gone()
-                break
-            frames.append(data[len(self._head) :])
-        if frames:
-            self._came(frames)
-
     def _gone(self) -> None:
         """The interface was taken away: nothing comes any more."""
         self._shut()
-
-    def _shut(self) -> None:
-        with self._mutex:
-            fd, self._fd = self._fd, -1
-            self._out.clear()
-        if fd >= 0:
-            os.close(fd)
