@@ -38,7 +38,7 @@ class Listener(Protocol):
     """What the thread tells; called on the vCPU's thread with no lock held."""
 
     def vcpu_parked(self) -> None:
-        """The thread has just parked."""
+        """The thread has just parked, or ended."""
 
     def vcpu_panicked(self, detail: str) -> None:
         """The guest can do nothing more on this CPU; the thread parks."""
@@ -154,6 +154,7 @@ class CpuThread:
             elif exit.kind == "panic":
                 self._park_itself()
                 self._listener.vcpu_panicked(exit.detail)
+        self._listener.vcpu_parked()
 
     def _nap(self) -> None:
         """The guest polls.  Whoever asks something of the CPU does so before he takes the condition."""
