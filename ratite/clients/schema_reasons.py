@@ -137,6 +137,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("query-command-line-options", "not built yet"),
     ("query-memory-devices", "not built yet"),
     ("query-memdev", "not built yet"),
+    ("chardev-change", "not built yet"),
     # Parts of commands.
     ("query-block answer*", _BLOCK),
     ("query-blockstats answer*", _BLOCK),
@@ -145,6 +146,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("chardev-* arguments*", _CHARDEV),
     ("netdev_add arguments*", _NETDEV),
     ("object-add arguments.qom-type=rng-* opened", "deprecated in QEMU, and does nothing there"),
+    ("object-add arguments.qom-type=memory-backend-*", "no thread contexts, persistent memory or aligned mappings"),
     ("object-add arguments*", _OBJECTS),
 )  # fmt: skip
 

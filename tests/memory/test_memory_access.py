@@ -230,7 +230,7 @@ def test_backend_ram() -> None:
     backend.unwire()
     with pytest.raises(GenericError, match="no memory region"):
         backend.region()
-    with pytest.raises(GenericError, match=r"Property 'memory-backend-ram\.size' doesn't take value '0'"):
+    with pytest.raises(GenericError, match=r"property 'size' of memory-backend-ram doesn't take value '0'"):
         wired(MemoryBackendRam("ram0"), size=0)
 
 
@@ -245,7 +245,7 @@ def test_backend_file(tmp_path: Path) -> None:
     private.region().write(0, b"?")
     assert path.read_bytes()[:1] == b"\0"
     assert private.region().size == 0x1000
-    with pytest.raises(GenericError, match="backing store size 0x3000 does not match 'size' option 0x8000"):
+    with pytest.raises(GenericError, match="backing store size 0x3000 is too small for 'size' option 0x8000"):
         wired(MemoryBackendFile("ram2"), size=0x8000, mem_path=str(path))
     with pytest.raises(GenericError, match="can't open backing store"):
         wired(MemoryBackendFile("ram3"), size=0x1000, mem_path=str(tmp_path / "no" / "mem"))

@@ -37,7 +37,7 @@ def test_sizes_are_checked_when_the_object_is_made(machine: Machine, when: str) 
         machine.exit_preconfig()
     ram = "memory-backend-ram"
     assert refused(machine, ram) == "Parameter 'size' is missing"
-    assert refused(machine, ram, size=0) == f"Property '{ram}.size' doesn't take value '0'"
+    assert refused(machine, ram, size=0) == f"property 'size' of {ram} doesn't take value '0'"
     assert refused(machine, ram, size=4095) == f"Property '{ram}.size' must be a multiple of 4096 bytes, not 4095"
     assert "cannot set up guest memory 'x': Cannot allocate memory" in refused(machine, ram, size=1 << 62)
     assert refused(machine, "memory-backend-file", size=4096) == "Parameter 'mem-path' is missing"
@@ -82,7 +82,7 @@ def test_a_file_stays_only_when_a_machine_started_with_it(machine: Machine, tmp_
         assert facts() == before
     machine.unmap_region("nowhere", "new", 0)
     machine.create_object("memory-backend-file", "bad", {"size": 8192, "mem-path": str(full)})
-    with pytest.raises(GenericError, match="does not match 'size' option"):
+    with pytest.raises(GenericError, match="is too small for 'size' option"):
         machine.exit_preconfig()
     assert facts() == before and full.read_bytes()[:4] == b"seed"
     machine.delete_object("bad")
@@ -117,7 +117,115 @@ def test_a_file_cut_short_before_the_start_is_an_error_not_a_signal(machine: Mac
     machine.create_object("memory-backend-file", "m", {"size": 8192, "mem-path": str(path), "share": True})
     machine.wire()
     os.truncate(path, 4096)
-    with pytest.raises(GenericError, match="backing store size 0x1000 does not match 'size' option 0x2000 of 'm'"):
+    with pytest.raises(GenericError, match="m backing store size 0x1000 is too small for 'size' option 0x2000 plus"):
         machine.exit_preconfig()
     os.truncate(path, 8192)
     machine.exit_preconfig()
+
+
+def ready(machine: Machine) -> Machine:
+    machine.exit_preconfig()
+    return machine
+
+
+def vm_flags(address: int) -> set[str]:
+    """The kernel's flags of the mapping at an address: "dd" no core dumps, "mg" merged, "sh" shared, "nr" no reserve."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    here = False
+    for line in lines:
+        head = line.split()[0]
+        if "-" in head and not head.endswith(":"):
+            low, _, high = head.partition("-")
+            here = int(low, 16) <= address < int(high, 16)
+        elif here and head == "VmFlags:":
+            return set(line.split()[1:])
+    raise AssertionError(f"nothing is mapped at {address:#x}")
+
+
+RAM_REFUSALS = {
+    "'prealloc=on' and 'reserve=off' are incompatible": {"reserve": False, "prealloc": True},
+    "property 'prealloc-threads' of memory-backend-ram doesn't take value '0'": {"prealloc_threads": 0},
+    "host-nodes must be set for policy bind": {"policy": "bind"},
+    "Invalid host-nodes value: 128": {"policy": "bind", "host_nodes": [128]},
+    "Parameter 'policy' does not accept value 'zz'": {"policy": "zz"},
+    "host-nodes must be empty for policy default, or you should explicitly specify a policy other than default": {
+        "host_nodes": [0]
+    },
+}
+
+
+@pytest.mark.parametrize(("why", "props"), RAM_REFUSALS.items(), ids=lambda value: str(value)[:40])
+def test_refusals_of_properties(machine: Machine, why: str, props: dict[str, object]) -> None:
+    ready(machine)
+    for given in props, dict(reversed(props.items())):
+        assert refused(machine, "memory-backend-ram", size=1 << 20, **given) == why
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc/self/smaps")
+def test_the_host_is_told(machine: Machine) -> None:
+    ready(machine)
+    for kind in "memory-backend-ram", "memory-backend-memfd":
+        plain = machine.create_object(kind, "plain", {"size": 1 << 20}).ram  # type: ignore[attr-defined]
+        given = {"size": 1 << 20, "dump": False, "merge": False, "prealloc": True, "prealloc-threads": 3, "share": True}
+        told = machine.create_object(kind, "told", given).ram  # type: ignore[attr-defined]
+        assert not {"dd", "nr"} & vm_flags(plain.address)
+        assert {"dd", "sh"} <= vm_flags(told.address) and "mg" not in vm_flags(told.address)
+        machine.set_property("told", "dump", True)
+        machine.set_property("plain", "dump", False)
+        assert "dd" in vm_flags(plain.address) and "dd" not in vm_flags(told.address)
+        spare = machine.create_object(kind, "spare", {"size": 1 << 20, "reserve": False, "share": False}).ram  # type: ignore[attr-defined]
+        assert "nr" in vm_flags(spare.address)
+        for name in "plain", "told", "spare":
+            machine.delete_object(name)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+def test_memfd_is_sealed_unless_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    seals = []
+    real = os.close
+
+    def close(fd: int) -> None:
+        if "memory-backend-memfd-" in os.readlink(f"/proc/self/fd/{fd}"):
+            seals.append(fcntl.fcntl(fd, fcntl.F_GET_SEALS))
+        real(fd)
+
+    monkeypatch.setattr(os, "close", close)
+    ready(machine)
+    machine.create_object("memory-backend-memfd", "a", {"size": 1 << 20})
+    machine.create_object("memory-backend-memfd", "b", {"size": 1 << 20, "seal": False})
+    assert seals == [fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL, fcntl.F_SEAL_SEAL]
+    text = refused(machine, "memory-backend-memfd", size=1 << 20, seal=False, hugetlb=True, hugetlbsize=4096)
+    assert text.startswith("failed to create memfd with flags 0x30000005: ")
+
+
+def test_a_files_part_and_rom(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "memory"
+    path.write_bytes(b"head".ljust(4096, b".") + b"body".ljust(4096, b"."))
+    ready(machine)
+    kind, file = "memory-backend-file", {"size": 4096, "mem-path": str(path)}
+    body = machine.create_object(kind, "body", {**file, "offset": 4096, "share": True}).ram  # type: ignore[attr-defined]
+    assert body.read(0, 4) == b"body"
+    body.write(0, b"BODY")
+    assert path.read_bytes()[4096:4100] == b"BODY"
+    rom = machine.create_object(kind, "rom", {**file, "readonly": True, "share": True}).ram  # type: ignore[attr-defined]
+    assert rom.readonly and rom.read(0, 4) == b"head"
+    ram = machine.create_object(kind, "ram", {**file, "readonly": True, "rom": "off"}).ram  # type: ignore[attr-defined]
+    assert not ram.readonly
+    for region in rom, ram:
+        region.write(0, b"load")
+    assert path.read_bytes()[:4] == b"head"
+    assert "'rom' = 'on' is not supported" in refused(machine, kind, **{"rom": "on", "size": 4096, "mem_path": str(path)})
+    for why, props in {
+        "property 'rom' = 'off' is incompatible with 'readonly' = 'on' and 'share' = 'on'": {
+            "readonly": True, "rom": "off", "share": True,
+        },
+        "offset 0x64 must be multiples of page size 0x1000": {"offset": 100},
+        "x backing store size 0x2000 is too small for 'size' option 0x1000 plus 'offset' option 0x2000": {"offset": 8192},
+    }.items():  # fmt: skip
+        assert refused(machine, kind, size=4096, mem_path=str(path), **props) == why
+    assert refused(machine, kind, size=4096, mem_path=str(tmp_path / "no"), readonly=True).endswith("No such file or directory")
+    machine.create_object(kind, "gone", {**file, "share": True, "discard-data": True})
+    machine.delete_object("gone")
+    assert path.read_bytes()[:4] == b"\0\0\0\0" and path.stat().st_size == 8192

@@ -26,6 +26,7 @@ TYPES = (
     "ratite.core.backends.ringbuf:RingbufChardev",
     "ratite.core.backends.rng:RngBuiltin",
     "ratite.core.backends.rng:RngRandom",
+    "ratite.core.backends.secret:Secret",
     "ratite.core.backends.set:ChardevSet",
     "ratite.core.backends.socket:SocketChardev",
     "ratite.core.backends.udp:UdpChardev",

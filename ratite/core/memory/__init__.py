@@ -19,6 +19,7 @@ from ratite.core.memory.space import Space
 # Types of this package, for the manifest.
 TYPES = (
     "ratite.core.memory.objects:AddressSpace",
+    "ratite.core.memory.objects:MemoryBackendMemfd",
     "ratite.core.memory.objects:MemoryBackendRam",
     "ratite.core.memory.objects:MemoryBackendFile",
 )

@@ -150,13 +150,13 @@ class RamRegion(LeafRegion):
         self.buf.close()
 
 
-def anonymous_ram(name: str, size: int, readonly: bool = False, share: bool = False) -> RamRegion:
-    """New zeroed RAM of `size` bytes, checked against what the host has; `share` lets forked children see it."""
+def anonymous_ram(name: str, size: int, readonly: bool = False, share: bool = False, reserve: bool = False) -> RamRegion:
+    """New zeroed RAM of `size` bytes, checked against what the host has; `share`, `reserve` as `anonymous`."""
     if size <= 0:
         raise GenericError(f"Size of RAM '{name}' must be at least 1 byte, not {size}")
     check_host_memory(name, size)
     try:
-        buf = anonymous(size, share)
+        buf = anonymous(size, share, reserve)
     except (OSError, ValueError, OverflowError) as error:
         raise GenericError(f"cannot set up guest memory '{name}': {error}") from None
     return RamRegion(name, buf, readonly)

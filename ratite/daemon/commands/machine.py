@@ -102,6 +102,16 @@ def query_memory_size_summary(ctx: Context, arguments: dict[str, Any]) -> object
     return {"base-memory": sum(backend.get_property("size") for backend in backends)}
 
 
+@command("query-memdev", side=OWNER, alone=True)
+def query_memdev(ctx: Context, arguments: dict[str, Any]) -> object:
+    """The memory backends."""
+    members = ctx.machine.tree.members() if ctx.daemon.has_machine else ()
+    names = ("size", "merge", "dump", "prealloc", "share", "reserve", "host-nodes", "policy")
+    return [
+        {"id": obj.id, **{name: obj.get_property(name) for name in names}} for obj in members if obj.is_a("memory-backend")
+    ]
+
+
 @command("memsave", side=OWNER, early=False)
 def memsave(ctx: Context, arguments: dict[str, Any]) -> None:
     """Write guest memory to a file, by a CPU's virtual addresses."""

@@ -75,7 +75,8 @@ def _ram_of(machine: Machine | None) -> list[tuple[str, RamRegion]]:
         if obj.is_a("memory-backend"):
             region = getattr(obj, "ram", None)
             if region is not None:
-                found.append((obj.id, region))
+                by_path = obj.get_property("x-use-canonical-path-for-ramblock-id")
+                found.append((obj.path if by_path else obj.id, region))
         for name, region in getattr(obj, "regions", {}).items():
             if region.IS_RAM:
                 found.append((f"{obj.id}.{name}", region))

@@ -1,0 +1,134 @@
+"""`secret`: a password or key that other objects name by its id, so that it stands in no option and in no process list.
+
+Given as text (`data`) or in a file, as it is or in base64; with `keyid` and `iv` it is encrypted by AES-256 in CBC mode with
+PKCS #7 padding under the key that another secret holds.  It is read when the object is wired, keys first wherever they stand.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ratite.core.hostfiles import files_of
+from ratite.core.objects.obj import Obj
+from ratite.core.objects.props import config
+from ratite.qapi.errors import GenericError
+
+KEY_SIZE, BLOCK = 32, 16
+LIMIT = 1 << 20  # bytes of a file
+_FOREIGN = re.compile(r"[^A-Za-z0-9+/=\r\n]")
+
+
+class Secret(Obj):
+    """See the module's head."""
+
+    TYPE: ClassVar[str] = "secret"
+    KIND: ClassVar[str] = "object"
+
+    data = config("str", "", "the secret itself")
+    file = config("str", "", "a file that holds it")
+    format = config("str", "raw", "how it is written there", values=("raw", "base64"))
+    keyid = config("str", "", "id of the secret that it is encrypted with")
+    iv = config("str", "", "the initialization vector in base64, if it is encrypted")
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self._value: bytes | None = None
+        self._asked = False
+
+    def configure(self, props: Mapping[str, Any]) -> None:
+        """As Obj's; GenericError unless the secret comes from just one place."""
+        super().configure(props)
+        if {"data", "file"} <= self.given:
+            raise GenericError("'file' and 'data' are mutually exclusive")
+        if not {"data", "file"} & self.given:
+            raise GenericError("Either 'file' or 'data' must be provided")
+
+    def wire(self) -> None:
+        """Reads the secret; GenericError in QEMU's words."""
+        self.value()
+
+    def unwire(self) -> None:
+        """Forgets it."""
+        self._value = None
+
+    def value(self) -> bytes:
+        """The secret, decrypted."""
+        if self._value is None:
+            if self._asked:
+                raise GenericError(f"secret '{self.id}' is encrypted with itself")
+            self._asked = True
+            try:
+                self._value = self._read()
+            finally:
+                self._asked = False
+        return self._value
+
+    def _read(self) -> bytes:
+        found = self._file() if "file" in self.given else self.data.encode()
+        if self.format == "base64":
+            found = _from_base64(found.decode("latin-1"))
+        return self._decrypted(found) if "keyid" in self.given else found
+
+    def _file(self) -> bytes:
+        try:
+            fd = files_of(self).open(self.file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise GenericError(f"Unable to read {self.file}: Failed to open file \u201c{self.file}\u201d: {why}") from None
+        try:
+            with os.fdopen(fd, "rb") as file:
+                found = file.read(LIMIT + 1)
+        except OSError as error:
+            raise GenericError(
+                f"Unable to read {self.file}: Error reading file \u201c{self.file}\u201d: {error.strerror}"
+            ) from None
+        if len(found) > LIMIT:
+            raise GenericError(f"Unable to read {self.file}: it is longer than {LIMIT} bytes")
+        return found
+
+    def _decrypted(self, found: bytes) -> bytes:
+        holder = self.machine.tree.objects.children.get(self.keyid)
+        if holder is None:
+            raise GenericError(f"No secret with id '{self.keyid}'")
+        if not isinstance(holder, Secret):
+            raise GenericError(f"Object with id '{self.keyid}' is not a secret")
+        key = holder.value()
+        if len(key) != KEY_SIZE:
+            raise GenericError(f"Key should be {KEY_SIZE} bytes in length")
+        if "iv" not in self.given:
+            raise GenericError("IV is required to decrypt secret")
+        iv = _from_base64(self.iv)
+        if len(iv) != BLOCK:
+            raise GenericError(f"IV should be {BLOCK} bytes in length not {len(iv)}")
+        if len(found) % BLOCK:
+            raise GenericError(f"Length {len(found)} must be a multiple of block size {BLOCK}")
+        plain = self._decrypt(key, iv, found)
+        padding = plain[-1] if plain else 0
+        if padding > BLOCK:
+            raise GenericError(f"Incorrect number of padding bytes ({padding}) found on decrypted data")
+        return plain[: len(plain) - padding]
+
+    def _decrypt(self, key: bytes, iv: bytes, found: bytes) -> bytes:
+        try:
+            from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+        except ImportError:
+            raise GenericError(
+                f"secret '{self.id}' can't be decrypted: cryptography is not installed (pip install 'ratite[secrets]')"
+            ) from None
+        steps = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
+        plain: bytes = steps.update(found) + steps.finalize()
+        return plain
+
+
+def _from_base64(text: str) -> bytes:
+    if _FOREIGN.search(text):
+        raise GenericError("Base64 data contains invalid characters")
+    digits = text.translate({10: None, 13: None}).partition("=")[0]
+    # What is left over at the end is no whole byte, and ignored as QEMU does.
+    if len(digits) % 4 == 1:
+        digits = digits[:-1]
+    return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
