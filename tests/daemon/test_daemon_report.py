@@ -26,7 +26,8 @@ def test_without_a_machine(shared: str) -> None:
         assert [text(qmp, command).split() for command in TEXTS] == [
             [], ["Block", "Name", "PSize", "Offset", "Used", "Total", "HVA", "RO"], [], [],
         ]  # fmt: skip
-        for command in ("query-tpm-models", "query-tpm-types", "query-migrate-capabilities"):
+        for command in ("query-tpm-models", "query-tpm-types", "query-migrate-capabilities",
+                        "query-iothreads", "query-memory-devices", "query-memdev"):  # fmt: skip
             assert qmp.execute(command) == []
 
 

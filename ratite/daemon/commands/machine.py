@@ -102,6 +102,12 @@ def query_memory_size_summary(ctx: Context, arguments: dict[str, Any]) -> object
     return {"base-memory": sum(backend.get_property("size") for backend in backends)}
 
 
+@command("query-memory-devices")
+def query_memory_devices(ctx: Context, arguments: dict[str, Any]) -> object:
+    """There are no devices that are memory: RAM is mapped into an address space."""
+    return []
+
+
 @command("query-memdev", side=OWNER, alone=True)
 def query_memdev(ctx: Context, arguments: dict[str, Any]) -> object:
     """The memory backends."""

@@ -17,6 +17,12 @@ _DISPLAYS = MappingProxyType({"spice": "SPICE", "@dbus-display": "D-Bus display"
 NO_UUID = "00000000-0000-0000-0000-000000000000"
 
 
+@command("query-iothreads")
+def query_iothreads(ctx: Context, arguments: dict[str, Any]) -> object:
+    """Nobody makes threads for devices: each disk image and the streams have their own."""
+    return []
+
+
 @command("query-name")
 def query_name(ctx: Context, arguments: dict[str, Any]) -> object:
     """The name given at the start."""
