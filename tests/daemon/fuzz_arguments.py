@@ -50,6 +50,7 @@ WORKS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("qom-list-get", {"paths": ["/machine", "/objects/ram"]}),
     ("object-add", {"qom-type": "memory-backend-ram", "id": "a", "size": 65536}), ("object-del", {"id": "a"}),
     ("object-add", {"qom-type": "rng-builtin", "id": "b"}), ("object-del", {"id": "b"}),
+    ("set-action", {"panic": "pause", "watchdog": "none"}),
     ("map-region", {"space": "riscv64-view", "region": "a", "offset": 0x90000000}),
     ("unmap-region", {"space": "riscv64-view", "region": "a", "offset": 0x90000000}),
     ("device_add", {"driver": "irq-source", "id": "n0"}), ("device_del", {"id": "n0"}),

@@ -80,7 +80,8 @@ def test_what_to_look_at(tmp_path: Path) -> None:
     looks = ("query-status", "query-cpus-fast", "qom-get path=/machine/peripheral/rv0 property=instructions")
     assert all(f"`{look}`" in text for look in looks)
     assert demo.main(["--rounds", "50", "--prepare", str(tmp_path / "shared")]) == 0
-    with DaemonProcess(tmp_path / "qmp", "-S"):
+    with DaemonProcess(tmp_path / "qmp", "-S") as daemon:
+        daemon.client().close()  # it listens
         _, replies = type_in(lines_in(tmp_path) + "\n".join(looks) + "\n", str(tmp_path / "qmp"), tmp_path)
     status, cpus, instructions = (reply["return"] for reply in replies[-3:])
     assert status == {"running": False, "status": "prelaunch"}

@@ -115,4 +115,4 @@ def test_a_daemon_imports_nothing_of_it() -> None:
         "import json; print(json.dumps(sorted(sys.modules)))\n"
     )
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-    assert not {"yaml", "jsonschema", "ratite.qapi.machinefile"} & set(loaded)
+    assert not {"yaml", "jsonschema", "ratite.qapi.machinefile", "ratite.daemon.personality"} & set(loaded)

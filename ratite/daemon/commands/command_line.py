@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.dispatch import Context, command
-from ratite.daemon.personality.machines import EVERY, types_of
-from ratite.daemon.personality.options import OPTIONS, Option
 from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.daemon.personality.options import Option
 
 # Types of a machine file's parameters, as options call them.
 _TYPES = (("bool", "boolean"), ("int", "number"), ("size", "size"))
@@ -16,6 +17,8 @@ _TYPES = (("bool", "boolean"), ("int", "number"), ("size", "size"))
 @command("query-command-line-options")
 def query_command_line_options(ctx: Context, arguments: dict[str, Any]) -> object:
     """Those that have parameters."""
+    from ratite.daemon.personality.options import OPTIONS
+
     wanted = arguments.get("option")
     found = [
         {"option": option.group, "parameters": _parameters(ctx, option)}
@@ -28,6 +31,8 @@ def query_command_line_options(ctx: Context, arguments: dict[str, Any]) -> objec
 
 
 def _parameters(ctx: Context, option: Option) -> list[dict[str, str]]:
+    from ratite.daemon.personality.machines import EVERY, types_of
+
     types = dict(option.parameters)
     if option.key == "machine":
         # Those of any machine there is, as QEMU merges them.

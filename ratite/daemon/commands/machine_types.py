@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.dispatch import OWNER, Context, command
-from ratite.daemon.personality.machines import types_of
 from ratite.qapi.errors import GenericError
-from ratite.qapi.machinefile.types import MachineType
+
+if TYPE_CHECKING:
+    from ratite.qapi.machinefile.types import MachineType
 
 
 @command("query-machines")
 def query_machines(ctx: Context, arguments: dict[str, Any]) -> object:
     """Those of the target."""
+    from ratite.daemon.personality.machines import types_of
+
     return [_info(ctx.view.targets[0], kind, arguments.get("compat-props", False)) for kind in types_of(ctx.view.targets[0])]
 
 

@@ -64,7 +64,7 @@ def set_link(ctx: Context, arguments: dict[str, Any]) -> None:
         backend.frontend.set_link(up)
 
 
-@command("query-rx-filter", side=OWNER, early=False)
+@command("query-rx-filter", side=OWNER, without=list)
 def query_rx_filter(ctx: Context, arguments: dict[str, Any]) -> object:
     """What network devices let through."""
     cards = _cards(ctx)

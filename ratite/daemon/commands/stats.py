@@ -18,7 +18,7 @@ _ATTRIBUTES = MappingProxyType({
 COUNTERS = tuple(_ATTRIBUTES)
 
 
-@command("query-stats", side=OWNER, early=False)
+@command("query-stats", side=OWNER, without=list)
 def query_stats(ctx: Context, arguments: dict[str, Any]) -> object:
     """What is counted of the machine or its CPUs."""
     names = _wanted(ctx, arguments.get("providers"))
@@ -32,7 +32,7 @@ def query_stats(ctx: Context, arguments: dict[str, Any]) -> object:
     ]
 
 
-@command("query-stats-schemas", early=False)
+@command("query-stats-schemas")
 def query_stats_schemas(ctx: Context, arguments: dict[str, Any]) -> object:
     """What can be counted."""
     if not ctx.ratite or arguments.get("provider", PROVIDER) != PROVIDER:

@@ -135,8 +135,8 @@ class VirtioBlk(VirtioDevice):
         on_resume = self.machine.on_resume
         if self._go_on in on_resume:
             on_resume.remove(self._go_on)
-        self.machine.blocks.limit(self, None, Limits({}))
         if self.drive is not None:
+            self.machine.blocks.limit(self, None, Limits({}))
             self.drive.release(self)
         super().unrealize()
 

@@ -55,9 +55,7 @@ export default class Topology {
     } catch (error) {
       if (this.closed) return;
       this.text = null;
-      const none = this.machine.phase === "none";
-      replace(this.canvas, empty(none ? "An empty instance" : "The machine can't be drawn",
-        h("p", {}, none ? "No machine is made in it yet: machine-create on the QMP tab begins one." : error.message)));
+      replace(this.canvas, empty("The machine can't be drawn", h("p", {}, error.message)));
       replace(this.aside);
     }
   }
@@ -80,7 +78,9 @@ export default class Topology {
     if (!width) return;
     this.drawnFor = width;
     if (!this.model.groups.length) {
-      replace(this.canvas, empty("Nothing is in this machine yet", h("p", {}, "Objects appear as object-add and device_add make them.")));
+      const none = this.machine.phase === "none";
+      replace(this.canvas, empty(none ? "An empty instance" : "Nothing is in this machine yet",
+        h("p", {}, none ? "No machine is made in it yet: machine-create on the QMP tab begins one." : "Objects appear as object-add and device_add make them.")));
       return;
     }
     const narrow = width < NARROW;
