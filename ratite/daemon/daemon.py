@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ratite.daemon.qmp.address import Endpoint
     from ratite.daemon.qmp.loopio import LoopIo
     from ratite.daemon.qmp.monitor import Monitor
+    from ratite.qapi.machinefile.types import MachineType
     from ratite.qapi.resolved import ResolvedSchema
 
 # The QEMU whose wire behaviour is spoken.
@@ -110,6 +111,7 @@ class Daemon:
         self._chardevs: ChardevSet | None = None
         self._loop_io: LoopIo | None = None
         self._registry = registry
+        self._machine_types: dict[str, Sequence[MachineType]] = {}
         self._has_machine_types = False
         self.targets: tuple[str, ...] = ()
         # What the client said, also before there is a cluster of it.
@@ -239,6 +241,15 @@ class Daemon:
             self._registry.add_rows(rows_of(self._stand_in.target))
             self._has_machine_types = True
         return self._registry
+
+    def machine_types(self, target: str) -> Sequence[MachineType]:
+        """The machine types of a program for this target, by name; looked for at the first use."""
+        found = self._machine_types.get(target)
+        if found is None:
+            from ratite.daemon.personality.machines import types_of
+
+            found = self._machine_types[target] = types_of(target)
+        return found
 
     @property
     def machine(self) -> Machine:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ratite.clients.bench import coremark, main, short
+from ratite.clients.bench import coremark, main, qmp, short
 from ratite.clients.bench.mix import Guest, Run, Timer, run_program, under_ratite
 from ratite.clients.bench.report import Row, table
 
@@ -179,3 +179,21 @@ def test_the_bench_runs_what_was_built(stand_in: Path) -> None:
     names = [row.name for row in rows]
     assert names[:2] == ["coremark on rv64, cold", "coremark on rv64, warm"]
     assert all(row.ours and row.goal is None for row in rows)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_round_trips_are_timed_in_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qmp, "TRIPS", tuple(trip._replace(times=3) for trip in qmp.TRIPS))
+    monkeypatch.setattr(qmp, "PIPELINED", 50)
+    samples = tmp_path / "samples.json"
+    assert main.main(["qmp", "--no-peer", "--starts", "1", "--json", str(samples)]) == 0
+    rows = json.loads(samples.read_text())["rows"]
+    assert len(rows) == len(qmp.TRIPS) + 1 and all(row["ours"][0] > 0 for row in rows)
+
+
+def test_without_a_c_compiler_round_trips_are_left_out_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main.main(["qmp", "--no-peer"]) == 0
+    assert "qmp is left out: a C compiler (cc) is needed" in capsys.readouterr().out

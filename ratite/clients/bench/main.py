@@ -9,14 +9,17 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-from ratite.clients.bench import access, control, coremark, kernels, mix, monitor, page, parallel, short, virt
+from ratite.clients.bench import access, control, coremark, kernels, mix, monitor, page, parallel, qmp, short, virt
 from ratite.clients.bench.libvirtd import missing
 from ratite.clients.bench.report import Row, as_json, host, table
 from ratite.clients.bench.subjects import peer, qemu, ratite
 from ratite.clients.boots.main import FOLDER
 from ratite.clients.qmp import CommandError, QmpClientError
 
-PARTS = ("monitor", "control", "access", "mix", "kernels", "coremark", "scaling", "short", "beside", "harts", "web", "libvirt")
+PARTS = (
+    "monitor", "qmp", "control", "access", "mix", "kernels", "coremark", "scaling", "short", "beside", "harts", "web",
+    "libvirt",
+)  # fmt: skip
 
 
 def _arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
@@ -58,6 +61,8 @@ def _measure(options: argparse.Namespace) -> list[Row]:
     if "monitor" in options.parts:
         path = which("qemu-system-riscv64")
         rows += monitor.measure(ratite(), qemu(path) if path else None, options.starts, _say)
+    if "qmp" in options.parts:
+        rows += _qmp(options, which)
     if "control" in options.parts:
         path = which("qemu-system-riscv64")
         none = qemu(path) if path else None
@@ -88,6 +93,16 @@ def _measure(options: argparse.Namespace) -> list[Row]:
     if "harts" in options.parts:
         rows += _harts(options, which)
     return rows
+
+
+def _qmp(options: argparse.Namespace, which: Callable[[str], str | None]) -> list[Row]:
+    """Round trips; left out by name where there is no C compiler."""
+    path = which("qemu-system-riscv64")
+    try:
+        return qmp.measure(qmp.stand_in(), qemu(path) if path else None, min(options.starts, 10), _say)
+    except FileNotFoundError as error:
+        print(f"bench: qmp is left out: {error}")
+        return []
 
 
 def _harts(options: argparse.Namespace, which: Callable[[str], str | None]) -> list[Row]:

@@ -31,13 +31,13 @@ def query_command_line_options(ctx: Context, arguments: dict[str, Any]) -> objec
 
 
 def _parameters(ctx: Context, option: Option) -> list[dict[str, str]]:
-    from ratite.daemon.personality.machines import EVERY, types_of
+    from ratite.daemon.personality.machines import EVERY
 
     types = dict(option.parameters)
     if option.key == "machine":
         # Those of any machine there is, as QEMU merges them.
         types |= {"type": "string", "memory-backend": "string", **dict.fromkeys(EVERY, "boolean")}
-        for kind in types_of(ctx.view.targets[0]):
+        for kind in ctx.daemon.machine_types(ctx.view.targets[0]):
             types |= {name: dict(_TYPES).get(row["type"], "string") for name, row in kind.properties.items()}
             types |= {"firmware" if name == "bios" else name: "string" for name in kind.get("aliases", {})}
     return [{"name": name, "type": kind} for name, kind in types.items()]

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 @command("query-machines")
 def query_machines(ctx: Context, arguments: dict[str, Any]) -> object:
     """Those of the target."""
-    from ratite.daemon.personality.machines import types_of
-
-    return [_info(ctx.view.targets[0], kind, arguments.get("compat-props", False)) for kind in types_of(ctx.view.targets[0])]
+    target, compat = ctx.view.targets[0], arguments.get("compat-props", False)
+    return [_info(target, kind, compat) for kind in ctx.daemon.machine_types(target)]
 
 
 def _info(target: str, kind: MachineType, compat: bool) -> dict[str, Any]:
