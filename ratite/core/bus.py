@@ -123,8 +123,7 @@ class BusDevice(Device):
 
     def _fitting(self) -> list[Bus]:
         """The buses that take the device, the newest first; GenericError if there is none."""
-        tree = self.machine.tree
-        made = [obj for place in (tree.peripheral, tree.anonymous) for top in place.children.values() for obj in top.walk()]
+        made = self.machine.tree.in_order_of_making()
         buses = [obj for obj in made if isinstance(obj, Bus) and obj.is_a(self.BUS)]
         fitting = [bus for bus in reversed(buses) if not bus.refusal(self)]
         if not fitting:

@@ -15,7 +15,7 @@ Events go to `on_event(name, data)` on whatever thread they happen, with the loc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -121,6 +121,8 @@ class Machine:
         self.name = name
         self.autostart = autostart
         self.actions = Actions()
+        # Whether what is added is the machine type's own, not a client's.
+        self._own = False
         self.phase = CREATED
         self.chardevs = chardevs or ChardevSet(files=files)
         self.lock: Any = self.chardevs.lock
@@ -189,8 +191,9 @@ class Machine:
     def device_add(self, driver: str, id: str | None, props: Mapping[str, Any] = _NONE, any_bus: bool = False) -> Obj:
         """device_add: the device or CPU at /machine/peripheral/ID; after `ready` a hot plug.
 
-        Without an id it is at /machine/peripheral-anon.  `any_bus`: where several buses take the device and none is named,
-        one is chosen as QEMU does, which depends on the order of assembly.
+        Without an id it is at /machine/peripheral-anon; what the machine type is made of (making_its_own) at
+        /machine/unattached.  `any_bus`: where several buses take the device and none is named, one is chosen as QEMU does,
+        which depends on the order of assembly.
         """
         row = self.registry.find(driver)
         if row is None or not self.registry.is_a(driver, "device"):
@@ -199,7 +202,7 @@ class Machine:
             raise GenericError("Parameter 'driver' expects a non-abstract device type")
         if row.kind not in ("device", "cpu"):
             raise GenericError("Parameter 'driver' expects a pluggable device type")
-        place = self.tree.anonymous if id is None else self.tree.peripheral
+        place = self.tree.anonymous if id is None else self.tree.unattached if self._own else self.tree.peripheral
         if id is None:
             id = next(name for n in count() if (name := f"device[{n}]") not in place.children)
         else:
@@ -218,6 +221,17 @@ class Machine:
         self.assembly.add(obj, place, props)
         return obj
 
+    @contextmanager
+    def making_its_own(self) -> Iterator[None]:
+        """Inside, devices that are added are the machine type's own: they are at /machine/unattached, as QEMU has it."""
+        if self.tree.unattached.parent is None:
+            self.tree.node.add_child(self.tree.unattached)
+        self._own = True
+        try:
+            yield
+        finally:
+            self._own = False
+
     def device_del(self, id: str) -> None:
         """device_del by id or path; refused while something links to the device.
 
@@ -226,6 +240,9 @@ class Machine:
         obj = self.tree.find(id) if id.startswith("/") else self.tree.peripheral.children.get(id)
         if obj is None:
             raise DeviceNotFound(f"Device '{id}' not found")
+        if obj.parent is self.tree.unattached:
+            cpu = f"Device '{obj.TYPE}' can not be hotplugged on this machine"
+            raise GenericError(cpu if obj.KIND == "cpu" else "Bus 'main-system-bus' does not support hotplugging")
         if obj.parent not in (self.tree.peripheral, self.tree.anonymous):
             # What else there is are parts of others, which go with them.
             raise GenericError(f"{id} is not a device")

@@ -4,6 +4,7 @@
     /machine                what the machine itself has
     /machine/peripheral     devices and CPUs, by id (device_add)
     /machine/peripheral-anon   the QEMU personality's devices without an id
+    /machine/unattached     there, what the machine type is made of, by id; only once there is something
     /objects                backends, clusters, spaces, by id (object-add)
     /chardevs               character backends, by id (chardev-add)
     /blockdevs              block nodes, by node-name (blockdev-add)
@@ -19,7 +20,10 @@ from ratite.core.objects.obj import Container, Obj
 from ratite.qapi.errors import DeviceNotFound, GenericError
 
 # Where an id without a path is looked for.
-_ID_PLACES = ("/objects", "/machine/peripheral", "/chardevs", "/blockdevs", "/netdevs", "/machine/peripheral-anon")
+_ID_PLACES = (
+    "/objects", "/machine/peripheral", "/chardevs", "/blockdevs", "/netdevs", "/machine/peripheral-anon",
+    "/machine/unattached",
+)  # fmt: skip
 
 
 class Tree:
@@ -31,6 +35,7 @@ class Tree:
         self.objects = Container("objects")
         self.peripheral = Container("peripheral")
         self.anonymous = Container("peripheral-anon")
+        self.unattached = Container("unattached")
         for child in (node, self.objects, *backends):
             self.root.add_child(child)
         for child in (self.peripheral, self.anonymous):
@@ -82,9 +87,15 @@ class Tree:
             raise _ambiguous(text, found)
         return found[0]
 
+    def in_order_of_making(self) -> Iterator[Obj]:
+        """Everything made by device_add, with its parts: the machine type's own first, then each place's, the oldest first."""
+        for place in (self.unattached, self.anonymous, self.peripheral):
+            for top in place.children.values():
+                yield from top.walk()
+
     def members(self) -> Iterator[Obj]:
         """Every object made by object-add and device_add (a chardev has a life of its own)."""
-        for place in (self.anonymous, self.peripheral, self.objects):
+        for place in (self.unattached, self.anonymous, self.peripheral, self.objects):
             for name in sorted(place.children):
                 yield from place.children[name].walk()
 

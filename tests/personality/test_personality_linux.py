@@ -43,6 +43,7 @@ def test_a_guest_is_plugged_into_and_shut_down(shims: Shims, tmp_path: Path) -> 
         qmp.execute("system_powerdown")
         data = qmp.wait_event("SHUTDOWN", timeout=PATIENCE)["data"]
         assert data == {"guest": True, "reason": "guest-shutdown"}
+        qmp.wait_event("STOP")
         assert qmp.execute("query-status")["status"] == "shutdown"
         console.sock.close()
         qmp.execute("quit")

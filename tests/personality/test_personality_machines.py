@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from personality_kit import Shims
 
+from ratite.clients.qmp import CommandError
 from ratite.core.objects.registry import TypeRegistry
 from ratite.daemon.personality.commandline import read
 from ratite.daemon.personality.line import Line
@@ -122,6 +123,31 @@ def test_the_order_of_options_means_nothing() -> None:
         assert commands == first[0] and sorted(devices) == sorted(first[2])
         assert "node-name': 'low'" in next(text for text in ordered if "'low'" in text)
         assert "driver': 'pcie-root-port'" in next(text for text in devices if "'rp'" in text)
+
+
+def test_what_the_type_is_made_of_is_not_among_the_clients_devices(shims: Shims) -> None:
+    """Refusals are QEMU's for what is on its system bus."""
+    _, qmp = shims.start(
+        "riscv64", "-M", "virt", "-S", "-nodefaults", "-accel", "interp", "-device", "pcie-root-port,id=rp,chassis=1",
+        "-device", "virtio-rng-pci",
+    )  # fmt: skip
+    with qmp:
+        def children(path: str) -> set[str]:
+            return {row["name"] for row in qmp.execute("qom-list", path=path) if row["type"].startswith("child<")}
+
+        assert children("/machine") == {"peripheral", "peripheral-anon", "unattached"}
+        assert (children("/machine/peripheral"), children("/machine/peripheral-anon")) == ({"rp"}, {"device[0]"})
+        assert children("/machine/unattached") >= {"virt.cpu0", "virt.uart0", "virt.pci"}
+        (cpu,) = qmp.execute("query-cpus-fast")
+        assert cpu["qom-path"] == "/machine/unattached/virt.cpu0"
+        for name, refusal in (
+            ("virt.uart0", "Device 'virt.uart0' not found"),
+            ("/machine/unattached/virt.uart0", "Bus 'main-system-bus' does not support hotplugging"),
+            (cpu["qom-path"], "Device 'rv64-riscv-cpu' can not be hotplugged on this machine"),
+        ):
+            with pytest.raises(CommandError) as caught:
+                qmp.execute("device_del", id=name)
+            assert caught.value.desc == refusal
 
 
 def test_devices_without_a_bus_take_the_one_that_qemus_take(shims: Shims) -> None:

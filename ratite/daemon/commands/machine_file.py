@@ -35,7 +35,9 @@ def _state(machine: Machine) -> dict[str, Any]:
         "blockdevs": {node.id: node.options for node in machine.blocks.nodes() if node.options},
         "netdevs": {id: child.options for id, child in machine.netdevs.children.items()},  # type: ignore[attr-defined]
         "objects": {obj.id: _properties(obj) for obj in tree.objects.children.values()},
-        "devices": {obj.id: _properties(obj) for obj in tree.peripheral.children.values()},
+        "devices": {
+            obj.id: _properties(obj) for place in (tree.unattached, tree.peripheral) for obj in place.children.values()
+        },
         **machine.assembly.describe(),
     }
 

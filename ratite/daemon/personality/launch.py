@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ratite.daemon.personality.start import Start, Step
 
 # How the machine says which of its devices is wrong, where the option says it too.
-_PLACE = re.compile(r"^/machine/peripheral(-anon)?/[^ ]+: (property '[^']+': )?")
+_PLACE = re.compile(r"^/machine/(?:peripheral(?:-anon)?|unattached)/[^ ]+: (property '[^']+': )?")
 
 
 class Launch:

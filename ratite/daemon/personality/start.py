@@ -32,6 +32,8 @@ class Start:
         self.target = target
         # The type of the object at /machine.
         self.machine = ""
+        # Whether what the board is made of is the type's own, not a user's.
+        self.own = True
         self.options = Options()
         self.steps: list[Step] = []
         self.board: list[Step] = []

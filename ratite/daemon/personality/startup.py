@@ -8,6 +8,7 @@ What needs the machine is done on its owner thread in one go.  Nobody is connect
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.daemon import Daemon
@@ -22,6 +23,7 @@ Ready = Callable[[Daemon], None]
 Failed = Callable[[Daemon, "Step | None", QmpError], None]
 
 CHARDEV = "chardev-add"
+GIVEN, OWN = "/machine/peripheral/", "/machine/unattached/"
 
 
 class Startup:
@@ -60,9 +62,13 @@ class Startup:
 
     def _on_owner(self) -> tuple[str, tuple[str, ...]]:
         start, machine = self._start, self._daemon.machine
-        for step in [*start.steps, *start.board]:
-            if step.command not in (CHARDEV, "machine-create"):
+        for step in start.steps:
+            if step.command != CHARDEV:
                 self._execute(step)
+        with machine.making_its_own() if start.own else nullcontext():
+            for step in start.board:
+                if step.command != "machine-create":
+                    self._execute(step._replace(arguments=_own(step.arguments)) if start.own else step)
         self._step = None
         if start.devices:
             machine.wire()
@@ -110,3 +116,12 @@ class Startup:
             self._ready(self._daemon)
         else:
             self._failed(self._daemon, self._step, error)
+
+
+def _own(value: Any) -> Any:
+    """A machine type's arguments, with the paths of its own devices where those are."""
+    if isinstance(value, str) and value.startswith(GIVEN):
+        return OWN + value.removeprefix(GIVEN)
+    if isinstance(value, dict):
+        return {name: _own(each) for name, each in value.items()}
+    return [_own(each) for each in value] if isinstance(value, list) else value

@@ -27,6 +27,7 @@ def choose_machine(line: Line) -> dict[str, str]:
     name = found.pop("type", "")
     line.machine = choose(name, line.target)
     line.start.machine = line.machine.qom_type
+    line.start.own = not line.machine.get("file")
     return found
 
 

@@ -19,7 +19,7 @@ from ratite.qapi.machinefile.expression import escaped
 from ratite.qapi.machinefile.flat import links_of
 from ratite.qapi.machinefile.schema import FORMAT
 
-_PLACES = ("/objects/", "/machine/peripheral/", "/chardevs/", "/blockdevs/", "/netdevs/")
+_PLACES = ("/objects/", "/machine/peripheral/", "/machine/unattached/", "/chardevs/", "/blockdevs/", "/netdevs/")
 _PLAIN = re.compile(r"[A-Za-z/_$][A-Za-z0-9_./$()=+ -]*")
 _KEY = re.compile(r"[A-Za-z/_$][A-Za-z0-9_./$()\[\]=+-]*")
 _WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
@@ -83,7 +83,7 @@ def _short(path: str, twice: set[str]) -> str:
 
 def _end(owner: str, line: str, table: str, state: Mapping[str, Any], declarations: Declarations) -> str:
     """ID/LINE; the index is left out where there is only one such line."""
-    name = owner.removeprefix("/machine/peripheral/")
+    name = owner.removeprefix("/machine/peripheral/").removeprefix("/machine/unattached/")
     group, _, index = line.partition("[")
     kind = state["devices"].get(name, {}).get("type", "")
     row = declarations.types.get(kind)

@@ -22,4 +22,5 @@ def test_powerdown(tmp_path: Path, driver: str) -> None:
         guest.qmp.wait_event("POWERDOWN")
         event = guest.qmp.wait_event("SHUTDOWN", timeout=PATIENCE)
         assert event["data"] == {"guest": True, "reason": "guest-shutdown", "code": 0}
+        guest.qmp.wait_event("STOP")
         assert guest.qmp.execute("query-status") == {"running": False, "status": "shutdown"}
