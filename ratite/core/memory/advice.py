@@ -18,7 +18,7 @@ from ratite.qapi.errors import GenericError
 # Of mbind(2), in the order of its numbers.
 POLICIES = ("default", "preferred", "bind", "interleave")
 NODES = 128
-_MBIND: Mapping[str, int] = MappingProxyType({"x86_64": 237, "aarch64": 235, "riscv64": 235})
+_MBIND: Mapping[str, int] = MappingProxyType({"x86_64": 237, "aarch64": 235})
 _STRICT, _MOVE = 1, 2
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14
 

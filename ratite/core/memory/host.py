@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 
 # MAP_NORESERVE, which Python 3.11 doesn't know.
-_NORESERVE = 0x4000 if sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64", "riscv64") else 0
+_NORESERVE = 0x4000 if sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64") else 0
 
 # Below this nothing is gained: a huge page has to fit in, wherever the host puts the mapping.
 _HUGE_FROM = 4 << 20
