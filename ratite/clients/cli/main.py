@@ -41,6 +41,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "stop": "stop",
         "sweep": "sweep",
         "top": "top",
+        "translate": "translate",
         "web": "web",
     }
 )

@@ -41,6 +41,7 @@ MEMBERS: Mapping[str, str] = MappingProxyType({
     "serials": "list",  # ID/PROPERTY of each serial line's chardev
     "firmware": "mapping",  # files to look for when no -bios is given, by target
     "buses": "mapping",  # names that QEMU gives to buses: theirs here
+    "plugs": "mapping",  # buses that take a device which names none, by the bus's type, in the order in which they are taken
     "disk": "string",  # the type of device of a -drive that says none
     "network": "string",  # the type of device of a -nic that says none
 })  # fmt: skip

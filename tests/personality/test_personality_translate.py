@@ -1,0 +1,91 @@
+"""`ratite translate`: the machine file of a command line is the machine of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from personality_kit import Shims
+
+from ratite.clients.cli.main import main
+from ratite.clients.qmp import Client, DaemonProcess
+from ratite.core.objects.registry import TypeRegistry
+from ratite.daemon.personality.as_file import text_of
+from ratite.daemon.personality.commandline import read
+from ratite.daemon.personality.line import Line
+from ratite.daemon.personality.start import Start
+from ratite.daemon.views import load_schema
+from ratite.qapi.machinefile.compile import Compiler
+from ratite.qapi.machinefile.declarations import Declarations
+
+REGISTRY = TypeRegistry()
+LINES = {
+    "small": ("microblaze", "-nodefaults -m 64"),
+    "virt": (
+        "riscv64",
+        "-M virt -smp 2 -m 256 -accel interp -nodefaults -chardev null,id=c -serial chardev:c -object rng-builtin,id=r "
+        "-device pcie-root-port,id=rp,chassis=1 -device virtio-rng-pci,id=a,bus=rp,rng=r -device virtio-rng-device,id=b "
+        "-device virtio-rng-device -device virtio-rng-device,bus=virtio-mmio-bus.0 -device virtio-rng-pci,addr=7",
+    ),
+}
+
+
+def text(target: str, words: list[str]) -> str:
+    """The file."""
+    return text_of(Line(Start(f"qemu-system-{target}", target), read(words)))
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_the_file_is_the_machine(name: str, tmp_path: Path, shims: Shims) -> None:
+    target, words = LINES[name]
+    compiler = Compiler(Declarations({row.name: row.data for row in REGISTRY.types()}, REGISTRY.targets(), load_schema()))
+    commands = compiler.compile_text(text(target, words.split()), {}, None, "file").commands
+    _, there = shims.start(target, *words.split(), "-S")
+    with DaemonProcess(tmp_path / "qmp", "--paused") as daemon, daemon.client() as here, there:
+        for command, arguments in commands:
+            here.execute(command, arguments)
+        mine, theirs = parts(here), parts(there)
+    # Devices without an id got one.
+    assert sorted(mine.values(), key=repr) == sorted(theirs.values(), key=repr)
+    assert mine.keys() & theirs.keys() == {path for path in theirs if "peripheral-anon" not in path}
+
+
+def parts(qmp: Client) -> dict[str, Any]:
+    """Type, bus and lines of every device and object, by path."""
+    found = {}
+    for place in ("/objects", "/machine/peripheral", "/machine/peripheral-anon"):
+        for row in qmp.execute("qom-list", {"path": place}):
+            path = f"{place}/{row['name']}"
+            if row["type"].startswith("child<"):
+                properties = {each["name"] for each in qmp.execute("qom-list", {"path": path})}
+                seen = {name: qmp.execute("qom-get", {"path": path, "property": name})
+                        for name in ("bus", "addr", "size", "chardev", "rng") if name in properties}  # fmt: skip
+                found[path] = (row["type"], seen)
+    return found
+
+
+def test_what_is_no_machine_stands_in_comments() -> None:
+    made = text("microblaze", ["-S", "-nodefaults", "-pidfile", "p", "-qmp", "unix:q,server=on,wait=off"])
+    assert made.endswith("# not part of a machine:\n#   -S\n#   -pidfile p\n#   -qmp unix:q,server=on,wait=off\n")
+    assert "compat_monitor" not in made
+
+
+def test_files_need_not_exist_and_defaults_are_not_written() -> None:
+    made = text("microblaze", ["-nodefaults", "-kernel", "/nonexistent/kernel", "-drive", "file=disk.img,if=none,id=d"])
+    assert "kernel: /nonexistent/kernel" in made and "filename: disk.img" in made
+    assert "virtual-time" not in made and "pvr" not in made
+
+
+def test_the_verb(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["translate", "qemu-system-microblaze -nodefaults -m 64"]) == 0
+    whole = capfd.readouterr().out
+    assert whole.startswith("ratite: 1\n")
+    assert main(["translate", "qemu-system-microblaze", "-nodefaults", "-m", "64"]) == 0
+    assert capfd.readouterr().out == whole
+    assert main(["translate", "--json", "qemu-system-microblaze -nodefaults"]) == 0
+    assert capfd.readouterr().out.startswith('{\n  "ratite": 1')
+    assert main(["translate", "qemu-system-vax -nodefaults"]) == 1
+    assert "the first word must be a program in QEMU's place: qemu-system-" in capfd.readouterr().err
+    assert main(["translate", "qemu-system-microblaze -foo"]) == 1
+    assert capfd.readouterr().err == "qemu-system-microblaze: -foo: invalid option\n"
