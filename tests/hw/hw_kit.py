@@ -23,6 +23,14 @@ class BenchMachine:
         self.lock = threading.RLock()
         self.asked: list[tuple[object, ...]] = []
         self.on_resume: list[Callable[[], None]] = []
+        self.tree = self
+
+    def members(self) -> tuple[Obj, ...]:
+        """There is only the device."""
+        return ()
+
+    def emit(self, name: str, **data: object) -> None:
+        self.asked.append((name, data))
 
     def request_shutdown(self, cause: str, exit_code: int) -> None:
         self.asked.append(("shutdown", cause, exit_code))

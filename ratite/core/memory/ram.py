@@ -36,6 +36,7 @@ class RamRegion(LeafRegion):
         "_pin",
         "buf",
         "code",
+        "private",
         "readonly",
     )
 
@@ -45,6 +46,8 @@ class RamRegion(LeafRegion):
             raise GenericError(f"RAM '{name}' of {self.size} bytes doesn't fit the {len(buf)} bytes behind it")
         self.buf = buf
         self.readonly = readonly
+        # Whether it is memory of this process alone, without a file, which the host can have back page by page.
+        self.private = False
         self.code = CodeMarks(self.size)
         self._address = 0
         self._pin: object = None
@@ -89,6 +92,12 @@ class RamRegion(LeafRegion):
             first, last = offset >> PAGE_BITS, (end - 1 >> PAGE_BITS) + 1
             self._dirty[first:last] = b"\xff" * (last - first)
         self.code.written(offset, size)
+
+    def discard(self, offset: int, size: int) -> None:
+        """Whole pages that the guest doesn't need: they read zeros, and the host has them back where it can."""
+        self.write(offset, bytes(size))
+        if self.private and not (offset | size) & (mmap.PAGESIZE - 1) and hasattr(mmap, "MADV_DONTNEED"):
+            self.buf.madvise(mmap.MADV_DONTNEED, offset, size)
 
     # -- dirty tracking
 
@@ -159,4 +168,6 @@ def anonymous_ram(name: str, size: int, readonly: bool = False, share: bool = Fa
         buf = anonymous(size, share, reserve)
     except (OSError, ValueError, OverflowError) as error:
         raise GenericError(f"cannot set up guest memory '{name}': {error}") from None
-    return RamRegion(name, buf, readonly)
+    made = RamRegion(name, buf, readonly)
+    made.private = not share
+    return made

@@ -18,7 +18,7 @@ Four kinds, and who may change them:
 plain attributes.  The property's name is the attribute's with '-' for '_'.
 
 Types are QAPI's: bool, str, number, size, int8..int64, uint8..uint64, and for state and debug also
-`bytes` (shown as hex) and `list:T`.  A type outside these is an error of the device's author (TypeError).
+`bytes` (shown as hex), `any` (an object) and `list:T`.  A type outside these is an error of the device's author (TypeError).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ INT_RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
 )
 
 _ZERO: Mapping[str, Any] = MappingProxyType(
-    {"bool": False, "str": "", "number": 0.0, "bytes": b"", **dict.fromkeys(INT_RANGES, 0)}
+    {"bool": False, "str": "", "number": 0.0, "bytes": b"", "any": None, **dict.fromkeys(INT_RANGES, 0)}
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ratite.daemon.commands import (
     accelerator,
+    balloon,
     block,
     char,
     command_line,
@@ -32,6 +33,7 @@ from ratite.daemon.commands import (
 
 MODULES = (
     accelerator,
+    balloon,
     block,
     char,
     command_line,

@@ -22,6 +22,7 @@ from ratite.core.objects.props import config, state
 from ratite.hw.pci.express import endpoint
 from ratite.hw.pci.function import PciFunction
 from ratite.hw.pci.regs import CAP_VENDOR
+from ratite.hw.virtio.balloon import VirtioBalloon
 from ratite.hw.virtio.blk import VirtioBlk
 from ratite.hw.virtio.button import VirtioButton
 from ratite.hw.virtio.device import VirtioDevice
@@ -331,6 +332,13 @@ class VirtioPci(PciFunction, VirtioDevice):
         if self.queue_select < self._queue_count:
             old = getattr(self.queues[self.queue_select], field)
             self.set_queue(self.queue_select, field, old & ~(0xFFFFFFFF << shift) | value << shift)
+
+
+class VirtioBalloonPci(VirtioPci, VirtioBalloon):
+    """Memory balloon on PCI.  Virtio 1.2, sections 4.1 and 5.5."""
+
+    TYPE: ClassVar[str] = "virtio-balloon-pci"
+    PCI_CLASS: ClassVar[int] = 0x00FF00
 
 
 class VirtioBlkPci(VirtioPci, VirtioBlk):
