@@ -199,6 +199,26 @@ def test_pty(chardevs) -> None:
     assert chardev.write(bytes(BUFFER * 2)) == BUFFER * 2
 
 
+def test_who_opens_a_pty_misses_nothing(chardevs) -> None:
+    path = chardevs.add("c0", "pty")["pty"]
+    chardev, front = chardevs.find("c0"), Front()
+    chardev.look_after = 3600.0
+    with chardevs.lock:
+        chardev.attach(front)
+        assert chardev.write(b"to nobody") == 9
+    slave = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    with chardevs.lock:
+        assert chardev.write(b"first ") == 6
+        assert chardev.write(b"words") == 5
+    front.expect("opened")
+    said = b""
+    while len(said) < 11:
+        said += os.read(slave, 100)
+    assert said == b"first words"
+    os.close(slave)
+    front.expect("closed")
+
+
 def test_file(chardevs, place) -> None:
     path = place / "log"
     for append in (False, True, True):

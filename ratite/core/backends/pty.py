@@ -3,7 +3,7 @@
     nobody ──(the slave is opened)──> connected ──(its last holder closes it)──> nobody
 
 The kernel tells the second step (hang-up) but not the first, so while nobody is there the master is looked at now and
-then.  What a guest sends meanwhile is dropped.
+then, and whenever the guest sends something.  What it sends to nobody is dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ratite.core.backends.chardev import str_option
+from ratite.core.backends.chardev import BUFFER, str_option
 from ratite.core.backends.stream import StreamChardev
 from ratite.core.hostfiles import PTY
 from ratite.qapi.errors import GenericError
@@ -88,16 +88,29 @@ class PtyChardev(StreamChardev):
     def close_fd(self, fd: int) -> None:
         """The master stays open: it is the same one for the next who comes."""
 
+    def put(self, data: bytes) -> int:
+        with self.mutex:
+            if self._write_fd < 0 and self._is_open():
+                # Who has opened it since the last look misses nothing.
+                self._early += data[: BUFFER - len(self._early)]
+                self.io.call(self.poll)
+                return len(data)
+        return super().put(data)
+
+    def _is_open(self) -> bool:
+        """Whether somebody has the slave."""
+        if sys.platform == "win32" or self._master < 0:
+            return False
+        poller = select.poll()
+        poller.register(self._master, select.POLLIN)
+        return not any(events & select.POLLHUP for _, events in poller.poll(0))
+
     def poll_after(self) -> float | None:
         return self.look_after if self._read_fd < 0 else None
 
     def poll(self) -> None:
         """Looks whether somebody opened the slave."""
-        if sys.platform == "win32" or self._read_fd >= 0 or self._master < 0:
-            return
-        poller = select.poll()
-        poller.register(self._master, select.POLLIN)
-        if not any(events & select.POLLHUP for _, events in poller.poll(0)):
+        if self._read_fd < 0 and self._is_open():
             self.peer_came(self._master, self._master)
 
     def _shut(self) -> None:

@@ -25,6 +25,8 @@ class StreamChardev(Chardev):
         self._read_fd = self._write_fd = -1
         self._in = bytearray()
         self._out = bytearray()
+        # For a peer of whom the IO thread doesn't know yet.
+        self._early = bytearray()
         self._refused = False
         self._closed = False
 
@@ -110,7 +112,8 @@ class StreamChardev(Chardev):
         """Somebody is there, who gets `first` before anything else."""
         with self.mutex:
             self._read_fd, self._write_fd = read_fd, write_fd
-            self._out[:] = first
+            self._out[:] = first + self._early
+            self._early.clear()
             self._refused = False
         self.connected_event.set()
         self._tell(OPENED)
