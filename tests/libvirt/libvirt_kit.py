@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 from cli_kit import Terminal
@@ -51,6 +53,10 @@ class Domain:
     def __call__(self, command: str, *words: object) -> str:
         """`virsh COMMAND DOMAIN WORDS`."""
         return self.libvirtd.virsh(command, self.name, *words)
+
+    def qmp(self, command: str) -> Any:
+        """What a QMP command without arguments returns, by `virsh qemu-monitor-command`."""
+        return json.loads(self("qemu-monitor-command", json.dumps({"execute": command})))["return"]
 
     def start(self, line: str = "") -> Terminal:
         """Start it paused, open its console, let it run: nothing that it says is missed."""
