@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ratite.clients.boots.guests import boot_of
 from ratite.clients.boots.initramfs import MARKER
 from ratite.clients.boots.machines import linux
 from ratite.clients.qmp import Client, DaemonProcess
@@ -70,12 +71,15 @@ class Linux:
 
 
 @contextmanager
-def booted(place: Path, more: Iterable[tuple[str, dict[str, Any]]] = (), harts: int = 1) -> Iterator[Linux]:
+def booted(
+    place: Path, more: Iterable[tuple[str, dict[str, Any]]] = (), harts: int = 1, guest: str = "riscv64"
+) -> Iterator[Linux]:
     """A guest in a daemon of its own; `more`: commands behind those that assemble its machine."""
+    boot = BOOT if guest == "riscv64" else boot_of(guest, PLACE)
     with DaemonProcess(place / "m", "--no-shutdown") as daemon, Client.connect(daemon.address, PATIENCE) as qmp:
         qmp.execute("machine-create")
         console = chardev(qmp, "con", place / "c")
-        for name, arguments in (*linux("riscv64", "con", BOOT, harts=harts), *more):
+        for name, arguments in (*linux(guest, "con", boot, harts=harts), *more):
             qmp.execute(name, arguments)
         qmp.execute("x-exit-preconfig")
         console.until(MARKER)

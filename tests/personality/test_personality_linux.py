@@ -1,4 +1,4 @@
-"""Debian's kernel on the board `virt` of a program in QEMU's place: its power button, a disk plugged below a port."""
+"""Debian's kernel on the board `virt` of a program in QEMU's place: its power button, a disk and a card plugged below ports."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.debian import BOOT, MARKER, MARKS, PATIENCE, Line
 
 pytestmark = MARKS
 ON, OFF = r"\300\001", r"\300\007"  # Slot Control: power and its indicator
+DISK, CARD = "0000:00:02.0", "0000:00:03.0"  # their ports
 LISTENING = "until ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q /dev/input/event0; do sleep 1; done"
 
 
@@ -22,24 +23,36 @@ def test_a_guest_is_plugged_into_and_shut_down(shims: Shims, tmp_path: Path) -> 
     words += ["-kernel", BOOT["kernel"], "-initrd", BOOT["initrd"], "-append", BOOT["append"]]
     words += ["-chardev", f"socket,id=con,path={place},server=on,wait=off", "-serial", "chardev:con"]
     words += ["-device", "pcie-root-port,id=rp0,chassis=1,slot=1,addr=2"]
+    words += ["-device", "pcie-root-port,id=rp1,chassis=1,slot=2,addr=3"]
     process, qmp = shims.start("riscv64", *words)
     with qmp:
         console = Line(place)
         qmp.execute("cont")
         console.until(MARKER)
-        assert "Power Button" in console.sh(f"{LISTENING}; insmod /lib/modules/virtio_blk.ko; cat /proc/bus/input/devices")
+        assert "Power Button" in console.sh(f"{LISTENING}; cat /proc/bus/input/devices")
+        console.sh("cd /lib/modules; for name in virtio_blk failover net_failover virtio_net; do insmod $name.ko; done")
+        # The kernel has no hot-plug driver: the shell powers slots and looks.
+        console.sh("slot() { printf \"$2\" | dd of=/sys/bus/pci/devices/$1/config bs=1 seek=108 conv=notrunc 2>/dev/null; }")
+
         node = {"driver": "raw", "node-name": "n0", "file": {"driver": "file", "filename": str(image), "node-name": "f0"}}
         qmp.execute("blockdev-add", node)
         qmp.execute("device_add", driver="virtio-blk-pci", id="d0", bus="rp0", drive="n0")
-        # The kernel has no hot-plug driver: the shell powers the slot and looks.
-        config = "/sys/bus/pci/devices/0000:00:02.0/config"
-        console.sh(f"slot() {{ printf \"$1\" | dd of={config} bs=1 seek=108 conv=notrunc 2>/dev/null; }}")
-        found = console.sh(f"slot '{ON}'; echo 1 > /sys/bus/pci/rescan; sleep 1; sha256sum /dev/vda")
+        found = console.sh(f"slot {DISK} '{ON}'; echo 1 > /sys/bus/pci/rescan; sleep 1; sha256sum /dev/vda")
         assert hashlib.sha256(image.read_bytes()).hexdigest() in found
-        qmp.execute("device_del", id="d0")
-        console.sh(f"echo 1 > /sys/bus/pci/devices/0000:01:00.0/remove; slot '{OFF}'")
-        assert qmp.wait_event("DEVICE_DELETED", timeout=PATIENCE)["data"] == {"device": "d0", "path": "/machine/peripheral/d0"}
+
+        qmp.execute("netdev_add", type="socket", id="net0", listen="127.0.0.1:0")
+        qmp.execute("device_add", driver="virtio-net-pci", id="e0", bus="rp1", netdev="net0", mac="52:54:00:00:00:77")
+        console.sh(f"slot {CARD} '{ON}'; echo 1 > /sys/bus/pci/rescan")
+        assert "52:54:00:00:00:77" in console.sh("sleep 1; cat /sys/class/net/*/address")
+
+        for name, slot in ("d0", DISK), ("e0", CARD):
+            qmp.execute("device_del", id=name)
+            console.sh(f"echo 1 > $(echo /sys/bus/pci/devices/{slot}/*:*:*.*/remove); slot {slot} '{OFF}'")
+            data = qmp.wait_event("DEVICE_DELETED", timeout=PATIENCE)["data"]
+            assert data == {"device": name, "path": f"/machine/peripheral/{name}"}
         qmp.execute("blockdev-del", {"node-name": "n0"})
+        qmp.execute("netdev_del", id="net0")
+
         qmp.execute("system_powerdown")
         data = qmp.wait_event("SHUTDOWN", timeout=PATIENCE)["data"]
         assert data == {"guest": True, "reason": "guest-shutdown"}
