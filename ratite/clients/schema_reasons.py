@@ -53,7 +53,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("block-stream", _BLOCK_JOBS),
     ("change-backing-file", _BLOCK_JOBS),
     ("drive-*", _BLOCK_JOBS),
-    ("blockdev-reopen", _BLOCK_JOBS),
     ("blockdev-set-active", _BLOCK_JOBS),
     ("x-blockdev-*", _BLOCK_JOBS),
     ("x-debug-query-block-graph", _BLOCK_JOBS),

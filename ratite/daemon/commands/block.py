@@ -23,6 +23,14 @@ def blockdev_del(ctx: Context, arguments: dict[str, Any]) -> None:
     ctx.machine.blockdev_del(arguments["node-name"])
 
 
+@command("blockdev-reopen", side=OWNER)
+def blockdev_reopen(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Give nodes other options."""
+    for options in arguments["options"]:
+        refuse_nul(options)
+    ctx.machine.blocks.reopen(arguments["options"])
+
+
 @command("block_resize", side=OWNER)
 def block_resize(ctx: Context, arguments: dict[str, Any]) -> None:
     """Make an image longer or shorter."""

@@ -723,3 +723,50 @@ def test_a_reader_that_minds_nobody(disk: Disk, image: Path) -> None:
     reader = Board("virtio-blk-device", machine=other, drive="n0")
     reader.start()
     other.close()
+
+
+def test_nodes_get_other_options(image: Path) -> None:
+    """While a disk is at work on them: locks, the host's cache and what is refused change with the options."""
+    machine = new_machine(inline=False)
+    call = machine.owner.call
+    file = {"driver": "file", "filename": str(image), "node-name": "below"}
+    raw = {"driver": "raw", "file": "below", "node-name": "n0"}
+    call(machine.blockdev_add, file)
+    call(machine.blockdev_add, raw)
+    call(machine.blockdev_add, {"driver": "raw", "file": "below", "node-name": "spare", "read-only": True})
+    disk = Disk.__new__(Disk)
+    Board.__init__(disk, "virtio-blk-device", machine=machine, drive="n0")
+    disk.ready()
+
+    def refused(*wanted: dict[str, Any]) -> str:
+        with pytest.raises(GenericError) as caught:
+            call(machine.blocks.reopen, wanted)
+        return caught.value.desc
+
+    assert disk.do(OUT, 0, b"1" * 512)[0] == 0
+    cached = {"direct": True}
+    call(machine.blocks.reopen, [{**file, "cache": cached}, {**raw, "detect-zeroes": "on"}])
+    infos = {node.id: node.info() for node in machine.blocks.nodes()}
+    assert infos["below"]["cache"]["direct"] and infos["n0"]["detect_zeroes"] == "on"
+    assert disk.do(IN, 0, size=512) == (0, b"1" * 512)
+    assert disk.do(OUT, 1, b"2" * 512)[0] == 0
+    call(machine.blocks.reopen, [file, {**raw, "offset": 512}])
+    assert disk.config(0, 4) == SIZE // 512 - 1
+    assert disk.do(IN, 0, size=512) == (0, b"2" * 512)
+    other = new_machine()
+    other.blockdev_add({**file, "node-name": "n0"})
+    rival = Board("virtio-blk-device", machine=other, drive="n0")
+    with pytest.raises(GenericError, match='Failed to get "write" lock'):
+        rival.start()
+    other.close()
+    assert refused({**raw, "read-only": True}) == "Read-only block node 'n0' cannot support read-write users"
+    assert refused({**file, "read-only": True}) == "Read-only block node 'below' cannot support read-write users"
+    assert refused({**file, "filename": "/x"}) == "Cannot change the option 'filename'"
+    assert refused({**raw, "node-name": "below"}) == "Cannot change the option 'driver'"
+    assert refused({**raw, "file": "n0"}) == "Cannot change the option 'file'"
+    assert refused({**raw, "offset": 5}) == "Specified offset is not multiple of 512"
+    assert refused({**raw, "node-name": "zz"}) == "Failed to find node with node-name='zz'"
+    assert refused(file, {"driver": "raw", "file": "below"}) == "node-name not specified"
+    call(machine.blocks.reopen, [{"driver": "raw", "file": "below", "node-name": "spare"}])
+    assert not machine.blocks.find("spare").read_only
+    machine.close()

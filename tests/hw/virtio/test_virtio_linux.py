@@ -138,6 +138,17 @@ def test_the_wire_between_them(pair: Pair) -> None:
     assert next(word for word in b.sh("sha256sum < /tmp/file").split() if len(word) == 64) in sent
 
 
+def test_a_cable_that_is_pulled_and_a_disk_that_grows(pair: Pair) -> None:
+    a, b = pair.consoles["a"], pair.consoles["b"]
+    for up, carrier in ((False, "0"), (True, "1")):
+        pair.qmp.execute("set_link", name="anic", up=up)
+        a.sh(f"until grep -q {carrier} /sys/class/net/eth0/carrier; do sleep 0.1; done")
+    assert "1 packets received" in a.sh("ping -c 1 10.0.0.2")
+    pair.qmp.execute("block_resize", {"node-name": "nb", "size": 6 * MIB})
+    b.sh(f"until grep -q {6 * MIB // 512} /sys/block/vda/size; do sleep 0.1; done")
+    assert "1+0 records in" in b.sh("dd if=/dev/vda of=/dev/null bs=1M skip=5 count=1")
+
+
 def test_power_off(pair: Pair) -> None:
     """By SBI and the finisher that the device tree names; the last test."""
     pair.consoles["a"].sock.sendall(b"poweroff -f\n")

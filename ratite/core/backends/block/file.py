@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.block.direct import Direct, open_direct
@@ -40,6 +41,8 @@ class FileNode(BlockNode):
     ) -> None:
         super().__init__(id, chosen)
         self._path = path
+        self._files = files
+        self._locking = locking
         self._fd, self.read_only = _open_as(path, chosen, files)
         self._bytes = os.fstat(self._fd).st_size
         self._locks = Locks(self._fd) if locking != "off" else None
@@ -60,6 +63,43 @@ class FileNode(BlockNode):
         if sys.platform == "win32":
             return self._bytes
         return os.fstat(self._fd).st_blocks * 512
+
+    def check_reopen(self, options: Mapping[str, Any]) -> None:
+        super().check_reopen(options)
+        if options["filename"] != self._path:
+            raise GenericError("Cannot change the option 'filename'")
+        if options.get("locking", "auto") != self._locking:
+            raise GenericError("Cannot change the option 'locking'")
+
+    def reopen(self, chosen: NodeOptions, options: Mapping[str, Any]) -> None:
+        was = self.chosen
+        if (chosen.read_only, chosen.direct, chosen.force_share) == (self.read_only, was.direct, was.force_share):
+            self.chosen = chosen
+            return
+        fd, read_only = _open_as(self._path, chosen, self._files)
+        try:
+            direct = Direct(fd) if chosen.direct else None
+            self._move_locks(fd, chosen)
+        except (OSError, GenericError):
+            os.close(fd)
+            raise
+        self._fd, self.read_only = fd, read_only
+        self._worker.switch(fd, direct)
+
+    def _move_locks(self, fd: int, chosen: NodeOptions) -> None:
+        """Takes the locks of the users on another descriptor, as `chosen` wants them; GenericError, and all is as before."""
+        was, old = self.chosen, self._locks
+        if old is not None:
+            # Locks of one descriptor would be in the way of the other's.
+            old.take(frozenset(), frozenset())
+            self._locks = Locks(fd)
+        self.chosen = chosen
+        try:
+            self.users_changed()
+        except GenericError:
+            self.chosen, self._locks = was, old
+            self.users_changed()
+            raise
 
     def resize(self, size: int) -> None:
         if self.read_only:

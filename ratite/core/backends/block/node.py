@@ -165,6 +165,18 @@ class BlockNode(Obj):
         if self.users.pop(key, None) is not None:
             self.users_changed()
 
+    def check_reopen(self, options: Mapping[str, Any]) -> None:
+        """GenericError for options that can't be changed to those of BlockdevOptions."""
+        if options["driver"] != self.DRIVER:
+            raise GenericError("Cannot change the option 'driver'")
+        if options.get("read-only", False) and any(user.writes for user in self.users.values()):
+            raise GenericError(f"Read-only block node '{self.id}' cannot support read-write users")
+
+    def reopen(self, chosen: NodeOptions, options: Mapping[str, Any]) -> None:
+        """The node has these options from now on, which `check_reopen` has let pass.  GenericError, and nothing changed."""
+        self.chosen = chosen
+        self.read_only = chosen.read_only
+
     def resize(self, size: int) -> None:
         """The image is to be `size` bytes long, a multiple of the sector; users are told.  GenericError."""
         raise GenericError(f"Image format driver '{self.DRIVER}' does not support resize")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ratite.core.backends.block.node import SECTOR, BlockNode, NodeOptions, User
@@ -24,7 +25,12 @@ class RawNode(BlockNode):
         size: int | None = None,
     ) -> None:
         super().__init__(id, chosen)
-        whole = child.length()
+        self.child = child
+        self._check_place(offset, size)
+        self._place(offset, size)
+
+    def _check_place(self, offset: int, size: int | None) -> None:
+        whole = self.child.length()
         for name, value in (("offset", offset), ("size", size or 0)):
             if value < 0:
                 raise GenericError(f"Parameter '{name}' expects a non-negative number")
@@ -37,10 +43,24 @@ class RawNode(BlockNode):
                 f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the  actual size of the "
                 f"containing file ({whole})"
             )
-        self.child = child
+
+    def _place(self, offset: int, size: int | None) -> None:
         self._offset = offset
-        self._size = whole - offset if size is None else size
+        self._size = self.child.length() - offset if size is None else size
         self._fixed = size is not None
+
+    def check_reopen(self, options: Mapping[str, Any]) -> None:
+        super().check_reopen(options)
+        if options["file"] != self.child.id:
+            raise GenericError("Cannot change the option 'file'")
+        self._check_place(options.get("offset", 0), options.get("size"))
+
+    def reopen(self, chosen: NodeOptions, options: Mapping[str, Any]) -> None:
+        super().reopen(chosen, options)
+        was = self._size
+        self._place(options.get("offset", 0), options.get("size"))
+        if self._size != was:
+            self.resized()
 
     @property
     def filename(self) -> str:

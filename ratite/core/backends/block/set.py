@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.block.file import FileNode
@@ -109,6 +109,21 @@ class BlockSet(Obj):
 
     def _group(self, name: str, disk: ThrottledDisk) -> ThrottleGroup:
         return self._groups.setdefault(name, ThrottleGroup(name, disk.machine.clock))
+
+    def reopen(self, wanted: Sequence[Mapping[str, Any]]) -> None:
+        """blockdev-reopen: nodes get other options, those that aren't given their defaults.  GenericError: nothing has changed,
+        but where the host refuses a file, which those before it in the list don't notice."""
+        found = []
+        for options in wanted:
+            if "node-name" not in options:
+                raise GenericError("node-name not specified")
+            node = self.find(options["node-name"])
+            chosen = NodeOptions.of(options)
+            node.check_reopen(options)
+            found.append((node, chosen, options))
+        for node, chosen, options in found:
+            node.reopen(chosen, options)
+            node.options = dict(options) if node.options else {}
 
     def resize(self, name: str, size: int) -> None:
         """block_resize: sizes that are no multiple of the sector are rounded up.  GenericError in QEMU's words."""

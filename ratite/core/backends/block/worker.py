@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ratite.core import log
 from ratite.core.backends.block import hostio
@@ -65,6 +65,13 @@ class Request:
         self.passed: list[tuple[Passed, int]] = []
 
 
+class _Switch(NamedTuple):
+    """Another descriptor of the file."""
+
+    fd: int
+    direct: Direct | None
+
+
 class Worker:
     """The I/O of the file `fd`, `length` bytes long when it was opened; `name` is for messages; `direct`: past the host's
     cache."""
@@ -78,10 +85,23 @@ class Worker:
         self._write_at = hostio.write_at if direct is None else direct.write_at
         self._owner = owner
         self._name = name
-        self._todo: SimpleQueue[Request | None] = SimpleQueue()
+        self._todo: SimpleQueue[Request | _Switch | None] = SimpleQueue()
         self._finished: deque[Request] = deque()
         self._thread: threading.Thread | None = None
         self._told = False
+
+    def switch(self, fd: int, direct: Direct | None) -> None:
+        """What follows is done with `fd`, a descriptor of the same file; the former is closed behind what is queued."""
+        if self._thread is None:
+            self._take_over(_Switch(fd, direct))
+        else:
+            self._todo.put(_Switch(fd, direct))
+
+    def _take_over(self, to: _Switch) -> None:
+        os.close(self._fd)
+        self._fd = to.fd
+        self._read_at = hostio.read_at if to.direct is None else to.direct.read_at
+        self._write_at = hostio.write_at if to.direct is None else to.direct.write_at
 
     def resized(self, length: int) -> None:
         """The file is `length` bytes long from now on."""
@@ -104,6 +124,9 @@ class Worker:
 
     def _main(self) -> None:
         while (request := self._todo.get()) is not None:
+            if isinstance(request, _Switch):
+                self._take_over(request)
+                continue
             try:
                 self._work(request)
             except OSError as error:
