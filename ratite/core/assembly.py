@@ -151,6 +151,7 @@ class Assembly:
             for part in parts:
                 _guard(part, part.realize)
                 part.phase = "realized"
+                part.hotplugged = True
         except QmpError:
             for part in reversed([part for part in parts if part.phase == "realized"]):
                 _quietly(part.unrealize)

@@ -111,6 +111,40 @@ def test_types_with_qemus_manners(daemon: DaemonProcess) -> None:
         assert qmp.execute("qom-list-types", implements="accel") == []
 
 
+def test_properties_with_qemus_manners(daemon: DaemonProcess) -> None:
+    with daemon.client() as own, daemon.client() as qmp:
+        own.execute("machine-create")
+        own.execute("device_add", driver="ns16550", id="early")
+        own.execute("object-add", {"qom-type": "memory-backend-ram", "id": "ram", "size": 4096})
+        own.execute("object-add", {"qom-type": "address-space", "id": "space"})
+        for name in "early", "late":
+            own.execute("map-region", space="space", region=name, offset=4096 * len(name))
+        qmp.execute("view-select", personality="qemu", target="riscv64")
+        assert not qmp.execute("qom-get", path="/machine/peripheral/early", property="realized")
+        own.execute("unmap-region", space="space", region="late", offset=4096 * 4)
+        own.execute("x-exit-preconfig")
+        own.execute("device_add", driver="ns16550", id="late")
+        common = {"parent_bus": "link<bus>", "realized": "bool", "hotplugged": "bool", "hotpluggable": "bool"}
+        for name, late in ("early", False), ("late", True):
+            path = f"/machine/peripheral/{name}"
+            rows = {row["name"]: row["type"] for row in qmp.execute("qom-list", path=path)}
+            assert common.items() <= rows.items() and rows["chardev"] == "str"
+            values = {name: qmp.execute("qom-get", path=path, property=name) for name in common}
+            assert values == {"parent_bus": "", "realized": True, "hotplugged": late, "hotpluggable": True}
+            assert refused(qmp, "qom-set", path=path, property="realized", value=False).endswith("is not writable")
+            assert not common.keys() & {row["name"] for row in own.execute("qom-list", path=path)}
+        of_type = {row["name"]: row["type"] for row in qmp.execute("qom-list-properties", typename="virtio-blk-device")}
+        assert common.items() <= of_type.items() and of_type["drive"] == "str"
+        # Other objects' properties are spelt otherwise.
+        for command, arguments in ("qom-list", {"path": "ram"}), ("qom-list-properties", {"typename": "memory-backend-ram"}):
+            shown = {row["name"]: row["type"] for row in qmp.execute(command, arguments)}
+            assert shown["size"] == shown["host-nodes"] == "int" and shown["type"] == "string" and "realized" not in shown
+        given = {row["name"]: row for row in qmp.execute("device-list-properties", typename="virtio-blk-device")}
+        assert given["drive"]["type"] == "str" and not common.keys() & given.keys()
+        model = {"name": "rv64", "props": {"zba": 5}}
+        assert "'model.props.zba', expected: boolean" in refused(qmp, "query-cpu-model-expansion", type="full", model=model)
+
+
 def test_tables_change_under_monitors_that_are_busy(daemon: DaemonProcess) -> None:
     """Whatever a monitor asks, it is answered from one view, whole: the one before or the one after."""
     known: set[frozenset[str]] = set()

@@ -92,6 +92,8 @@ class Obj:
         self.parent: Obj | None = None
         self.children: dict[str, Obj] = {}
         self.phase = "created"
+        # Whether it came when the machine was realized already.
+        self.hotplugged = False
         # Properties that only this instance has (a CPU's registers).
         self.instance_properties: Mapping[str, Prop] = MappingProxyType({})
         self.link_texts: dict[str, str] = {}

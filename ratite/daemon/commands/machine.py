@@ -61,6 +61,9 @@ def query_cpu_model_expansion(ctx: Context, arguments: dict[str, Any]) -> object
     given = model.get("props", {})
     if not isinstance(given, dict):
         raise GenericError("Invalid parameter type for 'model.props', expected: object")
+    for name, value in given.items():
+        if not isinstance(value, bool) and any(prop["name"] == name and prop["type"] == "bool" for prop in row.properties):
+            raise GenericError(f"Invalid parameter type for 'model.props.{name}', expected: boolean")
     cls = ctx.daemon.registry.load(row.name)
     assert issubclass(cls, Cpu), "a row of kind cpu"
     word_size = ctx.daemon.registry.target(target)["word-size"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ratite.daemon.commands.qom import property_info
 from ratite.daemon.dispatch import OWNER, Context, command, refuse_nul
+from ratite.daemon.properties import property_info
 from ratite.daemon.typelist import find_type
 from ratite.qapi.errors import DeviceNotFound, GenericError
 
@@ -19,7 +19,11 @@ def device_list_properties(ctx: Context, arguments: dict[str, Any]) -> object:
         raise DeviceNotFound(f"Device '{name}' not found")
     if not shown.pluggable:
         raise GenericError("Parameter 'typename' expects a non-abstract device type")
-    return [property_info(prop, ctx.ratite) for prop in shown.properties if ctx.ratite or prop["kind"] in ("config", "tunable")]
+    return [
+        property_info(prop, "device", ctx.ratite)
+        for prop in shown.properties
+        if ctx.ratite or prop["kind"] in ("config", "tunable")
+    ]
 
 
 @command("device_add", "device-add", side=OWNER, assembles=True)

@@ -2,60 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.dispatch import OWNER, Context, command, refuse_nul
+from ratite.daemon.properties import (
+    DEVICE_ROWS,
+    PLUGGABLE,
+    device_rows,
+    device_value,
+    object_properties,
+    property_info,
+)
 from ratite.daemon.typelist import class_not_found, find_type, list_types
 from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
 
 if TYPE_CHECKING:
     from ratite.core.objects.obj import Obj
-    from ratite.core.objects.props import Prop
-
-# The names that QEMU gives to types of properties.
-_SHOWN_TYPES = MappingProxyType({"str": "string"})
-
-
-def property_info(row: Mapping[str, Any], ratite: bool, qom: bool = False) -> dict[str, Any]:
-    """ObjectPropertyInfo of a declaration as the registry has it; `qom` for qom-list's spelling of types."""
-    link = row.get("link")
-    shown = f"link<{link}>" if link else row["type"]
-    if shown.startswith("list:"):
-        shown = f"[{shown[5:]}]"
-    info: dict[str, Any] = {"name": row["name"], "type": _SHOWN_TYPES.get(shown, shown) if qom else shown}
-    if row.get("text"):
-        info["description"] = row["text"]
-    if row.get("default") is not None:
-        info["default-value"] = row["default"]
-    if ratite:
-        info["kind"] = row["kind"]
-        for key in ("unit", "minimum", "maximum", "values", "required", "since"):
-            if key in row:
-                info[key] = row[key]
-    return info
-
-
-def object_properties(obj: Obj) -> list[dict[str, Any]]:
-    """What qom-list says of an object: its type, properties and children."""
-    found: list[dict[str, Any]] = [{"name": "type", "type": "string"}]
-    found += [{"name": prop.name, "type": _type_of(prop), **_text_of(prop)} for prop in obj.properties()]
-    found += [{"name": name, "type": f"child<{child.TYPE}>"} for name, child in sorted(obj.children.items())]
-    return found
-
-
-def _type_of(prop: Prop) -> str:
-    shown = prop.type_name
-    if shown.startswith("list:"):
-        shown = f"[{shown[5:]}]"
-    return _SHOWN_TYPES.get(shown, shown)
-
-
-def _text_of(prop: Prop) -> dict[str, str]:
-    return {"description": prop.text} if prop.text else {}
-
 
 def _resolve(ctx: Context, path: str) -> Obj:
     """The object at a path; without a machine there is none."""
@@ -64,19 +27,26 @@ def _resolve(ctx: Context, path: str) -> Obj:
     return ctx.machine.resolve(path)
 
 
+def _as_device(ctx: Context, obj: Obj) -> bool:
+    """Whether the object has the properties of QEMU's devices in this view."""
+    return not ctx.ratite and obj.KIND in PLUGGABLE
+
+
 @command("qom-list", side=OWNER, alone=True)
 def qom_list(ctx: Context, arguments: dict[str, Any]) -> object:
     """The properties of an object; without a machine there is the root, with nothing below it."""
     if arguments["path"] == "/" and not ctx.daemon.has_machine:
         return [{"name": "type", "type": "string"}]
-    return object_properties(_resolve(ctx, arguments["path"]))
+    return object_properties(_resolve(ctx, arguments["path"]), ctx.ratite)
 
 
 @command("qom-get", side=OWNER, alone=True)
 def qom_get(ctx: Context, arguments: dict[str, Any]) -> object:
     """A property's value."""
-    _resolve(ctx, arguments["path"])
-    return ctx.machine.get_property(arguments["path"], arguments["property"])
+    obj, name = _resolve(ctx, arguments["path"]), arguments["property"]
+    if name in DEVICE_ROWS and _as_device(ctx, obj):
+        return device_value(obj, name)
+    return ctx.machine.get_property(arguments["path"], name)
 
 
 @command("qom-set", side=OWNER, alone=True)
@@ -84,7 +54,7 @@ def qom_set(ctx: Context, arguments: dict[str, Any]) -> None:
     """Set a property."""
     obj = _resolve(ctx, arguments["path"])
     name = arguments["property"]
-    if name == "type" or name in obj.children:
+    if name == "type" or name in obj.children or (name in DEVICE_ROWS and _as_device(ctx, obj)):
         raise GenericError(f"Property '{obj.TYPE}.{name}' is not writable")
     refuse_nul({name: arguments["value"]})
     ctx.machine.set_property(arguments["path"], name, arguments["value"])
@@ -128,7 +98,9 @@ def qom_list_properties(ctx: Context, arguments: dict[str, Any]) -> object:
     shown = find_type(ctx, name)
     if shown is None:
         raise class_not_found(name)
-    return [{"name": "type", "type": "string"}, *(property_info(prop, ctx.ratite, qom=True) for prop in shown.properties)]
+    kind = "" if shown.row is None else shown.row.kind
+    rows = [property_info(prop, kind, ctx.ratite, qom=True) for prop in shown.properties]
+    return [{"name": "type", "type": "string"}, *device_rows(kind, ctx.ratite), *rows]
 
 
 @command("object-add", side=OWNER)

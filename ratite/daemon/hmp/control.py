@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ratite.daemon.commands.qom import object_properties
 from ratite.daemon.hmp.line import HmpError
 from ratite.daemon.personality import chardevs
 from ratite.daemon.personality.syntax import CommandLineError, nested, pairs
 from ratite.daemon.personality.values import properties, typed
+from ratite.daemon.properties import object_properties
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def qom_list(line: Line) -> str:
         return "/\n"
     if not line.ctx.daemon.has_machine:
         return "".join(f"{row['name']} ({row['type']})\n" for row in line.qmp("qom-list", {"path": path}))
-    rows = object_properties(line.ctx.machine.resolve(path))
+    rows = object_properties(line.ctx.machine.resolve(path), line.ctx.ratite)
     return "".join(f"{row['name']} ({row['type']})\n" for row in rows)
 
 
