@@ -117,7 +117,7 @@ class Secret(Obj):
             from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
         except ImportError:
             raise GenericError(
-                f"secret '{self.id}' can't be decrypted: cryptography is not installed (pip install 'ratite[secrets]')"
+                f"secret '{self.id}' can't be decrypted: cryptography is not installed (pip install cryptography)"
             ) from None
         steps = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
         plain: bytes = steps.update(found) + steps.finalize()
