@@ -50,6 +50,8 @@ class View:
         self._types = types
         self._tables = Tables(schema, self.facts)
         self._extended: Tables | None = None
+        # Answers of qom-list-types as JSON text, by the monitor's pinned target and the arguments.
+        self.type_lists: dict[tuple[str | None, str | None, bool], bytes] = {}
         self.find = self._tables.commands.get
         self.commands: Mapping[str, Command] = self._tables.commands
 

@@ -6,6 +6,7 @@ stays in the copy.  An address is tried as what data accesses of the CPU's prese
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ratite.core.isa.emitter import EXECUTE, READ
@@ -83,17 +84,15 @@ class VirtualMemory:
         found = self._walker.physical(addr, READ)
         return self._walker.physical(addr, EXECUTE) if found is None else found
 
-    def pieces(self, addr: int, size: int) -> list[tuple[int, int]]:
-        """(physical address, bytes) of a range, page by page.  BusError where a page isn't there."""
-        found = []
+    def pieces(self, addr: int, size: int) -> Iterator[tuple[int, int]]:
+        """(physical address, bytes) of a range, page by page as they are asked for.  BusError where a page isn't there."""
         while size > 0:
             count = min(size, self._smallest - addr % self._smallest)
             phys = self.physical(addr)
             if phys is None:
                 raise BusError("unmapped", addr)
-            found.append((phys, count))
+            yield phys, count
             addr, size = addr + count, size - count
-        return found
 
     def read(self, addr: int, size: int) -> bytes:
         """Bytes.  BusError."""

@@ -14,8 +14,10 @@ from ratite.daemon.properties import (
     object_properties,
     property_info,
 )
+from ratite.daemon.qmp.session import RawJson
 from ratite.daemon.typelist import class_not_found, find_type, list_types
 from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
+from ratite.qapi.wire import encode
 
 if TYPE_CHECKING:
     from ratite.core.objects.obj import Obj
@@ -79,9 +81,22 @@ def _values(ctx: Context, path: str) -> list[dict[str, Any]]:
 
 @command("qom-list-types")
 def qom_list_types(ctx: Context, arguments: dict[str, Any]) -> object:
-    """The object types."""
+    """The object types; the answer is encoded once."""
+    implements, abstract = arguments.get("implements"), arguments.get("abstract", False)
+    asked = (ctx.session.pinned, implements, abstract)
+    kept = ctx.view.type_lists.get(asked)
+    if kept is None:
+        answer = _type_list(ctx, implements, abstract)
+        if not answer:
+            # No type of that name: there is no end of those.
+            return answer
+        kept = ctx.view.type_lists[asked] = encode(answer).removesuffix(b"\r\n")
+    return RawJson(kept)
+
+
+def _type_list(ctx: Context, implements: str | None, abstract: bool) -> list[dict[str, Any]]:
     answer = []
-    for each in list_types(ctx, arguments.get("implements"), arguments.get("abstract", False)):
+    for each in list_types(ctx, implements, abstract):
         info: dict[str, Any] = {"name": each.name}
         if each.abstract:
             info["abstract"] = True
