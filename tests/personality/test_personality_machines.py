@@ -204,6 +204,12 @@ def test_devices_without_a_bus_take_the_one_that_qemus_take(shims: Shims) -> Non
          "qemu-system-riscv64: -serial foo: could not connect serial device to character backend 'foo'"),
         (["-M", "none", "-audiodev", "alsa,id=a"], "-audiodev alsa,id=a: driver must be 'none': there is nothing else here"),
         (["-M", "virt", "-daemonize", "-nographic"], "-nographic cannot be used with -daemonize"),
+        (["-M", "virt", "-nodefaults", "-kernel", "/nonexistent/k", "-accel", "interp"],
+         "could not load kernel '/nonexistent/k'\nCould not open '/nonexistent/k': No such file or directory"),
+        (["-M", "virt", "-g", "1x1"], "-g 1x1: Option not supported for this target"),
+        (["-M", "none", "-d", "foo"], "-d foo: there is no log item 'foo'; there are: guest_errors, invalid_mem, unimp"),
+        (["-M", "none", "-global", "foo.bar=1", "-device", "foo"], "warning: global foo.bar has invalid class name\n"
+         "qemu-system-riscv64: -device foo: 'foo' is not a valid device model name"),
         (["-nodefaults"], "No machine specified, and there is no default\nUse -machine help to list supported machines"),
     ],
 )  # fmt: skip

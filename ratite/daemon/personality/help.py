@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ratite.daemon.personality.options import usage
+from ratite.daemon.personality.options import LOG_ITEMS, usage
 from ratite.daemon.personality.syntax import pairs
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def _help(line: Line, given: Given, items: list[tuple[str, str]]) -> str | None:
         return "Accelerators supported in QEMU binary:\n" + "".join(f"{row.get('alias', each)}\n" for each, row in rows.items())
     if key in ("chardev", "netdev") and not name:
         return _backends(line, key)
+    if key == "d":
+        return "Log items (comma separated):\n" + "".join(f"{item:<15} {text}\n" for item, text in LOG_ITEMS.items())
     if key in ("display", "vga", "audiodev"):
         return "none\n"
     if given.option.parameters:

@@ -93,6 +93,8 @@ class Launch:
             # What a client of chardev-add is told besides.
             text = text.removeprefix(f"Failed to add chardev '{step.arguments.get('id')}': ")
             text = _PLACE.sub("", text)
+        else:
+            text = self._start.about_files(text)
         self._tell(f"{step.written}: {text}" if step is not None and step.written else text)
         daemon.fail(1)
 

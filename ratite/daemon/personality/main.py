@@ -46,6 +46,8 @@ def _run(program: str, target: str, version: str, given: list[Given], tell: Call
         from ratite.daemon.personality.shims import renewal
 
         start.stale = renewal(os.path.dirname(sys.argv[0]))
+    for warning in start.warnings:
+        tell(warning)
     from ratite.daemon.personality.launch import Launch
 
     return Launch(start, tell).run()

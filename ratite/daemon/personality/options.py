@@ -88,6 +88,7 @@ OPTIONS: tuple[Option, ...] = (
            "qom-type"),
     Option(("global",), "DRIVER.PROPERTY=VALUE", DEVICES, "another default of a type's property", "global", "",
            _group(driver=_S, property=_S, value=_S)),
+    Option(("g",), "WIDTHxHEIGHT[xDEPTH]", DEVICES, "refused: there are no displays"),
     Option(("vga",), "none", DEVICES, "there are no displays: 'none' only"),
     Option(("display",), "none", DEVICES, "there are no displays: 'none' only"),
     Option(("nographic",), "", DEVICES, "the first serial line and the monitor at standard input and output"),
@@ -127,11 +128,19 @@ OPTIONS: tuple[Option, ...] = (
            _group(timestamp=_B, guest_name=_B)),
     Option(("run-with",), "[user=NAME]", RUN, "become another user once everything is open", "run-with", "",
            _group(user=_S)),
+    Option(("d",), "ITEM[,…]", RUN, "what the log tells of guests; 'help' lists the items"),
     Option(("D",), "FILE", RUN, "the log goes there, not to standard error"),
     Option(("target",), "TARGET", RUN, "stand in for this target, whatever the program's name (ratite's own option)"),
     Option(("version",), "", RUN, "print the version"),
     Option(("help", "h"), "", RUN, "print this text"),
 )
+
+# What -d may name: the log tells it anyway, once for each place in a guest or device.
+LOG_ITEMS: Mapping[str, str] = MappingProxyType({
+    "guest_errors": "accesses of guests that nothing answers",
+    "invalid_mem": "the same",
+    "unimp": "registers of devices that aren't modelled",
+})  # fmt: skip
 
 BY_NAME: Mapping[str, Option] = MappingProxyType({name: option for option in OPTIONS for name in option.names})
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from ratite.daemon.options import UsageError, uuid_of
 from ratite.daemon.personality.commandline import Given
+from ratite.daemon.personality.options import LOG_ITEMS
 from ratite.daemon.personality.start import Start, Step
 from ratite.daemon.personality.syntax import CommandLineError, as_bool, checked, is_json, json_value, pairs
 
@@ -104,6 +105,16 @@ def _no_reboot(start: Start, given: Given) -> None:
     start.actions.append(Step("set-action", {"reboot": "shutdown"}, given.written))
 
 
+def _log_items(start: Start, given: Given) -> None:
+    for item in given.value.split(","):
+        if item not in LOG_ITEMS:
+            raise CommandLineError(f"there is no log item '{item}'; there are: {', '.join(LOG_ITEMS)}")
+
+
+def _geometry(start: Start, given: Given) -> None:
+    raise CommandLineError("Option not supported for this target")
+
+
 def _run_with(start: Start, given: Given) -> None:
     start.user = values(given).get("user", start.user)
     if start.user:
@@ -139,6 +150,8 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
     "no-shutdown": _no_shutdown,
     "pidfile": _pidfile,
     "D": _log_file,
+    "d": _log_items,
+    "g": _geometry,
     "daemonize": _background,
     "preconfig": _preconfig,
     "boot": _boot,

@@ -44,6 +44,10 @@ class Start:
         self.fdsets: list[tuple[int, int, str | None]] = []
         self.background = False
         self.preconfig = False
+        # Kernel, ramdisk and firmware, by what they are called.
+        self.loads: dict[str, str] = {}
+        # What is odd and doesn't matter.
+        self.warnings: list[str] = []
         # The command that renews the shim, where that is of another version.
         self.stale = ""
         # What set-action is told; who is to be when everything is open.
@@ -52,6 +56,13 @@ class Start:
         # What was read for the translation already.
         self.registry: TypeRegistry | None = None
         self.schema: ResolvedSchema | None = None
+
+    def about_files(self, text: str) -> str:
+        """What is wrong with the machine, told of what its CPUs were to load where a file is named."""
+        for what, path in self.loads.items():
+            if f"'{path}'" in text:
+                return f"could not load {what} '{path}'\n{text.partition(': ')[2]}"
+        return text
 
     @property
     def empty(self) -> bool:

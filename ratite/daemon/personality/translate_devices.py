@@ -88,6 +88,9 @@ def apply_globals(line: Line, board: Board | None) -> None:
     for given in line.of("global"):
         with given.named():
             driver, prop, value = _global(given)
+            if line.registry.find(driver) is None:
+                line.start.warnings.append(f"warning: global {driver}.{prop} has invalid class name")
+                continue
             steps = [*line.start.steps, *line.start.devices, *([] if board is None else board.steps)]
             for step in steps:
                 set_defaults(line.registry, step, driver, {prop: value})

@@ -18,6 +18,9 @@ _SPELLED: Mapping[str, str] = MappingProxyType(
     {"kernel": "kernel", "initrd": "initrd", "append": "append", "dtb": "dtb", "firmware": "bios"}
 )
 
+# What messages call the files of options.
+_CALLED = (("kernel", "kernel"), ("initrd", "ramdisk"), ("bios", "firmware"), ("dtb", "device tree"))
+
 
 def choose_machine(line: Line) -> dict[str, str]:
     """Set the line's machine type; its properties as they were given.  CommandLineError."""
@@ -178,6 +181,7 @@ def _boot_options(line: Line, given: dict[str, str]) -> dict[str, str]:
         path = firmware_of(kind, line.target, found.pop("bios", ""), [one.value for one in line.of("L")])
         if path:
             found["bios"] = path
+    line.start.loads = {called: found[key] for key, called in _CALLED if key in found}
     return found
 
 
