@@ -60,6 +60,11 @@ class Guest:
         """The QMP session."""
         return self.qmp
 
+    @property
+    def address(self) -> str:
+        """Where further sessions connect."""
+        return self._daemon.address
+
     def start(self) -> None:
         """Realize and run."""
         self.qmp.execute("x-exit-preconfig")
