@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ratite.core.backends.chardev import Chardev
 
 
+# Kinds that QEMU hasn't.
+OWN_KINDS = ("console",)
+
+
 @command("query-chardev", side=OWNER, alone=True)
 def query_chardev(ctx: Context, arguments: dict[str, Any]) -> object:
     """All of them."""
@@ -27,7 +31,7 @@ def query_chardev(ctx: Context, arguments: dict[str, Any]) -> object:
 def query_chardev_backends(ctx: Context, arguments: dict[str, Any]) -> object:
     """The kinds that chardev-add can make."""
     kinds = ctx.view.tables.qapi_type("ChardevBackendKind")["members"]
-    return [{"name": kind["name"]} for kind in kinds]
+    return [{"name": kind["name"]} for kind in kinds if ctx.ratite or kind["name"] not in OWN_KINDS]
 
 
 @command("chardev-add", side=OWNER, alone=True)

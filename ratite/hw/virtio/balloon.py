@@ -113,10 +113,13 @@ class VirtioBalloon(VirtioDevice):
 
     def ram_size(self) -> int:
         """Bytes of memory that the device's address space shows."""
-        if self.dma is None:
-            return 0
-        size: int = sum(size for _, size, _, _, _, readonly in self.dma.space.view.ram_table() if not readonly)
+        space = self.ram_space()
+        size: int = 0 if space is None else sum(row[1] for row in space.view.ram_table() if not row[5])
         return size
+
+    def ram_space(self) -> Any:
+        """The address space whose memory it is about, whether or not the device may use it now; None before it has one."""
+        return None if self.dma is None else self.dma.space
 
     @property
     def balloon_actual(self) -> int:

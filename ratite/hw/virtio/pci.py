@@ -340,6 +340,10 @@ class VirtioBalloonPci(VirtioPci, VirtioBalloon):
     TYPE: ClassVar[str] = "virtio-balloon-pci"
     PCI_CLASS: ClassVar[int] = 0x00FF00
 
+    def ram_space(self) -> Any:
+        # The function's own sight of memory is empty until the guest makes it bus master.
+        return self.bus.host.space
+
 
 class VirtioBlkPci(VirtioPci, VirtioBlk):
     """Disk on PCI.  Virtio 1.2, sections 4.1 and 5.2."""

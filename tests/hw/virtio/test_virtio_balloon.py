@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from virtio_kit import RAM, RAM_SIZE, Board
+from virtio_kit import RAM, RAM_SIZE, Board, new_machine
 
 from ratite.hw.virtio.balloon import PAGES_AT_ONCE, STATISTICS
 from ratite.qapi.errors import GenericError
@@ -129,6 +129,21 @@ def test_statistics(board: Board) -> None:
     for value, words in ((-1, "timer value must be greater than zero"), (1 << 33, "timer value is too big")):
         with pytest.raises(GenericError, match=words):
             board.call(dev.set_property, "guest-stats-polling-interval", value)
+
+
+def test_the_size_is_known_before_the_guest_lets_the_device_work() -> None:
+    machine = new_machine()
+    machine.create_object("address-space", "mem", {})
+    machine.create_object("memory-backend-ram", "ram", {"size": RAM_SIZE})
+    machine.map_region("mem", "ram", RAM)
+    machine.device_add("gpex-pcihost", "pci0", {"address-space": "mem"})
+    machine.device_add("virtio-balloon-pci", "b0", {})
+    machine.exit_preconfig()
+    balloon = machine.resolve("/machine/peripheral/b0")
+    assert balloon.balloon_actual == RAM_SIZE
+    balloon.balloon_to(RAM_SIZE // 2)
+    assert balloon.num_pages == RAM_SIZE // 2 // PAGE
+    machine.close()
 
 
 def test_one_is_enough() -> None:

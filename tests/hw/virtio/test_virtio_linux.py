@@ -153,4 +153,4 @@ def test_power_off(pair: Pair) -> None:
     """By SBI and the finisher that the device tree names; the last test."""
     pair.consoles["a"].sock.sendall(b"poweroff -f\n")
     event = pair.qmp.wait_event("SHUTDOWN", timeout=PATIENCE)
-    assert event["data"] == {"guest": True, "reason": "guest-shutdown"}
+    assert event["data"] == {"guest": True, "reason": "guest-shutdown", "code": 0}

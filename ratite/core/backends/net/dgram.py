@@ -28,18 +28,17 @@ class DgramNetdev(FrameNetdev):
 
     def __init__(self, id: str, owner: NetdevSet, options: Mapping[str, Any]) -> None:
         super().__init__(id, owner)
+        if options.get("local", {}).get("type") == "fd" and "remote" in options:
+            raise GenericError("don't set remote with local.fd")
         local, remote = (
             sockets.parse_address(options[name]) if name in options else None for name in ("local", "remote")
         )
         self._group = _group_of(remote)
         if local is None and self._group is None:
             raise GenericError("dgram requires local= parameter")
-        if local is not None and local.kind == "fd":
-            if remote is not None:
-                raise GenericError("don't set remote with local.fd")
-        elif remote is None:
+        if remote is None and (local is None or local.kind != "fd"):
             raise GenericError("type=inet or type=unix requires remote parameter")
-        elif local is not None and local.kind != remote.kind:
+        if local is not None and remote is not None and local.kind != remote.kind:
             raise GenericError("remote and local types must be the same")
         self._local, self._remote = local, remote
         self._socket: socket.socket | None = None
