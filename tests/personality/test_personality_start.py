@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import signal
 from pathlib import Path
 
@@ -159,3 +161,35 @@ def test_install_shims_replaces_its_own_only(tmp_path: Path, capfd: pytest.Captu
     assert main(["install-shims", str(tmp_path), "--force"]) == 0
     assert main(["install-shims", str(tmp_path)]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"qemu-system-{target}" for target in TARGETS]
+
+
+def test_without_graphics_the_guest_hears_first_and_the_monitor_after_ctrl_a_c(shims: Shims) -> None:
+    """A terminal shared by the serial line and the human monitor, as QEMU's -nographic has it."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(shims.place)
+        os.execv(shims.path("microblaze"), ["qemu-system-microblaze", "-nographic", "-accel", "interp"])
+    try:
+        assert until(terminal, b"(qemu) ")
+        os.write(terminal, b"info status\r\x01c")
+        assert b"VM status" not in until(terminal, b"(qemu) ")
+        os.write(terminal, b"info status\r")
+        assert b"VM status: running" in until(terminal, b"VM status: running")
+        os.write(terminal, b"\x01x")
+        assert b"QEMU: Terminated" in until(terminal, b"Terminated")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        pid = 0
+    finally:
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        os.close(terminal)
+
+
+def until(terminal: int, wanted: bytes, seconds: float = 30) -> bytes:
+    """What comes from a terminal, up to `wanted`."""
+    found = b""
+    while wanted not in found:
+        assert select.select([terminal], [], [], seconds)[0], found
+        found += os.read(terminal, 4096)
+    return found

@@ -51,6 +51,10 @@ class Startup:
             for step in start.steps:
                 if step.command == CHARDEV:
                     self._execute(step)
+            # One that shares a line is before the device there: who comes last is heard first.
+            shared = {step.arguments["id"] for step in start.steps if step.command == CHARDEV and _is_mux(step)}
+            self._serve([step for step in start.monitors if step.arguments["chardev"] in shared])
+            start.monitors[:] = [step for step in start.monitors if step.arguments["chardev"] not in shared]
             if start.empty and not start.preconfig:
                 self._finish()
                 return
@@ -105,10 +109,13 @@ class Startup:
 
     def _finish(self) -> None:
         """Everything is there: serve the monitors."""
-        for step in self._start.monitors:
+        self._serve(self._start.monitors)
+        self._end(None)
+
+    def _serve(self, monitors: list[Step]) -> None:
+        for step in monitors:
             self._step = step
             self._daemon.handlers[step.command].handler(Context(self._daemon, self._session), dict(step.arguments))
-        self._end(None)
 
     def _end(self, error: QmpError | None) -> None:
         self._session.close()
@@ -116,6 +123,10 @@ class Startup:
             self._ready(self._daemon)
         else:
             self._failed(self._daemon, self._step, error)
+
+
+def _is_mux(step: Step) -> bool:
+    return bool(step.arguments["backend"]["type"] == "mux")
 
 
 def _own(value: Any) -> Any:
