@@ -111,7 +111,7 @@ class Owner:
                 delay = self._clock.delay()
             with self._cond:
                 if not self._queue and not self._woken and not self._ending:
-                    self._cond.wait(None if delay is None else delay / 1e9)
+                    self._cond.wait(None if delay is None else min(delay / 1e9, threading.TIMEOUT_MAX))
                 self._woken = False
                 work = self._queue.popleft() if self._queue else None
                 if work is None and self._ending:

@@ -23,6 +23,8 @@ from ratite.core import log
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
+# Seconds that it waits at most before it looks around: hosts count milliseconds in 32 bits.
+LONGEST = 86400.0
 
 
 def received(read: Callable[[], bytes]) -> bytes | None:
@@ -155,7 +157,7 @@ class IoThread:
         try:
             while not self._stopping:
                 timeout = self._prepare(selector, wake_fd)
-                for key, events in selector.select(timeout):
+                for key, events in selector.select(None if timeout is None else min(timeout, LONGEST)):
                     if key.fd != wake_fd:
                         self._guarded(key.data, key.data.ready, key.fd, events)
                 self._drain(wake)
