@@ -133,11 +133,6 @@ def test_a_frontend_elsewhere_shares_the_line(chardevs, terminal) -> None:
     elsewhere, lock = IoThread("elsewhere"), threading.RLock()
     device, monitor = attach(chardevs, "m"), Front(room=3)
     chardevs.find("m").attach_at(elsewhere, lock, monitor)
-    # What is typed goes to the guest until somebody asks for the monitor.
-    terminal.sendall(b"guest")
-    device.until("focus-in")
-    device.expect(b"guest")
-    terminal.sendall(b"\x01c")
     monitor.until("focus-in")
     terminal.sendall(b"abcde")
     monitor.expect(b"abc")

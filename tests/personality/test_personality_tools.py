@@ -1,4 +1,4 @@
-"""At a terminal, as people use them: the tools of qemu.qmp (qmp-shell, qmp-shell -H, qmp-shell-wrap, qmp-tui), and -nographic."""
+"""The tools of qemu.qmp at a terminal, as people use them: qmp-shell, qmp-shell -H, qmp-shell-wrap, qmp-tui."""
 
 from __future__ import annotations
 
@@ -128,18 +128,3 @@ def test_qmp_tui(server: str, tmp_path: Path) -> None:
         with Client.connect(f"unix:{server}") as qmp:
             qmp.execute("quit")
         drawn(tui, "SHUTDOWN")
-
-
-def test_nographic(shims: Shims, tmp_path: Path) -> None:
-    words = ("-M", "virt", "-m", "64", "-bios", "none", "-S", "-nographic", "-qmp", f"unix:{tmp_path}/qmp,server=on,wait=off")
-    env = {name: value for name, value in os.environ.items() if name in ("PATH", "XDG_CACHE_HOME")}
-    with Terminal([shims.path("riscv64"), *words], env) as person:
-        # The guest's console has the focus: this ends nothing.
-        person.send("quit\r\x01h")
-        person.expect("switch between console and monitor")
-        Client.connect(f"unix:{tmp_path}/qmp", timeout=60).close()  # the machine is made, and so are its monitors
-        person.send("\x01c")
-        assert "monitor - type 'help'" in person.expect("(qemu) ")
-        assert "paused (prelaunch)" in ask(person, "(qemu) ", "info status")
-        person.send("\x01x")
-        assert person.ended() == 0

@@ -4,7 +4,7 @@
     frontend 2 ─┼──────── mux ── base ─┤
     frontend 3 ─┘                      └────── input, to the one that has the focus
 
-The newest frontend of the machine's gets the focus; one that is no device, a monitor, only where nobody has it.  Who types commands the mux by an escape character, Ctrl-A unless the set says
+The newest frontend gets the focus.  Who types commands the mux by an escape character, Ctrl-A unless the set says
 otherwise, and a letter (HELP).  Everything is under the machine's lock.
 """
 
@@ -140,7 +140,7 @@ class MuxChardev(Chardev):
     # -- the frontends' side
 
     def attach(self, frontend: Frontend) -> None:
-        self._arrive(self._new_end(frontend), focus=True)
+        self._arrive(self._new_end(frontend))
 
     def attach_at(self, io: Io, lock: Any, frontend: Frontend) -> None:
         end = self._new_end(FarFrontend(frontend, io, lock, self.io, self.lock))
@@ -148,7 +148,7 @@ class MuxChardev(Chardev):
         def arrive() -> None:
             with self.lock:
                 if end in self._ends:
-                    self._arrive(end, self._focus is None)
+                    self._arrive(end)
 
         # It has its place among the others now; the rest waits for the machine, and who asks must not.
         self.io.call(arrive)
@@ -160,11 +160,11 @@ class MuxChardev(Chardev):
         self._ends.append(end)
         return end
 
-    def _arrive(self, end: MuxEnd, focus: bool) -> None:
+    def _arrive(self, end: MuxEnd) -> None:
         self.show_open()
         if self.connected:
             end.frontend.chr_event(OPENED)
-        if focus and end is self._ends[-1]:
+        if end is self._ends[-1]:
             self._set_focus(end)
         self.accept_input()
 
