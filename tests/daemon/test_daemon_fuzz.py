@@ -61,8 +61,8 @@ FOUND = (
     # pages without end were looked up before the first was asked for
     b'{"execute": "memsave", "arguments": {"val": 2147483649, "size": 18446744073709551615, "filename": "t/new"}}',
     # no host's clock waits for so long: the thread of all byte streams ended
-    b'{"execute": "chardev-add", "arguments": {"id": "c", "backend": {"type": "socket", "data": {"reconnect-ms": 9223372036854775807,'
-    b'"server": false, "addr": {"type": "unix", "data": {"path": "t/nobody"}}}}}}',
+    b'{"execute": "chardev-add", "arguments": {"id": "c", "backend": {"type": "socket", "data": {'
+    b'"reconnect-ms": 9223372036854775807, "server": false, "addr": {"type": "unix", "data": {"path": "t/nobody"}}}}}}',
 )
 
 
