@@ -240,6 +240,9 @@ class Machine:
         obj = self.tree.find(id) if id.startswith("/") else self.tree.peripheral.children.get(id)
         if obj is None:
             raise DeviceNotFound(f"Device '{id}' not found")
+        if id.rstrip("/").rpartition("/")[2] != obj.id:
+            # What is behind a transport, by the path that it has where that is an object of its own.
+            raise GenericError("Bus 'virtio-bus' does not support hotplugging")
         if obj.parent is self.tree.unattached:
             cpu = f"Device '{obj.TYPE}' can not be hotplugged on this machine"
             raise GenericError(cpu if obj.KIND == "cpu" else "Bus 'main-system-bus' does not support hotplugging")

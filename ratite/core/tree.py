@@ -51,7 +51,7 @@ class Tree:
         at: Obj | None = self.root
         for name in path.split("/"):
             if name and at is not None:
-                at = at.children.get(name)
+                at = at.child_named(name)
         return at
 
     def resolve(self, path: str, fits: Callable[[Obj], bool] | None = None) -> Obj:

@@ -112,6 +112,16 @@ def test_json_types_again_and_again(qmp: Client) -> None:
         assert deleted(qmp) == {"device": "r", "path": "/machine/peripheral/r"}
 
 
+def test_the_device_behind_a_transport_has_a_path(qmp: Client) -> None:
+    qmp.execute("device_add", {"driver": "virtio-net-pci", "id": "n", "bus": "rp0", "tx_queue_size": 64})
+    path = "/machine/peripheral/n/virtio-backend"
+    assert qmp.execute("qom-get", path=path, property="tx_queue_size") == 64
+    assert refused(qmp, "device_del", {"id": path}) == ("GenericError", "Bus 'virtio-bus' does not support hotplugging")
+    assert refused(qmp, "qom-list", {"path": f"{path}/nope"})[0] == "DeviceNotFound"
+    qmp.execute("device_del", id="/machine/peripheral/n/")
+    assert deleted(qmp)["device"] == "n"
+
+
 def test_backends_in_use(qmp: Client, tmp_path: Any) -> None:
     image = tmp_path / "image"
     image.write_bytes(bytes(4096))

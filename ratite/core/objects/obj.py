@@ -126,6 +126,10 @@ class Obj:
         del self.children[child.id]
         child.parent = None
 
+    def child_named(self, name: str) -> Obj | None:
+        """What a path finds under this object by `name`: a child, or what else goes by that name."""
+        return self.children.get(name)
+
     def walk(self) -> Iterator[Obj]:
         """This object and everything under it, children by name."""
         yield self

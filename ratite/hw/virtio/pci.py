@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ratite.core.memory import MmioRegion
+from ratite.core.objects.obj import Obj
 from ratite.core.objects.props import config, state
 from ratite.hw.pci.express import endpoint
 from ratite.hw.pci.function import PciFunction
@@ -31,6 +32,7 @@ from ratite.hw.virtio.rng import VirtioRng
 from ratite.hw.virtio.serial import VirtioSerial
 from ratite.qapi.errors import GenericError
 
+BACKEND = "virtio-backend"
 MSIX_BAR, BAR = 1, 4
 COMMON, ISR, DEVICE, NOTIFY, BAR_SIZE = 0x0000, 0x1000, 0x2000, 0x3000, 0x4000
 CFG_COMMON, CFG_NOTIFY, CFG_ISR, CFG_DEVICE, CFG_PCI = 1, 2, 3, 4, 5
@@ -96,6 +98,10 @@ class VirtioPci(PciFunction, VirtioDevice):
     queue_select: int = state("uint16", 0, "queue_select")
     config_vector: int = state("uint16", NO_VECTOR, "config_msix_vector")
     queue_vectors: list[int] = state("list:uint16", [], "queue_msix_vector of each queue")
+
+    def child_named(self, name: str) -> Obj | None:
+        """As Obj's; device and transport are one here, but tools know the device by a path of its own."""
+        return self if name == BACKEND else super().child_named(name)
 
     # -- life cycle
 
