@@ -11,7 +11,6 @@ import socket
 import stat
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ratite.core.backends.chardev import bool_option, int_option, str_option
@@ -310,7 +309,7 @@ def _remove_dead(path: str, kind: int) -> None:
     with unix_socket(path, kind == socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
         if probe.connect_ex(path) == errno.ECONNREFUSED:
-            Path(path).unlink()
+            os.unlink(path)  # no pathlib: it takes a twentieth of a start
 
 
 def host_port(address: Any) -> str:

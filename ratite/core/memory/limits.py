@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from ratite.qapi.errors import GenericError
 
 ADDRESS_SPACE = 1 << 47  # what user space of a 64-bit host can map at most
 
 
+def _text(path: str) -> str:
+    # No pathlib: machines are made in a few milliseconds, and it takes three to import.
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
 def _number(path: str) -> int | None:
     try:
-        return int(Path(path).read_text("ascii").split()[0])
+        return int(_text(path).split()[0])
     except (OSError, ValueError, IndexError):
         return None
 
@@ -26,7 +31,7 @@ def _number(path: str) -> int | None:
 def _meminfo() -> dict[str, int]:
     """The fields of /proc/meminfo in bytes; empty where there is none."""
     try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        lines = _text("/proc/meminfo").splitlines()
     except OSError:
         return {}
     found: dict[str, int] = {}
@@ -71,7 +76,7 @@ def _rlimit() -> int | None:
 def _own_pages() -> tuple[int, int]:
     """(mapped, resident) bytes of this process; zeros where the host doesn't tell."""
     try:
-        mapped, resident = Path("/proc/self/statm").read_text("ascii").split()[:2]
+        mapped, resident = _text("/proc/self/statm").split()[:2]
         return int(mapped) * mmap_page(), int(resident) * mmap_page()
     except (OSError, ValueError):
         return 0, 0
@@ -126,7 +131,7 @@ def check_file_space(name: str, fd: int, path: str, size: int) -> None:
 def check_file_size(what: str, path: str, limit: int) -> int:
     """The size of the file at `path` in bytes, GenericError when it can't be asked or is above `limit`."""
     try:
-        size = Path(path).stat().st_size
+        size = os.stat(path).st_size
     except OSError as error:
         raise GenericError(f"{what}: could not open '{path}': {error.strerror}") from None
     if size > limit:
