@@ -69,6 +69,15 @@ def test_ways_of_connecting_that_do_not_go_together(chardevs, tmp_path, options,
         chardevs.add("c", "socket", unix(tmp_path / "s", **options))
 
 
+def test_a_client_in_no_hurry_holds_nobody_up(chardevs, tmp_path) -> None:
+    """No host's call waits for 292 million years; the others on the thread would have been lost with it."""
+    chardevs.add("c", "socket", unix(tmp_path / "nobody", server=False, **{"reconnect-ms": (1 << 63) - 1}))
+    while chardevs.find("c").poll_after() is None:
+        assert chardevs.io.sync()
+    for _ in range(3):
+        assert chardevs.io.sync()
+
+
 def test_telnet(chardevs) -> None:
     chardevs.add("c", "socket", inet(telnet=True))
     chardev = chardevs.find("c")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from personality_kit import Shims
 
-from ratite.clients.qmp import Client, CommandError
+from ratite.clients.qmp import Client, CommandError, DaemonProcess
 from ratite.core.objects.registry import TypeRegistry
 from ratite.qapi.machinefile.types import machine_types
 
@@ -88,3 +89,11 @@ def test_what_the_machine_can(qmp: Client) -> None:
     assert qmp.execute("query-current-machine") == {"wakeup-suspend-support": False}
     with pytest.raises(CommandError, match="machine does not support hot-plugging CPUs"):
         qmp.execute("query-hotpluggable-cpus")
+
+
+def test_options_in_a_view_of_no_target(tmp_path: Path) -> None:
+    """QEMU's manners without one of its programs: there are no machine types whose properties could be listed."""
+    with DaemonProcess(tmp_path / "q") as daemon, daemon.client() as qmp:
+        qmp.execute("view-select", personality="qemu")
+        found = {row["option"]: row["parameters"] for row in qmp.execute("query-command-line-options")}
+        assert {"name": "type", "type": "string"} in found["machine"]

@@ -37,7 +37,7 @@ def _parameters(ctx: Context, option: Option) -> list[dict[str, str]]:
     if option.key == "machine":
         # Those of any machine there is, as QEMU merges them.
         types |= {"type": "string", "memory-backend": "string", **dict.fromkeys(EVERY, "boolean")}
-        for kind in ctx.daemon.machine_types(ctx.view.targets[0]):
+        for kind in ctx.daemon.machine_types(ctx.view.targets[0]) if ctx.view.targets else ():
             types |= {name: dict(_TYPES).get(row["type"], "string") for name, row in kind.properties.items()}
             types |= {"firmware" if name == "bios" else name: "string" for name in kind.get("aliases", {})}
     return [{"name": name, "type": kind} for name, kind in types.items()]

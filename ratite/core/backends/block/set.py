@@ -12,7 +12,7 @@ from ratite.core.backends.block.raw import RawNode
 from ratite.core.backends.block.throttle import Limits, ThrottledDisk, ThrottleGroup
 from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.objects.obj import Obj
-from ratite.qapi.errors import DeviceNotFound, GenericError
+from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
     from ratite.core.owner import Owner
@@ -133,11 +133,8 @@ class BlockSet(Obj):
         node.resize(-(-size // SECTOR) * SECTOR)
 
     def set_write_threshold(self, name: str, threshold: int) -> None:
-        """block-set-write-threshold; DeviceNotFound."""
-        node = self.children.get(name)
-        if not isinstance(node, BlockNode):
-            raise DeviceNotFound(f"Device '{name}' not found")
-        node.write_threshold = threshold
+        """block-set-write-threshold; GenericError."""
+        self.find(name, f"Device '{name}' not found").write_threshold = threshold
 
     def remove(self, name: str) -> None:
         """blockdev-del: the node, and what was made along with it; refused while it is used."""
