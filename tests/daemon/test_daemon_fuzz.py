@@ -63,6 +63,8 @@ FOUND = (
     # no host's clock waits for so long: the thread of all byte streams ended
     b'{"execute": "chardev-add", "arguments": {"id": "c", "backend": {"type": "socket", "data": {'
     b'"reconnect-ms": 9223372036854775807, "server": false, "addr": {"type": "unix", "data": {"path": "t/nobody"}}}}}}',
+    # a directory was opened, and never closed
+    b'{"execute": "object-add", "arguments": {"qom-type": "secret", "id": "b", "file": "t"}}',
 )
 
 

@@ -80,12 +80,15 @@ class Secret(Obj):
             why = error.strerror if isinstance(error, OSError) else error
             raise GenericError(f"Unable to read {self.file}: Failed to open file \u201c{self.file}\u201d: {why}") from None
         try:
-            with os.fdopen(fd, "rb") as file:
+            # Of a directory no file is made, and then nobody else would close it.
+            with os.fdopen(fd, "rb", closefd=False) as file:
                 found = file.read(LIMIT + 1)
         except OSError as error:
             raise GenericError(
                 f"Unable to read {self.file}: Error reading file \u201c{self.file}\u201d: {error.strerror}"
             ) from None
+        finally:
+            os.close(fd)
         if len(found) > LIMIT:
             raise GenericError(f"Unable to read {self.file}: it is longer than {LIMIT} bytes")
         return found

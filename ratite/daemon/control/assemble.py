@@ -38,8 +38,13 @@ def _compile(plane: ControlPlane, text: str, given: Mapping[str, Any]) -> Comman
         if kind == "profile":
             return places.read(kind, name, origin)
         # Named as in a machine, since what includes it came over the wire.
-        with os.fdopen(files.open(name, os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8") as file:
-            return name, file.read(INCLUDED_MAX)
+        fd = files.open(name, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            # Of a directory no file is made, and then nobody else would close it.
+            with os.fdopen(fd, encoding="utf-8", closefd=False) as file:
+                return name, file.read(INCLUDED_MAX)
+        finally:
+            os.close(fd)
 
     try:
         made = machinefile.compile_text(text, given, places.declarations(), read)
