@@ -59,11 +59,12 @@ def version() -> dict[str, Any]:
 
 class StandIn(NamedTuple):
     """Whose place a daemon takes: QEMU's binary for `target`, fixed for every monitor.  `machine`: the type of its machine;
-    `empty`: one with nothing in it, which is realized from the start."""
+    `empty`: one with nothing in it, which is realized from the start.  `policy`: facts of its monitors' views."""
 
     target: str
     machine: str
     empty: bool
+    policy: frozenset[str] = frozenset()
 
 
 class Daemon:
@@ -101,6 +102,7 @@ class Daemon:
         self.execute = Dispatcher(self, self.handlers).execute
         self._endpoints: list[Endpoint] = []
         self._stand_in = stand_in
+        self._policy = stand_in.policy if stand_in is not None else frozenset()
         self._files = files
         self._limits = limits or {}
         self._tied = tied
@@ -147,7 +149,8 @@ class Daemon:
     def new_session(self, pretty: bool = False) -> Session:
         """The session of one more monitor, in the view that it begins with."""
         self._count += 1
-        return Session(self.first_view(), self._greeting, f"monitor{self._count}", pretty)
+        view = self.views.get(*self.own_view, policy=self._policy)
+        return Session(view, self._greeting, f"monitor{self._count}", pretty)
 
     def first_view(self) -> View:
         """What a monitor shows before it selects another view."""

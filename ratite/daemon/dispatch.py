@@ -17,7 +17,8 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratite.daemon.views import RATITE
-from ratite.qapi.errors import GenericError, QmpError
+from ratite.qapi.errors import CommandNotFound, GenericError, QmpError
+from ratite.qapi.views import refused_mark
 
 if TYPE_CHECKING:
     from ratite.core.machine import Machine
@@ -132,6 +133,9 @@ class Dispatcher:
             command = session.view.find(request.name)
             assert command is not None
             entry = self._entries[request.name]
+            mark = refused_mark(command.features, session.view.facts) if command.features else ""
+            if mark:
+                raise CommandNotFound(f"{mark} command {command.name} disabled by policy")
             self._check_phase(session.view, command, entry)
             if not self._daemon.views.supports(session.view, command.name):
                 raise GenericError(f"The command '{command.name}' is not supported on this target")

@@ -41,12 +41,18 @@ class View:
     """One view.  Compared by identity: `Views` makes one for each set of facts."""
 
     def __init__(
-        self, schema: ResolvedSchema, personality: str, targets: tuple[str, ...], unconditional: bool, types: ListTypes
+        self,
+        schema: ResolvedSchema,
+        personality: str,
+        targets: tuple[str, ...],
+        unconditional: bool,
+        policy: frozenset[str],
+        types: ListTypes,
     ) -> None:
         self.personality = personality
         self.targets = targets
         self.unconditional = unconditional
-        self.facts = facts_of(personality, targets) | (unconditional_facts(schema) if unconditional else frozenset())
+        self.facts = facts_of(personality, targets) | policy | (unconditional_facts(schema) if unconditional else frozenset())
         self._types = types
         self._tables = Tables(schema, self.facts)
         self._extended: Tables | None = None
@@ -161,11 +167,14 @@ class Views:
     def __init__(self, schema: ResolvedSchema, list_types: ListTypes) -> None:
         self._schema = schema
         self._list_types = list_types
-        self._views: dict[tuple[str, tuple[str, ...], bool], View] = {}
+        self._views: dict[tuple[str, tuple[str, ...], bool, frozenset[str]], View] = {}
 
-    def get(self, personality: str = RATITE, targets: Iterable[str] = (), unconditional: bool = False) -> View:
-        """The view of a personality that shows these targets; `unconditional`: with every target's commands."""
-        key = (personality, tuple(sorted(targets)), unconditional)
+    def get(
+        self, personality: str = RATITE, targets: Iterable[str] = (), unconditional: bool = False,
+        policy: frozenset[str] = frozenset(),
+    ) -> View:  # fmt: skip
+        """The view of a personality that shows these targets; `unconditional`: every target's commands; `policy`: facts."""
+        key = (personality, tuple(sorted(targets)), unconditional, policy)
         view = self._views.get(key)
         if view is None:
             view = self._views[key] = View(self._schema, *key, self._list_types)

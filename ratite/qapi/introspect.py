@@ -10,6 +10,7 @@ All integer types are `int`.
 from __future__ import annotations
 
 from ratite.qapi.resolved import BUILTIN_JSON_TYPES, EMPTY, INTEGER_RANGES, ResolvedSchema, element_type, holds
+from ratite.qapi.views import HIDE_DEPRECATED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class _Introspection:
         for definition in self._schema.definitions:
             if definition["meta"] in ("command", "event"):
                 shown = self._command(definition) if definition["meta"] == "command" else self._event(definition)
-                if holds(definition.get("if"), self._facts):
+                if holds(definition.get("if"), self._facts) and not self._hidden(shown):
                     result.append(shown)
         done = 0
         while done < len(self._used):
@@ -43,6 +44,10 @@ class _Introspection:
             done += len(batch)
             result += [entry for name in batch if (entry := self._type(name)) is not None]
         return result
+
+    def _hidden(self, shown: Entry) -> bool:
+        """Whether the view's policy hides it."""
+        return HIDE_DEPRECATED in self._facts and "deprecated" in shown.get("features", ())
 
     def _use(self, name: str) -> str:
         """Queue a type if it is new; the name a client sees for it."""
@@ -97,7 +102,8 @@ class _Introspection:
             elif meta == "enum":
                 values = [value for value in owner["members"] if holds(value.get("if"), self._facts)]
                 entry["members"] = [self._enum_value(value) for value in values]
-                entry["values"] = [value["name"] for value in values]
+                if HIDE_DEPRECATED not in self._facts:
+                    entry["values"] = [value["name"] for value in values]
             else:
                 entry["members"] = [{"type": shown} for _, shown in self._typed(owner["branches"])]
         return entry if holds(owner.get("if"), self._facts) else None
@@ -113,7 +119,8 @@ class _Introspection:
         return [pair for pair in shown if holds(pair[0].get("if"), self._facts)]
 
     def _object(self, entry: Entry, owner: dict[str, Any]) -> None:
-        entry["members"] = [self._member(*pair) for pair in self._typed(self._schema.members(owner["name"]))]
+        members = [self._member(*pair) for pair in self._typed(self._schema.members(owner["name"]))]
+        entry["members"] = [member for member in members if not self._hidden(member)]
         if owner["meta"] == "union":
             entry["tag"] = owner["discriminator"]
             entry["variants"] = [{"case": b["name"], "type": shown} for b, shown in self._typed(owner["branches"])]

@@ -6,6 +6,10 @@
     ratite        several          RATITE TARGET_X TARGET_Y HETEROGENEOUS
     qemu          as above         QEMU TARGET_...
 
+A *policy* says what becomes of things that are marked `deprecated` or `unstable`, for who tests whether a client does without:
+REJECT_DEPRECATED and REJECT_UNSTABLE refuse such commands, members and values, HIDE_DEPRECATED takes deprecated commands,
+events and members out of introspection.
+
 An *unconditional* view has the fact UNCONDITIONAL and those of every target that the schema speaks of: each command is there,
 and one that is for none of the targets shown answers that it isn't supported, as QEMU does from 10.1 on.
 """
@@ -14,12 +18,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from ratite.qapi.resolved import ResolvedSchema
 
 UNCONDITIONAL = "UNCONDITIONAL"
+HIDE_DEPRECATED = "HIDE_DEPRECATED"
+_MARKS = ("deprecated", "unstable")
 _TARGET = "TARGET_"
 
 
@@ -34,6 +40,14 @@ def facts_of(personality: str, targets: Sequence[str] = ()) -> frozenset[str]:
     if len(targets) > 1:
         facts.add("HETEROGENEOUS")
     return frozenset(facts)
+
+
+def refused_mark(features: Iterable[str], facts: frozenset[str]) -> str:
+    """The mark among these features that the policy refuses, as errors begin with it; "": none."""
+    for mark in _MARKS:
+        if mark in features and f"REJECT_{mark.upper()}" in facts:
+            return mark.capitalize()
+    return ""
 
 
 def unconditional_facts(schema: ResolvedSchema) -> frozenset[str]:

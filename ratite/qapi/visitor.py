@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from ratite.qapi.errors import GenericError
 from ratite.qapi.resolved import BUILTIN_JSON_TYPES, INTEGER_RANGES, ResolvedSchema, element_type, holds
+from ratite.qapi.views import refused_mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ class Fault(Exception):
             last = path[-1] if path else root.rpartition(".")[2]
             name = "null" if isinstance(last, int) or last.endswith("]") or not last else last
         return GenericError(self.before + name + self.after)
+
+
+class PolicyFault(Fault):
+    """A member or value that the view's policy refuses; `before` is all that is said."""
+
+    def error(self, root: str = "") -> GenericError:
+        """The client's error."""
+        return GenericError(self.before)
 
 
 def _wrong_type(expected: str, leaf: bool = False) -> Fault:
@@ -192,6 +201,20 @@ class Visitors:
     def _holds(self, thing: dict[str, Any]) -> bool:
         return holds(thing.get("if"), self._facts)
 
+    def _refused(self, thing: dict[str, Any]) -> str:
+        features = [feature["name"] for feature in thing.get("features", ()) if self._holds(feature)]
+        return refused_mark(features, self._facts) if features else ""
+
+    def _member_visit(self, member: dict[str, Any]) -> Visit:
+        mark = self._refused(member)
+        if not mark:
+            return self.visit(member["type"])
+
+        def refuse(value: Any) -> Any:
+            raise PolicyFault(f"{mark} parameter {member['name']} disabled by policy", "")
+
+        return refuse
+
     def _generate(self, name: str) -> Visit:
         element = element_type(name)
         if element is not None:
@@ -199,7 +222,8 @@ class Visitors:
         definition = self._schema.get(name)
         meta = definition["meta"]
         if meta == "enum":
-            return _enum_visitor(frozenset(value["name"] for value in definition["members"] if self._holds(value)))
+            values = {value["name"]: self._refused(value) for value in definition["members"] if self._holds(value)}
+            return _enum_visitor(frozenset(values), {name: mark for name, mark in values.items() if mark})
         if meta == "alternate":
             return self._alternate_visitor(definition)
         if meta in ("struct", "union"):
@@ -209,7 +233,7 @@ class Visitors:
     def _object_fill(self, name: str) -> Fill:
         definition = self._schema.get(name)
         members = [member for member in self._schema.members(name) if self._holds(member)]
-        plan = tuple((m["name"], bool(m.get("optional")), self.visit(m["type"])) for m in members)
+        plan = tuple((m["name"], bool(m.get("optional")), self._member_visit(m)) for m in members)
         if definition["meta"] != "union":
             return _struct_fill(plan)
         branches: dict[str, Fill | str] = {
@@ -241,12 +265,14 @@ class Visitors:
         return "str" if self._schema.get(name)["meta"] == "enum" else "dict"
 
 
-def _enum_visitor(values: frozenset[str]) -> Visit:
+def _enum_visitor(values: frozenset[str], refused: dict[str, str]) -> Visit:
     def visit_enum(value: Any) -> Any:
         if type(value) is not str:
             raise _wrong_type("string")
         if value not in values:
             raise Fault("Parameter '", f"' does not accept value '{value}'", leaf=True)
+        if value in refused:
+            raise PolicyFault(f"{refused[value]} value {value} disabled by policy", "")
         return value
 
     return visit_enum

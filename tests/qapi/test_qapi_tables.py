@@ -162,7 +162,7 @@ def test_the_start_path_loads_no_compiler_and_nothing_heavy() -> None:
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
     loaded, heavy = out.stdout.splitlines()
-    wanted = ("errors", "resolved", "tables", "visitor", "wire", "wire_out")
+    wanted = ("errors", "resolved", "tables", "views", "visitor", "wire", "wire_out")
     assert set(loaded.split()) == {f"ratite.qapi.{name}" for name in wanted}
     assert heavy == ""
 

@@ -56,7 +56,7 @@ class Launch:
         remove_pidfile = partial(_remove_pidfile, _write_pidfile(options.pidfile))
         loop = asyncio.SelectorEventLoop()
         try:
-            stand_in = StandIn(start.target, start.machine, start.empty and not start.preconfig)
+            stand_in = StandIn(start.target, start.machine, start.empty and not start.preconfig, frozenset(start.policy))
             daemon = Daemon(
                 options, loop, log, (), commands.MODULES, schema=start.schema, registry=start.registry, stand_in=stand_in
             )

@@ -117,6 +117,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("preconfig",), "", RUN, "wait before the machine is made, until x-exit-preconfig"),
     Option(("action",), "EVENT=ACTION[,…]", RUN, "what becomes of reboot, shutdown and panic", "action", "",
            _group(reboot=_S, shutdown=_S, panic=_S, watchdog=_S)),
+    Option(("compat",), "deprecated-input=accept|reject[,…]", RUN, "refuse or hide what is deprecated or unstable", "",
+           "", _group(deprecated_input=_S, deprecated_output=_S, unstable_input=_S, unstable_output=_S)),
     Option(("no-reboot",), "", RUN, "a guest's reset ends the program"),
     Option(("no-shutdown",), "", RUN, "a guest's power-off stops the machine instead of ending the program"),
     Option(("daemonize",), "", RUN, "go into the background as soon as everything is ready"),

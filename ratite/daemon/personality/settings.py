@@ -101,6 +101,15 @@ def _action(start: Start, given: Given) -> None:
     start.actions.append(Step("set-action", dict(values(given)), given.written))
 
 
+def _compat(start: Start, given: Given) -> None:
+    for key, value in values(given).items():
+        mark, _, side = key.partition("-")
+        if value not in (("accept", "reject") if side == "input" else ("accept", "hide")):
+            raise CommandLineError(f"Parameter '{key}' does not accept value '{value}'")
+        fact = f"{'REJECT' if side == 'input' else 'HIDE'}_{mark.upper()}"
+        (start.policy.discard if value == "accept" else start.policy.add)(fact)
+
+
 def _no_reboot(start: Start, given: Given) -> None:
     start.actions.append(Step("set-action", {"reboot": "shutdown"}, given.written))
 
@@ -143,6 +152,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
     "name": _name,
     "rtc": _rtc,
     "action": _action,
+    "compat": _compat,
     "no-reboot": _no_reboot,
     "run-with": _run_with,
     "uuid": _uuid,

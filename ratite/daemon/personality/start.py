@@ -53,6 +53,8 @@ class Start:
         # What set-action is told; who is to be when everything is open.
         self.actions: list[Step] = []
         self.user = ""
+        # What -compat asks for, as facts of views.
+        self.policy: set[str] = set()
         # What was read for the translation already.
         self.registry: TypeRegistry | None = None
         self.schema: ResolvedSchema | None = None
