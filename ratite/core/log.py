@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 LOGGER = "ratite.core"
+# Of lines that are asked for by name: whatever the threshold is, but for a log of errors alone.
+TRACE = 35
 
 
 class Line(str):
@@ -30,6 +32,13 @@ def warn(event: str, **fields: Any) -> None:
     import logging
 
     logging.getLogger(LOGGER).warning(Line(event, fields))
+
+
+def trace(event: str, **fields: Any) -> None:
+    """One structured line of what somebody asked to be told."""
+    import logging
+
+    logging.getLogger(LOGGER).log(TRACE, Line(event, fields))
 
 
 def error(event: str, *, exc_info: BaseException | bool = False, **fields: Any) -> None:

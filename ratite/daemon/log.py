@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from logging import LogRecord
 
-LEVELS = MappingProxyType({"debug": 10, "info": 20, "warning": 30, "error": 40})
+LEVELS = MappingProxyType({"debug": 10, "info": 20, "warning": 30, "trace": 35, "error": 40})
+_CORE_LEVELS = (("error", 40), ("trace", 35), ("warning", 0))
 _QUOTED = frozenset(' ="\\')
 
 
@@ -66,7 +67,8 @@ class Log:
         fields = dict(line.fields)
         if record.exc_info:
             fields["exc_info"] = record.exc_info
-        self._say("error" if record.levelno >= LEVELS["error"] else "warning", line.event, fields)
+        level = next(name for name, least in _CORE_LEVELS if record.levelno >= least)
+        self._say(level, line.event, fields)
 
     def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """`exc_info` among the fields, an exception or what sys.exc_info() gives, becomes the text `exception`."""

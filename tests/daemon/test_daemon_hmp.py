@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
+import subprocess
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -62,6 +65,12 @@ def test_what_the_host_gives(machine: Client, tmp_path: Path) -> None:
     assert machine.hmp("info ramblock").splitlines()[1].split()[0] == "ram"
     assert machine.hmp("info snapshots") == "no block device can store vmstate for snapshot\n"
     assert machine.hmp("info kvm").startswith("kvm support: ")
+
+
+def test_memory_backends(machine: Client) -> None:
+    text = machine.hmp("info memdev")
+    assert text.startswith("memory backend: ram\n  size:  1048576\n  merge: true\n  dump: true\n  prealloc: false\n")
+    assert text.endswith("  policy: default\n  host nodes: \n\n")
 
 
 def test_trees(machine: Client) -> None:
@@ -172,6 +181,18 @@ def test_memory(machine: Client, tmp_path: Path) -> None:
     assert machine.hmp(f"sum {RAM:#x} 16") == "00032\n"
 
 
+def test_a_dump_is_waited_for_unless_it_is_detached(machine: Client, tmp_path: Path) -> None:
+    assert machine.hmp("info dump") == "Status: none\n"
+    assert machine.hmp(f'dump-guest-memory "{tmp_path}/core" {RAM:#x} 0x1000') == ""
+    assert machine.hmp("info dump") == "Status: completed\n"
+    assert (tmp_path / "core").read_bytes().startswith(b"\x7fELF")
+    assert machine.hmp(f'dump-guest-memory -d "{tmp_path}/other"') == ""
+    assert machine.wait_event("DUMP_COMPLETED")
+    assert machine.hmp(f'dump-guest-memory -p "{tmp_path}/other"').startswith("Error: Parameter 'paging' must be false")
+    assert machine.hmp(f'dump-guest-memory "{tmp_path}/other" 0x1000').startswith("Error: Parameter 'length' is missing")
+    assert machine.hmp("info block-jobs") == "No active jobs\n"
+
+
 def test_virtual_addresses_are_translated_as_the_hart_would(machine: Client, tmp_path: Path) -> None:
     def words(address: int, *values: int) -> None:
         data = b"".join(value.to_bytes(8, "little") for value in values)
@@ -209,3 +230,35 @@ def test_help_names_what_the_view_has(machine: Client) -> None:
     for name in ("targets", "phase", "accelerators"):
         assert f"info {name} " not in theirs
         assert machine.hmp(f"info {name}") == f"unknown command: 'info {name}'\n"
+
+
+@pytest.mark.parametrize("accel", ["interp", "jit"])
+def test_instructions_are_logged_when_they_are_first_decoded(path: str, accel: str) -> None:
+    with DaemonProcess(path, "-S", "--log-json", stderr=subprocess.PIPE) as process, process.client() as qmp:
+        qmp.set_timeout(300)  # native code may have to be compiled first
+        qmp.execute("machine-create")
+        qmp.execute("object-add", {"qom-type": "address-space", "id": "view"})
+        qmp.execute("object-add", {"qom-type": "memory-backend-ram", "id": "ram", "size": 1 << 20})
+        qmp.execute("map-region", space="view", region="ram", offset=RAM)
+        for name in ("a", "b"):
+            qmp.execute("object-add", {"qom-type": "cpu-cluster", "id": name, "target": "riscv64", "accel": accel,
+                                       "address-space": "view"})  # fmt: skip
+            qmp.execute("device_add", {"reset-pc": RAM}, driver="rv64-riscv-cpu", id=f"hart-{name}", cluster=name)
+        qmp.execute("x-exit-preconfig")
+        # addi a0, a0, 1; j back to it
+        qmp.execute("memory-write", address=RAM, data=base64.b64encode(bytes.fromhex("13051500" "6ff0dfff")).decode())
+        assert qmp.hmp("log nope").startswith("Log items (comma separated):\nnone ")
+        qmp.execute("qom-set", path="hart-a", property="log-code", value=True)
+        assert qmp.execute("qom-get", path="hart-b", property="log-code") is False
+        qmp.execute("cont")
+        assert process.process.stderr is not None
+        with process.process.stderr as stream:
+            rows = list(islice((row for row in map(json.loads, stream) if row["event"] == "in_asm"), 2))
+        assert [(row["cpu"], row["at"], row["code"]) for row in rows] == [
+            ("/machine/peripheral/hart-a", hex(RAM), "13051500"), ("/machine/peripheral/hart-a", hex(RAM + 4), "6ff0dfff"),
+        ]  # fmt: skip
+        assert rows[0]["text"].split() == ["addi", "a0,", "a0,", "1"]
+        assert qmp.hmp("log in_asm") == ""
+        assert qmp.execute("qom-get", path="hart-b", property="log-code") is True
+        assert qmp.hmp("log none") == ""
+        assert qmp.execute("qom-get", path="hart-a", property="log-code") is False

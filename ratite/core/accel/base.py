@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ratite.core.memory.code import CodeMarks
 
 
+# (physical address, encoding, text) of an instruction.
+Decoded = tuple[int, bytes, str]
+
+
 class Exit:
     """Why ``Vcpu.run`` came back: ``kind`` is one of KINDS; ``detail`` is a short text for people."""
 
@@ -172,6 +176,11 @@ class Vcpu(ABC):
     def compiled_instructions(self) -> int:
         """Those of them that were executed in compiled pieces of code."""
         return 0
+
+    def watch_code(self, tell: Callable[[list[Decoded]], None] | None) -> bool:
+        """Have ``tell`` called, on the vCPU's thread, with instructions that are decoded for the first time from now on;
+        None: no more. Whether this accelerator can."""
+        return False
 
     @abstractmethod
     def disassemble(self, addr: int, code: bytes) -> list[tuple[int, bytes, str]]:

@@ -7,16 +7,19 @@ shares memory with a native cluster and needs atomics across should be native to
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib import import_module
 from typing import Literal
 
-from ratite.core.accel.base import Accelerator, CpuPort, Exit, RamBlock, RamRange, Vcpu
+from ratite.core.accel.base import Accelerator, CpuPort, Decoded, Exit, RamBlock, RamRange, Vcpu
+from ratite.core.isa.emitter import EXECUTE
 from ratite.core.isa.evaluator import Evaluator, MemoryFault
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.state import StateField
 
 _PAGE_BITS = 12
+_LONGEST = 16  # bytes of an instruction, of any ISA
 
 
 class PortMemory:
@@ -119,9 +122,28 @@ class EvalVcpu(Vcpu):
         self._memory = PortMemory(port, isa.big_endian, isa.word, bus_error)
         self.cpu = Evaluator(isa, self._memory)
         self._leave = False
+        self._tell: Callable[[list[Decoded]], None] | None = None
+        self._told: set[int] = set()
+
+    def watch_code(self, tell: Callable[[list[Decoded]], None] | None) -> bool:
+        self._tell = tell
+        self._told.clear()
+        return True
+
+    def _step(self) -> str:
+        """A step, and before it what is about to be executed, if nobody knows yet."""
+        tell, isa = self._tell, self.isa
+        at = self.cpu.physical(self.cpu.pc_value, EXECUTE) if tell is not None else None
+        if tell is not None and at is not None and at not in self._told:
+            self._told.add(at)
+            size = 1 << _PAGE_BITS
+            with suppress(MemoryFault):
+                code = self._memory.fetch(at, min(_LONGEST, size - at % size))
+                tell((isa.disassemble(at, code) or [(at, code[: isa.parcel], "")])[:1])
+        return self.cpu.step()
 
     def run(self) -> Exit:
-        step = self.cpu.step
+        step = self._step if self._tell is not None else self.cpu.step
         while not self._leave:
             outcome = step()
             if outcome != Evaluator.RAN:
@@ -134,7 +156,7 @@ class EvalVcpu(Vcpu):
 
     def step(self, count: int = 1) -> Exit:
         for _ in range(count):
-            outcome = self.cpu.step()
+            outcome = self._step()
             if outcome == Evaluator.PANIC:
                 return self._panic()
             if outcome == Evaluator.HALTED:

@@ -22,16 +22,17 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ratite.core import log
 from ratite.core.assembly import READY
 from ratite.core.cpu.thread import CpuThread
 from ratite.core.device import Device
-from ratite.core.objects.props import Prop, config, debug, link, state
+from ratite.core.objects.props import Prop, config, debug, link, state, tunable
 from ratite.core.owner import on_vcpu
 from ratite.core.runstate import PRELAUNCH
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
-    from ratite.core.accel.base import RamRange, Vcpu
+    from ratite.core.accel.base import Decoded, RamRange, Vcpu
     from ratite.core.boot import Boot, RawKernel
     from ratite.core.cpu.cluster import CpuCluster
     from ratite.core.loader import Image
@@ -89,6 +90,10 @@ class Cpu(Device):
     dtb = config("str", "", "path of a flattened device tree (default: made from the machine as it is)")
     reset_pc = config("uint64", 0, "where execution starts (default: the image's entry, else the CPU's own)")
     start_powered_off = config("bool", False, "stand until the line reset or halt falls")
+    log_code = tunable(
+        "bool", False, "log instructions when they are first decoded, with the CPU's path and their physical addresses",
+        getter="_logs_code", setter="_set_log_code",
+    )  # fmt: skip
     instructions = debug("uint64", text="instructions executed", getter="_instructions")
     powered = state("bool", True, "whether the CPU was started")
     asleep = state("bool", text="whether the guest sleeps until an interrupt", getter="_asleep", setter="_set_asleep")
@@ -115,6 +120,7 @@ class Cpu(Device):
         self.boot: Boot | None = None
         self._in_reset = False
         self._halted = False
+        self._log_code = False
         # Plugged, and not reset with the machine yet.
         self._late = False
         self._boot_keys: tuple[tuple[str, int], ...] = ()
@@ -236,6 +242,8 @@ class Cpu(Device):
             vcpu.close()
             self.vcpu = self.thread = None
             raise GenericError(f"the host has no thread for '{self.path}': {exc}") from exc
+        if self._log_code:
+            self._watch_code(vcpu, True)
         self._images, self.boot = images, boot
         if "reset-pc" not in self.given:
             self.reset_pc = boot.entry if boot is not None else images[0].entry if images else self.RESET_PC
@@ -436,6 +444,23 @@ class Cpu(Device):
 
     def _asleep(self) -> bool:
         return self.thread is not None and self.thread.asleep
+
+    def _logs_code(self) -> bool:
+        return self._log_code
+
+    def _set_log_code(self, wanted: bool) -> None:
+        if wanted != self._log_code and self.vcpu is not None:
+            with self.machine.quiesced():
+                self._watch_code(self.vcpu, wanted)
+        self._log_code = wanted
+
+    def _watch_code(self, vcpu: Vcpu, wanted: bool) -> None:
+        if not vcpu.watch_code(self._tell_code if wanted else None) and wanted:
+            raise GenericError(f"Property '{self.TYPE}.log-code' can't be set: the accelerator of '{self.path}' doesn't tell")
+
+    def _tell_code(self, rows: list[Decoded]) -> None:
+        for at, encoding, text in rows:
+            log.trace("in_asm", cpu=self.path, at=hex(at), code=encoding.hex(), text=text)
 
     def _set_asleep(self, asleep: bool) -> None:
         if self.thread is not None and self.machine.state.quiet:

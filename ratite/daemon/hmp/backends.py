@@ -92,6 +92,16 @@ def _counters(stats: dict[str, Any]) -> str:
     return " ".join(f"{key}={stats.get(key, 0)}" for key in keys)
 
 
+def block_jobs(line: Line) -> str:
+    """info block-jobs"""
+    rows = line.qmp("query-block-jobs")
+    return "".join(
+        f"Type {row['type']}, device {row['device']}: Completed {row['offset']} of {row['len']} bytes, "
+        f"speed limit {row['speed']} bytes/s\n"
+        for row in rows
+    ) or "No active jobs\n"
+
+
 # ---------------------------------------------------------------- networks, virtio, memory
 
 
@@ -136,6 +146,36 @@ def memory_size_summary(line: Line) -> str:
     found = line.qmp("query-memory-size-summary")
     text = f"base memory: {found['base-memory']}\n"
     return text + (f"plugged memory: {found['plugged-memory']}\n" if "plugged-memory" in found else "")
+
+
+def dump(line: Line) -> str:
+    """info dump"""
+    found = line.qmp("query-dump")
+    text = f"Status: {found['status']}\n"
+    if found["status"] == "active":
+        text += f"Finished: {100 * found['completed'] / found['total']:.2f} %\n"
+    return text
+
+
+def memdev(line: Line) -> str:
+    """info memdev"""
+    text = ""
+    for row in line.qmp("query-memdev"):
+        text += f"memory backend: {row.get('id', '')}\n  size:  {row['size']}\n"
+        switches = [key for key in ("merge", "dump", "prealloc", "share", "reserve") if key in row]
+        text += "".join(f"  {key}: {str(row[key]).lower()}\n" for key in switches)
+        text += f"  policy: {row['policy']}\n  host nodes: {','.join(map(str, row['host-nodes']))}\n"
+    return text + "\n"
+
+
+def iothreads(line: Line) -> str:
+    """info iothreads"""
+    text = ""
+    for row in line.qmp("query-iothreads"):
+        text += f"{row['id']}:\n"
+        keys = ("thread_id", "poll-max-ns", "poll-grow", "poll-shrink", "aio-max-batch")
+        text += "".join(f"  {key}={row[key.replace('_', '-')]}\n" for key in keys)
+    return text
 
 
 def hotpluggable_cpus(line: Line) -> str:

@@ -44,6 +44,22 @@ def cpu(line: Line) -> str:
     return ""
 
 
+_LOG_HELP = """Log items (comma separated):
+none            remove all logs
+in_asm          show each instruction when it is first decoded
+"""
+
+
+def log(line: Line) -> str:
+    """log ITEM[,ITEM]...: into the daemon's log, of every CPU that there is"""
+    items = line.args["items"].split(",")
+    if not set(items) <= {"none", "in_asm"}:
+        return _LOG_HELP
+    for each in line.ctx.machine.cpus().values():
+        each.set_property("log-code", "in_asm" in items)
+    return ""
+
+
 # ---------------------------------------------------------------- devices and objects
 
 
@@ -172,3 +188,11 @@ def dumpdtb(line: Line) -> str:
     """dumpdtb FILE"""
     line.qmp("dumpdtb", {"filename": line.args["filename"]})
     return f"DTB dumped to '{line.args['filename']}'\n"
+
+
+def dump_guest_memory(line: Line) -> str:
+    """dump-guest-memory [-p] [-d] FILE [BEGIN LENGTH]"""
+    given = {name: value for name, value in line.args.items() if name in ("begin", "length")}
+    given |= {"paging": "p" in line.args, "detach": "d" in line.args, "protocol": f"file:{line.args['filename']}"}
+    line.qmp("dump-guest-memory", given)
+    return ""

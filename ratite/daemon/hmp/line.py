@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ratite.daemon.dispatch import Context
+from ratite.daemon.dispatch import Context, Later
 from ratite.daemon.personality.syntax import size_of
 
 _TOKEN = re.compile(r"\s*(?:(0[xX][0-9a-fA-F]+|[0-9]+)|\$([A-Za-z_][A-Za-z0-9_.]*)|'(.)'|([-+*/%&|^~()]))")
@@ -40,6 +40,8 @@ class Line:
         self.label = label
         self.rest = rest
         self.args: dict[str, Any] = {}
+        # What has to be waited for, aside, before the line is done.
+        self.later: Later | None = None
 
     @property
     def cpu_index(self) -> int | None:
@@ -120,7 +122,11 @@ class Line:
         command = self.ctx.view.find(name)
         if command is None:
             raise HmpError(f"unknown command: '{self.name}'")
-        return self.ctx.daemon.handlers[name].handler(self.ctx, self.ctx.view.check(command, dict(arguments or {})))
+        value = self.ctx.daemon.handlers[name].handler(self.ctx, self.ctx.view.check(command, dict(arguments or {})))
+        if isinstance(value, Later):
+            self.later = value
+            return None
+        return value
 
     def evaluate(self, text: str) -> int:
         """An expression's value, as 64 bits."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 
-from ratite.daemon.dispatch import INITIALIZED, Context
+from ratite.daemon.dispatch import INITIALIZED, Context, Later
 from ratite.daemon.hmp.line import HmpError, Line, Seat
 from ratite.daemon.hmp.table import commands
 from ratite.daemon.personality.syntax import CommandLineError
@@ -25,8 +26,8 @@ def seat_for(ctx: Context, cpu_index: int | None) -> Seat:
     return Seat(cpu_index)
 
 
-def execute(ctx: Context, text: str, seat: Seat) -> str:
-    """What a line prints, with `\\r\\n`.  What is wrong with the line is printed, it is no QMP error."""
+def execute(ctx: Context, text: str, seat: Seat) -> str | Later:
+    """What a line prints, with `\\r\\n`, or that Later.  What is wrong with the line is printed, it is no QMP error."""
     if seat.cpu_index is not None and not (ctx.daemon.has_machine and seat.cpu_index in ctx.machine.cpus()):
         seat.cpu_index = None
     text = text.strip()
@@ -39,9 +40,20 @@ def execute(ctx: Context, text: str, seat: Seat) -> str:
             raise HmpError(f"unknown command: '{name}'")
         if item.late and ctx.machine.phase not in INITIALIZED:
             raise HmpError(f"Error: the command '{name}' needs a realized machine; phase is {ctx.machine.phase}")
-        printed = item.execute(Line(ctx, seat, name, item.label, rest))
+        line = Line(ctx, seat, name, item.label, rest)
+        printed = item.execute(line)
+        if line.later is not None:
+            return Later(partial(_afterwards, line.later, printed))
     except (HmpError, CommandLineError) as error:
         printed = f"{'' if isinstance(error, HmpError) else 'Error: '}{error}\n"
+    except QmpError as error:
+        printed = f"Error: {error.desc}\n"
+    return printed.replace("\n", "\r\n")
+
+
+def _afterwards(later: Later, printed: str) -> str:
+    try:
+        later.wait()
     except QmpError as error:
         printed = f"Error: {error.desc}\n"
     return printed.replace("\n", "\r\n")

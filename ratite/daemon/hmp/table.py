@@ -145,6 +145,11 @@ ITEMS: tuple[Item, ...] = (
     Item(("device_add",), "options:rest?", f"driver{_PROPS}", "add device", control.device_add, (_drivers,)),
     Item(("device_del",), "id:word", "device", "remove device", control.plain("device_del", "id"), (_devices,)),
     Item(
+        ("dump-guest-memory",), "-p -d filename:file begin:expr? length:expr?", "[-p] [-d] filename [begin length]",
+        "dump guest memory into file 'filename' (-p: with the guest's paging; -d: don't wait)", control.dump_guest_memory,
+        needs="dump-guest-memory", late=True,
+    ),
+    Item(
         ("dumpdtb",), "filename:file", "filename", "write the device tree that guests see to 'filename'",
         control.dumpdtb, late=True,
     ),
@@ -155,6 +160,7 @@ ITEMS: tuple[Item, ...] = (
     ),
     Item(("help", "?"), None, "[cmd]", "show the help", _help, (_commands,)),
     Item(("info",), None, "[subcommand]", "show various information about the system state", _info, (_topics,)),
+    Item(("log",), "items:word", "item1[,...]", "activate logging of the specified items (log help: which)", control.log),
     Item(
         ("memsave",), _SAVE, "addr size file", "save virtual memory from 'addr' on to disk, 'size' bytes",
         control.memsave, late=True,
@@ -210,9 +216,11 @@ TOPICS: tuple[Item, ...] = (
         ("block",), "-n -v device:word?", "[-n] [-v] [device]", "show one or all block devices (-n: named nodes; -v: details)",
         backends.block,
     ),
+    Item(("block-jobs",), "", "", "show what jobs of block devices do", backends.block_jobs, needs="query-block-jobs"),
     Item(("blockstats",), "", "", "show block device statistics", backends.blockstats),
     Item(("chardev",), "", "", "show the character devices", backends.chardev),
     Item(("cpus",), "", "", "show infos for each CPU", info.cpus),
+    Item(("dump",), "", "", "show how far the last dump is", backends.dump, needs="query-dump"),
     Item(("history",), "", "", "show the command line history", info.history),
     Item(
         ("hotpluggable-cpus",), "", "", "show which CPUs there can be", backends.hotpluggable_cpus,
@@ -222,6 +230,8 @@ TOPICS: tuple[Item, ...] = (
     Item(("jit",), "", "", "show compiled guest code", info.jit),
     Item(("kvm",), "", "", "show KVM information", backends.kvm),
     Item(("memory_size_summary",), "", "", "show how much memory there is, in bytes", backends.memory_size_summary),
+    Item(("iothreads",), "", "", "show iothreads", backends.iothreads, needs="query-iothreads"),
+    Item(("memdev",), "", "", "show memory backends", backends.memdev, needs="query-memdev"),
     Item(("mtree",), "-f", "[-f]", "show memory tree (-f: dump flat view for address spaces)", trees.mtree),
     Item(("name",), "", "", "show the current VM name", info.name),
     Item(("network",), "", "", "show the network state", backends.network),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratite.core.backends.chardev import BUFFER, CLOSED, FOCUS_IN, FOCUS_OUT, OPENED
 from ratite.daemon.daemon import QEMU_VERSION, version
-from ratite.daemon.dispatch import Context, owned
+from ratite.daemon.dispatch import Context, Later, owned
 from ratite.daemon.hmp.editor import LINE, Editor
 from ratite.daemon.hmp.line import Seat
 from ratite.daemon.hmp.monitor import complete, execute
@@ -130,6 +130,9 @@ class Terminal:
         context = Context(self._daemon, self._session)
 
         def done(value: object, error: QmpError | None) -> None:
+            if isinstance(value, Later):
+                self._daemon.bridge.aside(value.wait, done)
+                return
             self._busy = False
             then(value, error)
             self._work()
