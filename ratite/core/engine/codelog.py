@@ -22,7 +22,17 @@ TICK_S = 0.02  # host seconds
 _LONGEST = 16  # bytes of an instruction, of any ISA
 
 
-class CodeLog:
+class NoLog:
+    """Nobody asked."""
+
+    def look(self) -> None:
+        """Tell what is new."""
+
+    def close(self) -> None:
+        """Tell the last, and no more."""
+
+
+class CodeLog(NoLog):
     """One vCPU's; made and used on its thread, or while it is parked.  `leave` makes it come out of native code."""
 
     def __init__(
@@ -38,12 +48,10 @@ class CodeLog:
         threading.Thread(target=self._tick, name="ratite-codelog", daemon=True).start()
 
     def close(self) -> None:
-        """Tell the last, and no more."""
         self._ended.set()
         self.look()
 
     def look(self) -> None:
-        """Tell what is new."""
         seen, rows = {}, []
         for page, key, now in self._records():
             seen[key] = now

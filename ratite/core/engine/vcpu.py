@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ratite.core.accel.base import CpuPort, Decoded, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.engine import block as B
 from ratite.core.engine.bus import BusCallbacks
+from ratite.core.engine.codelog import CodeLog, NoLog
 from ratite.core.engine.idle import IdleWatch
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage, CodePages
@@ -31,7 +32,6 @@ from ratite.core.memory.host import anonymous
 from ratite.core.memory.reserve import LINE_BITS as RESERVED_BITS
 
 if TYPE_CHECKING:
-    from ratite.core.engine.codelog import CodeLog
     from ratite.core.engine.region.manager import RegionManager
 
 _MissHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
@@ -61,7 +61,7 @@ class NativeVcpu(Vcpu):
         self._port = port
         self._bus = BusCallbacks(port, bus_error, self._bus_fault, self._broken)
         self.isa = native.isa
-        self._codelog: CodeLog | None = None
+        self._codelog: NoLog = NoLog()
         self.layout = native.isa.layout
         self._map = anonymous(native.shape.size)
         self._start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
@@ -260,8 +260,7 @@ class NativeVcpu(Vcpu):
             self._service()
             self._outside.clear()
         reason = self._enter(function, budget)
-        if self._codelog is not None:
-            self._codelog.look()
+        self._codelog.look()
         if reason == B.FLUSH:
             with self._gate:
                 self._refresh()
@@ -554,18 +553,15 @@ class NativeVcpu(Vcpu):
 
     # -- the rest
     def watch_code(self, tell: Callable[[list[Decoded]], None] | None) -> bool:
-        from ratite.core.engine.codelog import CodeLog
-
-        if self._codelog is not None:
-            self._codelog.close()
-        self._codelog = None if tell is None else CodeLog(self.native, self.pages, tell, self.look_again)
+        self._codelog.close()
+        self._codelog = NoLog() if tell is None else CodeLog(self.native, self.pages, tell, self.look_again)
         return True
 
     def disassemble(self, addr: int, code: bytes) -> list[tuple[int, bytes, str]]:
         return self.native.isa.disassemble(addr, code)
 
     def close(self) -> None:
-        self.watch_code(None)
+        self._codelog.close()
         self.idle.forget()
         self._unwatch()
         if self.regions is not None:
