@@ -408,7 +408,7 @@ def _run(options: argparse.Namespace) -> int:
                 print(f"  and after that: {type(other).__name__}: {other}")
             if failures >= 20:
                 break
-        if number % 100_000 == 99_999:
+        if number % 20_000 == 19_999:
             rate = (number - start + 1) / (time.monotonic() - begun)
             print(f"{number + 1} inputs, {failures} failures, {rate:.0f}/s", flush=True)
             samples.append([number + 1, *usage(memory=True), os.getpid(), failures])
