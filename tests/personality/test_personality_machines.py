@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +209,8 @@ def test_devices_without_a_bus_take_the_one_that_qemus_take(shims: Shims) -> Non
         (["-M", "virt", "-daemonize", "-nographic"], "-nographic cannot be used with -daemonize"),
         (["-M", "virt", "-nodefaults", "-kernel", "/nonexistent/k", "-accel", "interp"],
          "could not load kernel '/nonexistent/k'\nCould not open '/nonexistent/k': No such file or directory"),
+        (["-M", "virt", "-nodefaults", "-kernel", "k", "-bios", "/nonexistent/b"],
+         'Unable to find the firmware "/nonexistent/b"'),
         (["-M", "virt", "-g", "1x1"], "-g 1x1: Option not supported for this target"),
         (["-M", "none", "-d", "foo"], "-d foo: there is no log item 'foo'; there are: guest_errors, invalid_mem, unimp"),
         (["-M", "none", "-global", "foo.bar=1", "-device", "foo"], "warning: global foo.bar has invalid class name\n"
@@ -241,3 +246,44 @@ def test_a_machine_of_a_file(shims: Shims, tmp_path: Path) -> None:
         "qemu-system-riscv64: The -kernel parameter is not supported: set the property 'kernel' of one of the CPUs "
         "'cpu0', 'cpu1' in the machine file\n"
     )
+
+
+def test_the_device_tree_instead_of_a_run(shims: Shims, tmp_path: Path) -> None:
+    words = ["-M", "virt,dumpdtb=tree.dtb", "-smp", "2", "-nodefaults", "-accel", "interp", "-bios", "none"]
+    done = shims.run("riscv64", *words, "-kernel", kernel(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "qemu-system-riscv64: dtb dumped to tree.dtb. Exiting.\n")
+    tree = (tmp_path / "tree.dtb").read_bytes()
+    assert tree.startswith(b"\xd0\x0d\xfe\xed") and b"virtio,mmio" in tree and b"cpu@1" in tree
+
+
+def kernel(place: Path) -> str:
+    """Something that boots, as far as its head says."""
+    head = bytearray(64)
+    head[8:16] = (0x200000).to_bytes(8, "little")
+    head[16:24] = (0x1000).to_bytes(8, "little")
+    head[48:56] = b"RISCV\0\0\0"
+    head[56:60] = b"RSC\x05"
+    (place / "kernel").write_bytes(bytes(head) + bytes(4096 - 64))
+    return str(place / "kernel")
+
+
+def test_machine_types_of_other_packages(tmp_path: Path) -> None:
+    package = tmp_path / "more_machines"
+    (package / "types").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('it is not imported')\n")
+    text = Path(KINDS["none"].origin).read_text().replace("targets: []", "targets: [riscv64]")
+    (package / "types" / "mine.yaml").write_text(text.replace("empty machine", "a machine of a plug-in"))
+    info = tmp_path / "more_machines-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: more-machines\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[ratite.machines]\nmore = more_machines\n")
+    path = f"{tmp_path}:{Path(__file__).parents[2]}"
+
+    def listed(target: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "ratite.daemon", "-target", target, "-M", "help"], capture_output=True, text=True,
+            check=True, env={**os.environ, "PYTHONPATH": path},
+        ).stdout  # fmt: skip
+
+    assert "mine                 a machine of a plug-in\n" in listed("riscv64")
+    assert "mine" not in listed("microblaze")

@@ -36,7 +36,7 @@ def _parameters(ctx: Context, option: Option) -> list[dict[str, str]]:
     types = dict(option.parameters)
     if option.key == "machine":
         # Those of any machine there is, as QEMU merges them.
-        types |= {"type": "string", "memory-backend": "string", **dict.fromkeys(EVERY, "boolean")}
+        types |= {"type": "string", "memory-backend": "string", "dumpdtb": "string", **dict.fromkeys(EVERY, "boolean")}
         for kind in ctx.daemon.machine_types(ctx.view.targets[0]) if ctx.view.targets else ():
             types |= {name: dict(_TYPES).get(row["type"], "string") for name, row in kind.properties.items()}
             types |= {"firmware" if name == "bios" else name: "string" for name in kind.get("aliases", {})}

@@ -82,6 +82,10 @@ class Launch:
         return log
 
     def _ready(self, daemon: Daemon) -> None:
+        if self._start.dump_tree:
+            self._tell(f"dtb dumped to {self._start.dump_tree}. Exiting.")
+            daemon.fail(0)
+            return
         if self._start.user:
             _become(self._start.user)
         if self._background is not None:

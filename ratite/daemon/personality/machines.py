@@ -43,6 +43,7 @@ _PROPERTIES: tuple[tuple[str, str, str], ...] = (
     ("append", "str", "the kernel's command line"),
     ("dtb", "str", "the device tree"),
     ("firmware", "str", "the firmware"),
+    ("dumpdtb", "str", "write the device tree to this file, and end"),
     ("memory-backend", "link<memory-backend>", "id of the memory object that is the RAM"),
     ("memory", "MemorySizeConfiguration", "how much RAM"),
     ("smp", "SMPConfiguration", "how many CPUs, and how they are arranged"),

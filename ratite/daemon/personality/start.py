@@ -46,6 +46,8 @@ class Start:
         self.preconfig = False
         # Kernel, ramdisk and firmware, by what they are called.
         self.loads: dict[str, str] = {}
+        # Where the device tree is to be written, instead of running.
+        self.dump_tree = ""
         # What is odd and doesn't matter.
         self.warnings: list[str] = []
         # The command that renews the shim, where that is of another version.

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.daemon import Daemon
 from ratite.daemon.dispatch import Context, primary_of, targets_of
+from ratite.daemon.personality.start import Step
 from ratite.daemon.qmp.session import Session
 from ratite.qapi.errors import GenericError, QmpError
 
 if TYPE_CHECKING:
-    from ratite.daemon.personality.start import Start, Step
+    from ratite.daemon.personality.start import Start
 
 Ready = Callable[[Daemon], None]
 Failed = Callable[[Daemon, "Step | None", QmpError], None]
@@ -79,8 +80,11 @@ class Startup:
         for step in start.devices:
             self._execute(step)
         self._step = None
-        if not start.preconfig:
+        if not start.preconfig or start.dump_tree:
+            machine.autostart = machine.autostart and not start.dump_tree
             machine.exit_preconfig()
+        if start.dump_tree:
+            self._execute(Step("dumpdtb", {"filename": start.dump_tree}))
         return primary_of(machine), targets_of(machine)
 
     def _execute(self, step: Step) -> None:

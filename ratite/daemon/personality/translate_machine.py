@@ -41,6 +41,7 @@ def translate_machine(line: Line, given: dict[str, str], serials: list[str]) -> 
     accel = _accelerator(line, given)
     boot = _boot_options(line, given)
     memory_backend = given.pop("memory-backend", "")
+    line.start.dump_tree = given.pop("dumpdtb", "")
     arguments: dict[str, Any] = {}
     for name, text in list(given.items()):
         if check_every(name, text):
@@ -178,7 +179,11 @@ def _boot_options(line: Line, given: dict[str, str]) -> dict[str, str]:
     kind = line.machine
     assert kind is not None
     if kind.get("firmware") or "bios" in found:
-        path = firmware_of(kind, line.target, found.pop("bios", ""), [one.value for one in line.of("L")])
+        wish = found.pop("bios", "")
+        path = firmware_of(kind, line.target, wish, [one.value for one in line.of("L")])
+        if not path and wish != "none" and "kernel" in found and kind.get("firmware", {}).get(line.target):
+            names = kind.get("firmware")[line.target]
+            raise CommandLineError(f'Unable to find the firmware "{names[0]}" (-bios names one, or none)')
         if path:
             found["bios"] = path
     line.start.loads = {called: found[key] for key, called in _CALLED if key in found}
