@@ -13,6 +13,7 @@ from ratite.core.engine.block import PAGE_HEADER, RECORD, Shape
 from ratite.core.engine.cache import ObjectCache, key_of, source_digest
 from ratite.core.engine.compiler import compile_text, describe_host
 from ratite.core.engine.elf import BadObject, LoadedObject
+from ratite.core.engine.fresh import FreshPages
 from ratite.core.isa.isa import Isa
 
 Entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -20,10 +21,10 @@ Query = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 
 
 class NativeIsa:
-    """``run``, ``step`` (block) and ``wake`` (block -> bool) of one ISA; ``page_template``: the records of a page nobody
-    has decoded, as bytes; ``scratch_templates``: the edges behind a single decoded instruction, per
-    context; ``table``: address of tier 0's functions, named by ``names``, for regions; ``builder``, ``config``: how the ISA is
-    made; ``key``: what the code depends on, as a digest."""
+    """``run``, ``step`` (block) and ``wake`` (block -> bool) of one ISA; ``fresh``: memory for pages nobody has decoded;
+    ``scratch_templates``: the edges behind a single decoded instruction, per context; ``table``: address of tier 0's functions,
+    named by ``names``, for regions; ``builder``, ``config``: how the ISA is made; ``key``: what the code depends on, as a
+    digest."""
 
     def __init__(self, isa: Isa, loaded: LoadedObject, builder: str, config: Mapping[str, object], key: str) -> None:
         self.isa = isa
@@ -43,9 +44,11 @@ class NativeIsa:
         contexts = range(len(isa.contexts))
         self.decode = [struct.pack("<QQ", self._symbol(f"decode_{k}"), 0) for k in contexts]
         edge = [struct.pack("<QQ", self._symbol(f"edge_{k}"), 0) for k in contexts]
-        self.page_template = b"".join(self.decode[k] * self.shape.slots + edge[k] * self.shape.edges for k in contexts)
+        template = b"".join(self.decode[k] * self.shape.slots + edge[k] * self.shape.edges for k in contexts)
+        self.fresh = FreshPages(
+            bytes(PAGE_HEADER) + template, PAGE_HEADER + len(template) + self.shape.side, shared=len(contexts) > 1)
         self.scratch_templates = [edge[k] * self.shape.scratch_records for k in contexts]
-        assert len(self.page_template) == self.shape.records and PAGE_HEADER % RECORD == 0
+        assert len(template) == self.shape.records and PAGE_HEADER % RECORD == 0
 
     def _symbol(self, name: str) -> int:
         try:

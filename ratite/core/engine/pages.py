@@ -4,16 +4,13 @@ no address but by their place, so that every mapping of a page shares them."""
 from __future__ import annotations
 
 import ctypes
-import mmap
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from ratite.core.accel.base import RamBlock
 from ratite.core.engine.block import PAGE_HEADER, RECORD
+from ratite.core.engine.fresh import Slot
 from ratite.core.engine.native import NativeIsa
-from ratite.core.memory.host import anonymous
-
-_CHUNK = 8 << 20  # bytes of memory taken at once
 
 
 class CodePage:
@@ -21,10 +18,11 @@ class CodePage:
     ``host``: address of its bytes; ``generation``: see CodeMarks; ``jumps``: by offset of a jump to a computed address, how far
     away it was seen to go."""
 
-    __slots__ = ("base", "generation", "hits", "host", "jumps", "misses", "page", "phys", "ram")
+    __slots__ = ("base", "generation", "hits", "host", "jumps", "misses", "page", "phys", "ram", "slot")
 
-    def __init__(self, base: int, phys: int, ram: RamBlock, page: int, host: int, generation: int) -> None:
-        self.base = base
+    def __init__(self, slot: Slot, phys: int, ram: RamBlock, page: int, host: int, generation: int) -> None:
+        self.slot = slot
+        self.base = slot.base + PAGE_HEADER
         self.host = host
         self.generation = generation
         self.phys = phys
@@ -40,10 +38,8 @@ class CodePages:
 
     def __init__(self, native: NativeIsa, limit: int) -> None:
         self._native = native
-        self._size = -(-(PAGE_HEADER + native.shape.records + native.shape.side) // 64) * 64
-        self._most = max(2, limit // self._size)
-        self._chunks: list[mmap.mmap] = []
-        self._free: list[int] = []
+        self._most = max(2, limit // native.fresh.size)
+        self._free: list[Slot] = []
         self.by_phys: dict[int, CodePage] = {}
         self._by_ram: dict[tuple[int, int], list[CodePage]] = {}
         self._by_base: dict[int, CodePage] = {}
@@ -60,22 +56,22 @@ class CodePages:
         """Records for the page at physical address ``phys``, whose bytes are at ``host`` and whose lines' code marks are at
         ``marks``, none decoded yet."""
         generation = ram.code.enter(page)
-        if not self._free:
-            count = min(max(1, _CHUNK // self._size), self._most)
-            chunk = anonymous(self._size * count)
-            start = ctypes.addressof(ctypes.c_char.from_buffer(chunk))
-            self._chunks.append(chunk)
-            self._free = [start + k * self._size + PAGE_HEADER for k in reversed(range(count))]
-        base = self._free.pop()
-        ctypes.memmove(base, self._native.page_template, self._native.shape.records)
-        ctypes.memset(base + self._native.shape.records, 0, self._native.shape.side)
-        ctypes.c_uint64.from_address(base - PAGE_HEADER).value = host
-        ctypes.c_uint64.from_address(base - PAGE_HEADER + 8).value = marks
-        made = self.by_phys[phys] = self._by_base[base] = CodePage(base, phys, ram, page, host, generation)
+        slot = self._slot()
+        ctypes.c_uint64.from_address(slot.base).value = host
+        ctypes.c_uint64.from_address(slot.base + 8).value = marks
+        made = self.by_phys[phys] = CodePage(slot, phys, ram, page, host, generation)
+        self._by_base[made.base] = made
         self._by_ram.setdefault((id(ram), page), []).append(made)
         if self.made is not None:
             self.made(made)
         return made
+
+    def _slot(self) -> Slot:
+        if not self._free:
+            self._free = self._native.fresh.more()
+        slot = self._free.pop()
+        self._native.fresh.renew(slot)
+        return slot
 
     def of_ram(self, ram: RamBlock, page: int) -> list[CodePage]:
         """The pages made from one page of ``ram``."""
@@ -98,7 +94,7 @@ class CodePages:
             self._by_ram[key].remove(page)
             if not self._by_ram[key]:
                 del self._by_ram[key]
-            self._free.append(page.base)
+            self._free.append(page.slot)
         page.ram.code.leave(page.page)
 
     def drop_all(self) -> None:
@@ -126,4 +122,3 @@ class CodePages:
         """Gives the memory back; nothing may run from it any more."""
         self.drop_all()
         self._free.clear()
-        self._chunks.clear()

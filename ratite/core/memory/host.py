@@ -42,3 +42,10 @@ def map_file(fd: int, size: int, offset: int, share: bool, reserve: bool) -> mma
 
 def _unreserved(reserve: bool) -> int:
     return 0 if reserve else getattr(mmap, "MAP_NORESERVE", _NORESERVE)
+
+
+def memory_file(name: str) -> int:
+    """A descriptor of memory that can be mapped; `name` is for people. OSError; NotImplementedError elsewhere than on Linux."""
+    if sys.platform != "linux":
+        raise NotImplementedError("memory without a file needs Linux")
+    return os.memfd_create(name, os.MFD_CLOEXEC)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-import sys
 
 from ratite.core.engine.elf import BadObject, parse_sections, symbol_table
+from ratite.core.memory.host import memory_file
 
 _PAGE = 4096
 _LIMIT = 8 << 20  # bytes of one region
@@ -37,13 +37,6 @@ class Placed:
         self.symbols = symbols
 
 
-def _memory_file() -> int:
-    """A descriptor of memory without a name."""
-    if sys.platform != "linux":
-        raise BadObject("native code runs on Linux")
-    return os.memfd_create("ratite-regions", os.MFD_CLOEXEC)
-
-
 class Arena:
     """``size``: bytes, a multiple of the segments' number of pages. Not thread-safe: the manager's lock is held."""
 
@@ -51,7 +44,7 @@ class Arena:
         self.segments = segments
         self._each = max(2 * _PAGE, size // segments // _PAGE * _PAGE)
         self.size = self._each * segments
-        fd = _memory_file()
+        fd = memory_file("ratite-regions")
         try:
             os.ftruncate(fd, self.size)
             self._write, self._distance = self._map(fd)
