@@ -16,7 +16,7 @@ OWN = (
 # What each may call all the same: its own standard streams, what it holds open already, files without a name.
 EXCUSED = {
     "ratite/core/backends/file.py": {"os.open"},
-    "ratite/core/backends/sockets.py": {"unlink"},
+    "ratite/core/backends/sockets.py": {"os.unlink"},
 }
 CALLS = {"os.open", "os.stat", "os.unlink", "os.truncate", "open", "unlink", "mkstemp", "read_text", "read_bytes"}
 
