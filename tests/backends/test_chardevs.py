@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 
 import pytest
 from backends_kit import TIMEOUT, Front, chardev_set, client, unix
@@ -385,3 +386,30 @@ def test_text_that_the_host_cannot_take(chardevs, bad, server):
     long = {"type": "inet", "data": {"host": "ä" * 300, "port": "0"}}
     assert "ä:0" in refused("socket", {"addr": long, "server": server})
     assert "Invalid parameter 'out'" in refused("file", {"out": bad})
+
+
+class Loop:
+    """An Io that does what it is asked only when told to."""
+
+    def __init__(self) -> None:
+        self.calls: list = []
+
+    def call(self, function) -> None:
+        self.calls.append(function)
+
+    def run(self) -> None:
+        while self.calls:
+            self.calls.pop(0)()
+
+
+def test_a_frontend_that_lives_elsewhere_has_the_line_at_once_and_is_told_there(chardevs):
+    loop, front = Loop(), Front()
+    chardevs.add("n", "null", {})
+    chardevs.find("n").attach_at(loop, threading.RLock(), front)
+    (row,) = chardevs.list()
+    assert row["frontend-open"]
+    with pytest.raises(GenericError, match="in use"):
+        chardevs.find("n").attach(Front())
+    assert front.said.empty()
+    loop.run()
+    front.expect("opened")

@@ -205,6 +205,7 @@ class Chardev(Obj):
         """As `attach`, for a frontend that lives elsewhere than devices: `io` serves the chardev from now on, under `lock`, and
         the frontend is told there.  Any thread; GenericError when there is a frontend already."""
         self._take_frontend(_RESERVED)
+        self.frontend_open = True
 
         def arrived() -> None:
             with lock:
