@@ -201,18 +201,21 @@ class Chardev(Obj):
             frontend.chr_event(OPENED)
         self.accept_input()
 
-    def attach_at(self, io: Io, lock: Any, frontend: HostFrontend) -> None:
+    def attach_at(self, io: Io, lock: Any, frontend: HostFrontend) -> threading.Event:
         """As `attach`, for a frontend that lives elsewhere than devices: `io` serves the chardev from now on, under `lock`, and
-        the frontend is told there.  Any thread; GenericError when there is a frontend already."""
+        the frontend is told there; the answer is set when that is done.  Any thread; GenericError when there is one already."""
         self._take_frontend(_RESERVED)
         self.frontend_open = True
+        done = threading.Event()
 
         def arrived() -> None:
             with lock:
                 self.frontend, self.host_end = None, frontend
                 self.attach(frontend)
+            done.set()
 
         self._move(io, lock, arrived)
+        return done
 
     def _take_frontend(self, frontend: Frontend) -> None:
         with self.mutex:

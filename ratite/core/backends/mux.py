@@ -10,6 +10,7 @@ otherwise, and a letter (HELP).  Everything is under the machine's lock.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -142,16 +143,19 @@ class MuxChardev(Chardev):
     def attach(self, frontend: Frontend) -> None:
         self._arrive(self._new_end(frontend))
 
-    def attach_at(self, io: Io, lock: Any, frontend: Frontend) -> None:
+    def attach_at(self, io: Io, lock: Any, frontend: Frontend) -> threading.Event:
+        done = threading.Event()
         end = self._new_end(FarFrontend(frontend, io, lock, self.io, self.lock))
 
         def arrive() -> None:
             with self.lock:
                 if end in self._ends:
                     self._arrive(end)
+            done.set()
 
         # It has its place among the others now; the rest waits for the machine, and who asks must not.
         self.io.call(arrive)
+        return done
 
     def _new_end(self, frontend: Frontend) -> MuxEnd:
         self._check_room()

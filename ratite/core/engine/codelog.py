@@ -56,7 +56,7 @@ class CodeLog(NoLog):
         for page, key, now in self._records():
             seen[key] = now
             if now != self._seen.get(key):
-                rows += self._news(page, self._seen.get(key, self._native.page_template), now)
+                rows += self._news(page, self._seen.get(key), now)
         self._seen = seen
         if rows:
             self._tell(rows)
@@ -65,13 +65,13 @@ class CodeLog(NoLog):
         for page in list(self._pages.by_phys.values()):
             yield page, (page.base, page.phys, page.generation), ctypes.string_at(page.base, self._native.shape.records)
 
-    def _news(self, page: CodePage, before: bytes, now: bytes) -> list[Decoded]:
+    def _news(self, page: CodePage, before: bytes | None, now: bytes) -> list[Decoded]:
         shape, isa, found = self._native.shape, self._native.isa, {}
         for number, fresh in enumerate(self._native.decode):
             start = shape.context_offset(number)
             for slot in range(shape.slots):
                 at = start + slot * RECORD
-                if now[at : at + RECORD] != fresh and before[at : at + RECORD] == fresh:
+                if now[at : at + RECORD] != fresh and (before is None or before[at : at + RECORD] == fresh):
                     offset = slot * isa.parcel
                     code = ctypes.string_at(page.host + offset, min(_LONGEST, shape.page - offset))
                     unknown = (page.phys + offset, code[: isa.parcel], "")

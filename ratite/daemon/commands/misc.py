@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
-from ratite.daemon.dispatch import OWNER, Context, command
+from ratite.daemon.dispatch import OWNER, Context, Later, command
 from ratite.qapi.errors import DeviceNotActive, GenericError, QmpError
 
 # Protocols of displays, which there are none of.
@@ -60,8 +60,8 @@ def closefd(ctx: Context, arguments: dict[str, Any]) -> None:
 
 
 @command("monitor-add")
-def monitor_add(ctx: Context, arguments: dict[str, Any]) -> None:
-    """One more monitor."""
+def monitor_add(ctx: Context, arguments: dict[str, Any]) -> Later | None:
+    """One more monitor; at a chardev it is there when the answer comes."""
     daemon, pretty = ctx.daemon, arguments.get("pretty", False)
     mode = arguments.get("mode", "control")
     if ("fdname" in arguments) == ("chardev" in arguments):
@@ -72,16 +72,21 @@ def monitor_add(ctx: Context, arguments: dict[str, Any]) -> None:
         raise GenericError("'pretty' is not compatible with HMP monitors")
     if "fdname" in arguments:
         daemon.add_monitor(socket_of(ctx.session.take_named_fd(arguments["fdname"])), pretty)
-        return
+        return None
     chardev = daemon.chardevs.find(arguments["chardev"])
     if mode == "readline":
         from ratite.daemon.hmp.terminal import serve_terminal
 
-        serve_terminal(daemon, chardev)
+        there = serve_terminal(daemon, chardev)
     else:
         from ratite.daemon.qmp.chardev import serve_control
 
-        serve_control(daemon, chardev, pretty)
+        there = serve_control(daemon, chardev, pretty)
+
+    def arrived() -> None:
+        there.wait()
+
+    return Later(arrived)
 
 
 def socket_of(fd: int) -> socket.socket:

@@ -180,7 +180,7 @@ class Terminal:
             self._io.wake()
 
 
-def serve_terminal(daemon: Daemon, chardev: Chardev) -> None:
-    """Offer the human monitor at a chardev from now on.  GenericError if it is in use."""
+def serve_terminal(daemon: Daemon, chardev: Chardev) -> threading.Event:
+    """Offer the human monitor at a chardev from when what is answered is set.  GenericError if it is in use."""
     io = daemon.loop_io
-    chardev.attach_at(io, threading.RLock(), Terminal(daemon, io, chardev.SHARED))
+    return chardev.attach_at(io, threading.RLock(), Terminal(daemon, io, chardev.SHARED))

@@ -119,7 +119,7 @@ class ControlFrontend:
         self._daemon.closed(link)
 
 
-def serve_control(daemon: Daemon, chardev: Chardev, pretty: bool) -> None:
-    """Speak QMP at a chardev from now on.  GenericError if it is in use."""
+def serve_control(daemon: Daemon, chardev: Chardev, pretty: bool) -> threading.Event:
+    """Speak QMP at a chardev from when what is answered is set.  GenericError if it is in use."""
     io = daemon.loop_io
-    chardev.attach_at(io, threading.RLock(), ControlFrontend(daemon, io, pretty))
+    return chardev.attach_at(io, threading.RLock(), ControlFrontend(daemon, io, pretty))
