@@ -26,6 +26,8 @@ class Bus(Obj):
 
     TYPE: ClassVar[str] = "bus"
     ABSTRACT: ClassVar[bool] = True
+    # Whether its devices are parts of its controller to a guest: they go with it.
+    PORTS: ClassVar[bool] = False
 
     def before(self) -> tuple[Obj, ...]:
         """The controller."""

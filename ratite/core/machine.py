@@ -14,7 +14,7 @@ Events go to `on_event(name, data)` on whatever thread they happen, with the loc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from types import MappingProxyType
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ratite.core import log
 from ratite.core.actions import Actions
 from ratite.core.assembly import CREATED, INITIALIZED, READY, Assembly, Map, Wire, check_id
-from ratite.core.bus import BusDevice
+from ratite.core.bus import Bus, BusDevice
 from ratite.core.clock import VirtualClock
 from ratite.core.dump import Dumper
 from ratite.core.hostfiles import FREE, HostFiles
@@ -251,9 +251,11 @@ class Machine:
             raise GenericError(f"{id} is not a device")
         if self.phase == READY and not obj.HOTPLUG:
             raise GenericError(f"Device '{obj.TYPE}' does not support hotplugging")
-        user = self._link_user(obj)
-        if user:
-            raise GenericError(f"Device '{id}' is in use, can not be deleted ({user})")
+        going = [*self._plugged_into(obj), obj] if self.phase == READY else [obj]
+        for each in going:
+            user = self._link_user(each, going)
+            if user:
+                raise GenericError(f"Device '{id}' is in use, can not be deleted ({user})")
         if self.phase == READY and not obj.unplug_request():
             return
         self._remove_device(obj)
@@ -266,7 +268,14 @@ class Machine:
         if obj.parent is not None and obj.phase == "realized":
             self._remove_device(obj)
 
+    def _plugged_into(self, obj: Obj) -> list[Obj]:
+        """The devices on the buses that a device makes, where those are no devices for guests apart from it."""
+        buses = [part for part in obj.walk() if isinstance(part, Bus) and part.PORTS]
+        return [user for bus in buses for user, name in self.tree.users_of(bus) if name == "bus"]
+
     def _remove_device(self, obj: Obj) -> None:
+        for other in self._plugged_into(obj):
+            self._remove_device(other)
         path, named = obj.path, {"device": obj.id} if obj.parent is self.tree.peripheral else {}
         self.assembly.remove(obj)
         self.emit("DEVICE_DELETED", **named, path=path)
@@ -510,11 +519,12 @@ class Machine:
             return f"mapped at {maps[0].offset:#x} of '{maps[0].space}'"
         return self._link_user(obj)
 
-    def _link_user(self, obj: Obj) -> str:
+    def _link_user(self, obj: Obj, besides: Sequence[Obj] = ()) -> str:
+        """Who links to an object or its parts, `besides` these; "" if nobody does."""
         parts = list(obj.walk())
         for part in parts:
             for user, name in self.tree.users_of(part):
-                if user not in parts:
+                if user not in parts and user not in besides:
                     return f"used by '{user.path}', property '{name}'"
         return ""
 

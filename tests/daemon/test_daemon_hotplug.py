@@ -122,6 +122,18 @@ def test_the_device_behind_a_transport_has_a_path(qmp: Client) -> None:
     assert deleted(qmp)["device"] == "n"
 
 
+def test_what_is_plugged_into_a_device_goes_with_it(qmp: Client) -> None:
+    qmp.execute("device_add", driver="virtio-serial-pci", id="s", bus="rp0")
+    for name in ("one", "two"):
+        qmp.execute("chardev-add", id=name, backend={"type": "null", "data": {}})
+        qmp.execute("device_add", driver="virtserialport", id=name, chardev=name)
+    qmp.execute("device_del", id="s")
+    assert [deleted(qmp)["device"] for _ in range(3)] == ["one", "two", "s"]
+    assert not {"one", "two", "s"} & set(listed(qmp, "/machine/peripheral"))
+    for name in ("one", "two"):
+        qmp.execute("chardev-remove", id=name)
+
+
 def test_backends_in_use(qmp: Client, tmp_path: Any) -> None:
     image = tmp_path / "image"
     image.write_bytes(bytes(4096))

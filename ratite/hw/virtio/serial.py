@@ -47,6 +47,7 @@ class VirtioSerialBus(Bus):
     """Bus of a virtio-serial device's ports; they may come and go."""
 
     TYPE: ClassVar[str] = SERIAL_BUS
+    PORTS: ClassVar[bool] = True
 
     def hotplug_refusal_of(self, device: BusDevice, props: Mapping[str, Any]) -> str:
         return ""
