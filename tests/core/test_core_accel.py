@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
@@ -181,6 +183,7 @@ def test_cpus_and_memory_come_and_go_while_guests_run(bench: Bench) -> None:
     for name in ("le", "be"):
         program(bench, name, lambda a: a("addi", rd=1, rs=1, imm=1) + a("bne", rs=1, rt=0, imm=-4))
     bench.cont()
+    gone = []
     for _ in range(2):
         bench.device_add("toy-cpu", "hot", {"cluster": "be", "cpu-index": 1, "start-powered-off": False})
         until(lambda: bench.get_property("hot", "r1") > 10)
@@ -189,6 +192,9 @@ def test_cpus_and_memory_come_and_go_while_guests_run(bench: Bench) -> None:
         assert any(r.start == 0x40000 for r in bench.cpu("hot").ram_ranges())
         bench.unmap_region("mem-be", "more", 0x40000)
         bench.delete_object("more")
+        gone.append(weakref.ref(bench.cpu("hot").vcpu))
         bench.device_del("hot")
     before = bench.get_property("cpu-be", "r1")
     until(lambda: bench.get_property("cpu-be", "r1") > before)
+    # Nothing of those that left stays behind.
+    until(lambda: gc.collect() >= 0 and not any(ref() for ref in gone))

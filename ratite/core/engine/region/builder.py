@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from ratite.core.engine import block as B
 from ratite.core.engine.cache import ObjectCache
@@ -51,7 +52,8 @@ class Builder:
         self._new: deque[Request] = deque()
         self._waiting = Waiting()
         self._better: deque[Request] = deque()
-        self._gone: set[NativeVcpu] = set()
+        # Weak, since CPUs come and go as long as the cluster is there.
+        self._gone: WeakSet[NativeVcpu] = WeakSet()
         self._current: dict[int, NativeVcpu] = {}  # whose request each thread is at
         self._threads: list[threading.Thread] = []
         self._clients: set[Client] = set()
