@@ -24,7 +24,7 @@ def libvirtd(cache_home: Path) -> Iterator[Libvirtd]:
     if reason := missing():
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="ratite-lv-"))
-    assert ratite("cache", "warm").returncode == 0
+    assert ratite("cache", "warm", "rv64-riscv-cpu", "microblaze-cpu").returncode == 0
     with Libvirtd(folder, code=cache_home / "ratite") as daemon:
         yield daemon
     shutil.rmtree(folder)

@@ -104,6 +104,12 @@ def test_what_is_not_there_may_be_asked_to_be_none() -> None:
     assert start("riscv64", "-M", "virt", *words).board
 
 
+def test_network_backends_take_inherited_descriptors() -> None:
+    more = ["-netdev", '{"type":"tap","fd":"30","id":"a"}', "-netdev", "socket,id=b,fd=31"]
+    more += ["-netdev", "stream,id=c,addr.type=fd,addr.str=32"]
+    assert start("riscv64", "-M", "virt", *more).fds == {"30": 30, "31": 31, "32": 32}
+
+
 def test_the_order_of_options_means_nothing() -> None:
     groups = [
         ["-device", "pcie-root-port,id=rp,chassis=1"], ["-device", "virtio-blk-pci,id=d,bus=rp,drive=top"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ratite.daemon.personality import chardevs
@@ -176,10 +177,21 @@ def translate_networks(line: Line) -> None:
         with given.named():
             value, is_json = line.object_of(given)
             arguments = value if is_json else typed(line.schema, "Netdev", value)
+            _name_descriptors(line, arguments)
             line.start.steps.append(Step("netdev_add", arguments, given.written))
     for number, given in enumerate(line.of("nic", "net")):
         with given.named():
             _nic(line, given, number)
+
+
+def _name_descriptors(line: Line, arguments: Mapping[str, Any]) -> None:
+    """Inherited descriptors that a network backend names by their numbers.  CommandLineError."""
+    if isinstance(number := arguments.get("fd"), str):
+        line.name_fd(number)
+    for end in "addr", "local":
+        address = arguments.get(end)
+        if isinstance(address, dict) and address.get("type") == "fd" and isinstance(address.get("str"), str):
+            line.name_fd(address["str"])
 
 
 def _nic(line: Line, given: Given, number: int) -> None:

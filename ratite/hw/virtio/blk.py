@@ -91,6 +91,7 @@ class VirtioBlk(VirtioDevice):
     queue_size = config("uint16", 256, "entries of each queue; a power of two", minimum=2, maximum=1024)
     discard = config("bool", True, "offer VIRTIO_BLK_F_DISCARD")
     write_zeroes = config("bool", True, "offer VIRTIO_BLK_F_WRITE_ZEROES")
+    bootindex = config("int32", -1, "place in firmware's boot order; -1: none (ours asks for none)", minimum=-1)
     rerror = config("str", "auto", "what follows an error of reading", values=POLICIES)
     werror = config("str", "auto", "what follows an error of writing", values=POLICIES)
     io_status: str = state("str", "ok", "the error that stopped the machine", values=("ok", "failed", "nospace"))

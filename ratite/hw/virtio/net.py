@@ -51,6 +51,7 @@ class VirtioNet(VirtioDevice):
     tx_queue_size = config(
         "uint16", 256, "entries of the queue from the driver; a power of two", minimum=64, maximum=1024, name="tx_queue_size"
     )
+    bootindex = config("int32", -1, "place in firmware's boot order; -1: none (ours asks for none)", minimum=-1)
     link_up = state("bool", True, "whether the cable is in (set_link)")
     frames_dropped = debug("uint64", 0, "frames that were too long for the driver's buffers, or malformed")
 

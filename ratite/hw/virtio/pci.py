@@ -108,7 +108,7 @@ class VirtioPci(PciFunction, VirtioDevice):
     @property
     def inner_type(self) -> str:
         """The device behind the transport."""
-        return f"{self.TYPE.removesuffix('-pci')}-device"
+        return f"{self.TYPE.partition('-pci')[0]}-device"
 
     def check_property(self, name: str, value: Any) -> None:
         super().check_property(name, value)
