@@ -218,7 +218,8 @@ def test_devices_without_a_bus_take_the_one_that_qemus_take(shims: Shims) -> Non
         (["-M", "virt", "-nodefaults", "-kernel", "k", "-bios", "/nonexistent/b"],
          'Unable to find the firmware "/nonexistent/b"'),
         (["-M", "virt", "-g", "1x1"], "-g 1x1: Option not supported for this target"),
-        (["-M", "none", "-d", "foo"], "-d foo: there is no log item 'foo'; there are: guest_errors, invalid_mem, unimp"),
+        (["-M", "none", "-d", "foo"],
+         "-d foo: there is no log item 'foo'; there are: guest_errors, invalid_mem, in_asm, unimp"),
         (["-M", "none", "-global", "foo.bar=1", "-device", "foo"], "warning: global foo.bar has invalid class name\n"
          "qemu-system-riscv64: -device foo: 'foo' is not a valid device model name"),
         (["-nodefaults"], "No machine specified, and there is no default\nUse -machine help to list supported machines"),
@@ -293,3 +294,9 @@ def test_machine_types_of_other_packages(tmp_path: Path) -> None:
 
     assert "mine                 a machine of a plug-in\n" in listed("riscv64")
     assert "mine" not in listed("microblaze")
+
+
+def test_log_items_are_properties_of_the_cpus() -> None:
+    for words, logged in [(["-d", "unimp,in_asm"], True), (["-d", "unimp"], None), ([], None)]:
+        made = board("riscv64", "-M", "virt", "-smp", "2", "-nodefaults", *words)
+        assert [given.get("log-code") for given in made.values() if given.get("driver") == "rv64-riscv-cpu"] == [logged] * 2

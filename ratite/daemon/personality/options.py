@@ -137,10 +137,12 @@ OPTIONS: tuple[Option, ...] = (
     Option(("help", "h"), "", RUN, "print this text"),
 )
 
-# What -d may name: the log tells it anyway, once for each place in a guest or device.
+# What -d may name.  All but the instructions is in the log anyway, once for each place in a guest or device.
+LOG_CODE = "in_asm"
 LOG_ITEMS: Mapping[str, str] = MappingProxyType({
     "guest_errors": "accesses of guests that nothing answers",
     "invalid_mem": "the same",
+    LOG_CODE: "instructions, when a CPU first decodes them",
     "unimp": "registers of devices that aren't modelled",
 })  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ratite.daemon.personality.line import Line, in_order
+from ratite.daemon.personality.options import LOG_CODE
 from ratite.daemon.personality.readconfig import read_config
 from ratite.daemon.personality.settings import SETTINGS
 from ratite.daemon.personality.start import Start
@@ -37,6 +38,9 @@ def translate(line: Line) -> Start:
     board = translate_machine(line, properties, serials)
     translate_devices(line, board)
     apply_globals(line, board)
+    if board is not None and any(LOG_CODE in one.value.split(",") for one in line.of("d")):
+        for step in board.cpus():
+            step.arguments["log-code"] = True
     line.start.steps[:] = in_order(line.start.steps)
     if board is not None:
         line.start.board = board.steps
