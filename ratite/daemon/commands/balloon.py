@@ -17,7 +17,7 @@ def balloon(ctx: Context, arguments: dict[str, Any]) -> None:
     device.balloon_to(arguments["value"])
 
 
-@command("query-balloon", side=OWNER, early=False, alone=True)
+@command("query-balloon", side=OWNER, alone=True)
 def query_balloon(ctx: Context, arguments: dict[str, Any]) -> object:
     """How much it has."""
     return {"actual": _balloon(ctx).balloon_actual}
