@@ -63,12 +63,12 @@ class Log:
         logger.propagate = False
 
     def _core_said(self, record: LogRecord) -> None:
-        line: Any = record.msg  # a core.log.Line
-        fields = dict(line.fields)
+        # A core.log.Line, or what a module says in words of its own.
+        event, fields = getattr(record.msg, "event", None) or record.getMessage(), dict(getattr(record.msg, "fields", {}))
         if record.exc_info:
             fields["exc_info"] = record.exc_info
         level = next(name for name, least in _CORE_LEVELS if record.levelno >= least)
-        self._say(level, line.event, fields)
+        self._say(level, event, fields)
 
     def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """`exc_info` among the fields, an exception or what sys.exc_info() gives, becomes the text `exception`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -310,10 +311,12 @@ def test_the_cores_lines_come_to_the_daemons_log(tmp_path: Path) -> None:
         core_log.error("object failed", path="/machine", exc_info=True)
     logs[1].take_core()
     core_log.warn("told elsewhere", n=2)
+    logging.getLogger(f"{core_log.LOGGER}.part").warning("a part failed at %#x: %s", 16, "why")
     (line,) = map(json.loads, said.read_text().splitlines())
     assert (line["level"], line["event"], line["path"]) == ("error", "object failed", "/machine")
     assert "ValueError: why" in line["exception"]
     assert 'event="told elsewhere" n=2' in later.read_text()
+    assert 'event="a part failed at 0x10: why"' in later.read_text()
     for log in logs:
         log._out.close()
 
