@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from ratite.clients import reference
+from ratite.clients.bench.libvirtd import Libvirtd, missing
 from ratite.daemon.views import Views, load_schema, members_of
 from ratite.qapi.machinefile import Compiler, files
 from ratite.qapi.tables import Tables
@@ -158,10 +159,25 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def libvirt(place: Path, request: pytest.FixtureRequest, cache_home: Path) -> Iterator[dict[str, str]]:
+    """For a page that calls virsh: the address of a libvirtd of its own."""
+    if not any(block.mark == "run" and "virsh " in block.text for block in blocks(request.getfixturevalue("page"))):
+        yield {}
+    elif reason := missing():
+        pytest.skip(reason)
+    else:
+        command = [place / "bin" / "ratite", "cache", "warm", "rv64-riscv-cpu", "microblaze-cpu"]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        with Libvirtd(place / "libvirt", code=cache_home / "ratite") as libvirtd:
+            yield {"LIBVIRT_DEFAULT_URI": libvirtd.uri}
+
+
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_what_is_marked_runs(page: Path, place: Path) -> None:
+def test_what_is_marked_runs(page: Path, place: Path, libvirt: dict[str, str]) -> None:
     environment = {
         **os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(place),
+        **libvirt,
     }  # fmt: skip
     try:
         printed = ""
