@@ -196,7 +196,7 @@ def test_two_clients_race_for_one_id(qmp: Client, daemon: DaemonProcess) -> None
     assert len(every) == 240
     added, removed = (sum(row == (name, "") for row in every) for name in ("device_add", "device_del"))
     left = listed(qmp, "/machine/peripheral").count("x")
-    assert (added - removed, added > 60) == (left, True)
+    assert (added - removed, added > 0) == (left, True)
     if left:
         qmp.execute("device_del", id="x")
     for _ in range(added):
