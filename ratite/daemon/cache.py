@@ -98,7 +98,8 @@ def warm(models: Sequence[str], as_json: bool = False) -> int:
     from ratite.daemon.settings import read_settings
     from ratite.qapi.errors import QmpError
 
-    Log("error" if as_json else "warning").take_core()  # the compiler's start and end are told there
+    log = Log("error" if as_json else "warning")
+    log.take_core()  # the compiler's start and end are told there
     registry = TypeRegistry()
     failed = False
     todo: list[tuple[str, str, str, dict[str, Any]]] = []
@@ -125,6 +126,7 @@ def warm(models: Sequence[str], as_json: bool = False) -> int:
             print(_json({"state": state, **about, "seconds": round(seconds, 3)}), flush=True)
         elif state == "ready":
             print(f"{model} for {target}: ready after {seconds:.1f} s", flush=True)
+    log.close()
     return int(failed)
 
 

@@ -1,28 +1,41 @@
-"""The daemon's log: lines of key=value (logfmt) or JSON, to a file or to standard error.
+"""The daemon's log: structlog's lines of key=value (logfmt) or JSON, to a file or to standard error.
 
-Written here, in few lines of the standard library's, because the first line may come from a guest's CPU in the middle of an
-access: a logging package takes longer to import than a machine to boot its firmware.
+A line is put into a queue and written by a thread of the log's own, which imports structlog when the first one comes: that
+takes longer than a machine takes to boot its firmware, and a pipe that nobody reads may take a line never.  Neither is waited
+for by the loop or by a guest's CPU in the midst of an access.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 from contextlib import suppress
-from datetime import UTC
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from logging import LogRecord
+    from queue import SimpleQueue
 
 LEVELS = MappingProxyType({"debug": 10, "info": 20, "warning": 30, "trace": 35, "error": 40})
 _CORE_LEVELS = (("error", 40), ("trace", 35), ("warning", 0))
-_QUOTED = frozenset(' ="\\')
+
+# More lines than this wait for nobody: they are counted, and the count is the next line.
+WAITING_MAX = 4096
+CLOSE_SECONDS = 1.0
+
+
+class _Line(NamedTuple):
+    when: float  # seconds since the epoch
+    level: str
+    event: str
+    fields: dict[str, Any]
 
 
 class Log:
-    """Where structured lines go.  Any thread; a line is written whole, or, where nothing can be written any more, not at all.
+    """Where structured lines go.  Any thread, none of which ever waits; a line is written whole, or, where nothing can be
+    written any more, not at all.  `close` writes what is there yet.
 
     OSError if the file can't be opened.
     """
@@ -30,8 +43,11 @@ class Log:
     def __init__(self, level: str = "warning", path: str | None = None, as_json: bool = False) -> None:
         self._threshold = LEVELS[level]
         self._out = open(path, "a", encoding="utf-8", buffering=1) if path else sys.stderr  # noqa: SIM115
-        self._render = _json if as_json else _logfmt
+        self._as_json = as_json
         self._lock = threading.Lock()
+        self._lines: SimpleQueue[_Line | None] | None = None
+        self._thread: threading.Thread | None = None
+        self._lost = 0
 
     def debug(self, event: str, **fields: Any) -> None:
         """For following what the daemon does."""
@@ -70,53 +86,66 @@ class Log:
         level = next(name for name, least in _CORE_LEVELS if record.levelno >= least)
         self._say(level, event, fields)
 
+    def close(self) -> None:
+        """Everything is written, or the log's reader took too long; lines after this start anew."""
+        with self._lock:
+            lines, thread, self._lines, self._thread = self._lines, self._thread, None, None
+        if lines is not None and thread is not None:
+            lines.put(None)
+            thread.join(CLOSE_SECONDS)
+
     def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """`exc_info` among the fields, an exception or what sys.exc_info() gives, becomes the text `exception`."""
         if LEVELS[level] < self._threshold:
             return
-        trouble = fields.pop("exc_info", None)
-        if trouble:
-            fields["exception"] = _traceback(trouble)
-        line = self._render({"timestamp": _now(), "level": level, "event": event, **fields}) + "\n"
-        with self._lock, suppress(OSError, ValueError):  # a full disk, a file closed meanwhile: no guest stops for that
-            self._out.write(line)
-            self._out.flush()
+        if fields.get("exc_info") is True:
+            fields["exc_info"] = sys.exc_info()
+        line = _Line(time.time(), level, event, fields)
+        with self._lock:
+            lines = self._lines or self._begin()
+            if lines.qsize() >= WAITING_MAX:
+                self._lost += 1
+                return
+            if self._lost:
+                lines.put(_Line(line.when, "warning", "lines of the log were lost", {"count": self._lost}))
+                self._lost = 0
+            lines.put(line)
+
+    def _begin(self) -> SimpleQueue[_Line | None]:
+        from queue import SimpleQueue
+
+        lines: SimpleQueue[_Line | None] = SimpleQueue()
+        self._lines = lines
+        self._thread = threading.Thread(target=self._write, args=(lines,), name="log", daemon=True)
+        self._thread.start()
+        return lines
+
+    def _write(self, lines: SimpleQueue[_Line | None]) -> None:
+        from structlog import processors
+
+        render: Any = processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
+        if self._as_json:
+            render = processors.JSONRenderer(default=str)
+        while (line := lines.get()) is not None:
+            fields = {"timestamp": _iso(line.when), "level": line.level, "event": line.event, **line.fields}
+            fields = dict(processors.format_exc_info(None, line.level, fields))
+            text = render(None, line.level, fields if self._as_json else _printable(fields))
+            with suppress(OSError, ValueError):  # a full disk, a file closed meanwhile
+                self._out.write(text + "\n")
+                self._out.flush()
 
 
-def _now() -> str:
-    from datetime import datetime
+def _iso(when: float) -> str:
+    from datetime import UTC, datetime
 
-    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-
-
-def _traceback(trouble: Any) -> str:
-    import traceback
-
-    if trouble is True:
-        trouble = sys.exc_info()
-    error = trouble if isinstance(trouble, BaseException) else trouble[1]
-    return "".join(traceback.format_exception(error)).rstrip("\n") if error is not None else ""
+    return datetime.fromtimestamp(when, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def _json(fields: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(fields, default=str)
-
-
-def _logfmt(fields: dict[str, Any]) -> str:
-    """key=value, in the given order; a value with spaces, quotes or control characters in quotes."""
-    return " ".join(f"{name}={_value(value)}" for name, value in fields.items())
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = str(value)
-    if text.isprintable() and _QUOTED.isdisjoint(text):
-        return text
-    import json
-
-    return json.dumps(text, ensure_ascii=False)
+def _printable(fields: dict[str, Any]) -> dict[str, Any]:
+    """What a terminal would obey is escaped; line ends are structlog's affair."""
+    return {
+        name: "".join(each if each.isprintable() or each == "\n" else f"\\x{ord(each):02x}" for each in value)
+        if isinstance(value, str) and not value.isprintable()
+        else value
+        for name, value in fields.items()
+    }

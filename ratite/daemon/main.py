@@ -106,6 +106,7 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
     finally:
         _remove_pidfile(pidfile)
         loop.close()
+        log.close()
 
 
 def settle_interpreter() -> None:

@@ -53,7 +53,7 @@ rows = r.types()
 assert rows and r.properties("memory-backend-ram") and r.describe("cpu").abstract
 assert r.is_a("memory-backend-ram", "memory-backend") and r.modules() and r.targets() is not None
 bad = [m for m in sys.modules if m.startswith(("ratite.hw.", "ratite.targets.", "ratite.core.memory", "ratite.core.cpu",
-    "ratite.core.engine", "ratite.core.accel", "asyncio", "importlib.metadata", "inspect", "llvmlite"))]
+    "ratite.core.engine", "ratite.core.accel", "asyncio", "importlib.metadata", "inspect", "structlog", "llvmlite"))]
 assert not bad, bad
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -19,7 +19,7 @@ from daemon_kit import CAPABILITIES, OOB_CAPABILITIES, Raw
 
 from ratite.clients.qmp import Client, CommandError, DaemonProcess
 from ratite.core import log as core_log
-from ratite.daemon.log import Log
+from ratite.daemon.log import WAITING_MAX, Log
 
 
 def status(raw: Raw) -> Any:
@@ -279,7 +279,7 @@ def test_first_reply_needs_no_heavy_module(tmp_path: Path) -> None:
         assert process.stdout is not None
         modules = set(process.stdout.readline().split())
         assert "ratite.daemon.commands.qom" in modules
-        heavy = {"llvmlite", "aiohttp", "jsonschema", "argparse", "ssl", "pathlib", "elftools", "logging.config"}
+        heavy = {"llvmlite", "aiohttp", "jsonschema", "structlog", "argparse", "ssl", "pathlib", "elftools", "logging.config"}
         assert not modules & heavy
         assert not [name for name in modules if name.startswith(("ratite.core", "ratite.targets", "ratite.hw"))]
         for command in ("query-targets", "query-device-types", "query-accelerators", "query-qmp-schema"):
@@ -293,7 +293,7 @@ def test_first_reply_needs_no_heavy_module(tmp_path: Path) -> None:
         qmp.execute("query-status")
         modules = set([process.stdout.readline() for _ in range(2)][-1].split())
         assert "ratite.core.machine" in modules
-        assert not modules & {"importlib.metadata", "tempfile", "shutil"}
+        assert not modules & {"structlog", "importlib.metadata", "tempfile", "shutil"}
         qmp.execute("quit")
     assert process.wait(5) == 0
     process.stdout.close()
@@ -312,6 +312,8 @@ def test_the_cores_lines_come_to_the_daemons_log(tmp_path: Path) -> None:
     logs[1].take_core()
     core_log.warn("told elsewhere", n=2)
     logging.getLogger(f"{core_log.LOGGER}.part").warning("a part failed at %#x: %s", 16, "why")
+    for log in logs:
+        log.close()
     (line,) = map(json.loads, said.read_text().splitlines())
     assert (line["level"], line["event"], line["path"]) == ("error", "object failed", "/machine")
     assert "ValueError: why" in line["exception"]
@@ -325,13 +327,33 @@ def test_a_value_in_the_log_can_not_end_its_line(tmp_path: Path) -> None:
     log = Log("warning", str(tmp_path / "log"))
     log.warning("a b", none=None, yes=True, path="/x", text='1 "2"\nlevel=error', escape="\x1b[2J", number=3)
     log.info("not at this level")
+    log.close()
     log._out.close()
     log.warning("nor into a closed file")
+    log.close()
     (line,) = (tmp_path / "log").read_text().splitlines()
     when, rest = line.split(" ", 1)
     assert re.fullmatch(r"timestamp=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", when)
     text = '"1 \\"2\\"\\nlevel=error"'
-    assert rest == f'level=warning event="a b" none= yes=true path=/x text={text} escape="\\u001b[2J" number=3'
+    assert rest == f'level=warning event="a b" none= yes=true path=/x text={text} escape=\\x1b[2J number=3'
+
+
+def test_a_reader_of_the_log_that_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    log = Log("warning", str(tmp_path / "log"))
+    for number in range(2 * WAITING_MAX):
+        log.warning("x" * 100, number=number)
+    os.set_blocking(reader, True)
+    with open(reader, encoding="ascii") as lines:
+        first = [next(lines) for _ in range(WAITING_MAX // 2)]
+        log.warning("behind them")
+        counted = next(line for line in lines if "were lost" in line)
+        assert "behind them" in next(lines)
+        log.close()
+    log._out.close()
+    assert first[-1].endswith(f"number={WAITING_MAX // 2 - 1}\n")
+    assert 0 < int(counted.rpartition("=")[2]) <= WAITING_MAX
 
 
 def test_quit(daemon: DaemonProcess, path: str) -> None:

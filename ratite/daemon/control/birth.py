@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -53,10 +52,11 @@ def live(request: Mapping[str, Any], fds: Sequence[int], schema: ResolvedSchema)
     endpoint = open_endpoint(f"fd:{monitor},server=off")
     loop = asyncio.SelectorEventLoop()
     gc.enable()
-    daemon = Daemon(options, loop, Log(options.log_level), [endpoint], commands.MODULES, schema=schema, tied=True,
+    log = Log(options.log_level)
+    daemon = Daemon(options, loop, log, [endpoint], commands.MODULES, schema=schema, tied=True,
                     files=files, limits=request["limits"])  # fmt: skip
     status = daemon.run()
-    sys.stderr.flush()
+    log.close()
     return status
 
 

@@ -55,6 +55,7 @@ def serve(options: Options) -> int:
     finally:
         for endpoint in endpoints:
             endpoint.remove()
+        log.close()
 
 
 async def _serve(settings: Settings, log: Log, gate: Gate, tls: SSLContext | None, endpoints: list[Endpoint]) -> int:

@@ -58,6 +58,8 @@ def _import_everything(allow: list[str]) -> ResolvedSchema:
     import asyncio
     import resource
 
+    import structlog
+
     import ratite.core.machine
     import ratite.daemon.commands
     import ratite.daemon.control.birth
@@ -67,7 +69,7 @@ def _import_everything(allow: list[str]) -> ResolvedSchema:
     from ratite.core.objects.registry import TypeRegistry
     from ratite.daemon.views import load_schema
 
-    del asyncio, resource
+    del asyncio, resource, structlog
     sys.setswitchinterval(ratite.daemon.main.SWITCH_INTERVAL)
     sys.setrecursionlimit(ratite.daemon.main.RECURSION_LIMIT)
     registry = TypeRegistry(allow=allow)

@@ -68,6 +68,7 @@ class Launch:
         finally:
             remove_pidfile()
             loop.close()
+            log.close()
 
     def _open_log(self) -> Log:
         from ratite.daemon.log import Log
