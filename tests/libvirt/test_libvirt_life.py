@@ -31,7 +31,7 @@ def echo(libvirtd: Libvirtd, shims: Path) -> Domain:
     )
 
 
-def test_a_domains_life(echo: Domain) -> None:
+def test_a_domains_life(echo: Domain, tmp_path: Path) -> None:
     with echo:
         console = echo.start()
         console.expect("echo")
@@ -51,6 +51,9 @@ def test_a_domains_life(echo: Domain) -> None:
         said = (echo.libvirtd.folder / "log" / "qemu" / "echo.log").read_text()
         assert "native code is compiled" not in said, "a domain's fresh home has no compiled code, the system's place has"
         assert "CPU(s):         1" in echo("dominfo")
+        echo("dump", tmp_path / "core", "--memory-only")
+        assert (tmp_path / "core").read_bytes()[:4] == b"\x7fELF"
+        assert echo.state() == "running (unpaused)"
         echo("destroy")
         assert echo.state() == "shut off (destroyed)"
 
