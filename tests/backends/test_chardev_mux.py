@@ -132,7 +132,11 @@ def test_a_frontend_elsewhere_shares_the_line(chardevs, terminal) -> None:
     """A monitor lives on a loop, under a lock of its own; who holds the machine's lock doesn't hold it up."""
     elsewhere, lock = IoThread("elsewhere"), threading.RLock()
     device, monitor = attach(chardevs, "m"), Front(room=3)
-    chardevs.find("m").attach_at(elsewhere, lock, monitor)
+    device.until("focus-in")
+    assert chardevs.find("m").attach_at(elsewhere, lock, monitor).wait(10)
+    terminal.sendall(b"to the device\x01c")
+    device.expect(b"to the device")
+    device.expect("focus-out")
     monitor.until("focus-in")
     terminal.sendall(b"abcde")
     monitor.expect(b"abc")
@@ -145,11 +149,23 @@ def test_a_frontend_elsewhere_shares_the_line(chardevs, terminal) -> None:
     monitor.expect("writable")
     with lock:
         monitor.line.detach()
-    device.until("focus-out")
-    device.until("focus-in")
+    device.expect("focus-in")
     terminal.sendall(b"x")
     device.expect(b"x")
     assert monitor.said.empty()
+    elsewhere.stop()
+
+
+def test_a_line_that_is_held_is_read_when_everybody_is_here(chardevs, terminal) -> None:
+    elsewhere, mux = IoThread("elsewhere"), chardevs.find("m")
+    mux.hold()
+    terminal.sendall(b"\x01cearly")
+    device, monitor = attach(chardevs, "m"), Front()
+    assert mux.attach_at(elsewhere, threading.RLock(), monitor).wait(10)
+    mux.release()
+    monitor.until("focus-in")
+    monitor.expect(b"early")
+    device.until("focus-out")
     elsewhere.stop()
 
 

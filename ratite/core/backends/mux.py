@@ -4,8 +4,9 @@
     frontend 2 ─┼──────── mux ── base ─┤
     frontend 3 ─┘                      └────── input, to the one that has the focus
 
-The newest frontend gets the focus.  Who types commands the mux by an escape character, Ctrl-A unless the set says
-otherwise, and a letter (HELP).  Everything is under the machine's lock.
+The newest device gets the focus; a frontend that is no device (a monitor) only where nobody has it.  Who types commands
+the mux by an escape character, Ctrl-A unless the set says otherwise, and a letter (HELP).  Everything is under the
+machine's lock.
 """
 
 from __future__ import annotations
@@ -112,6 +113,7 @@ class MuxChardev(Chardev):
         self._ends: list[MuxEnd] = []
         self._focus: MuxEnd | None = None
         self._escaped = False
+        self._held = False
         # What is sent with timestamps or by the mux itself, and the base hasn't taken yet.
         self._out = bytearray()
         self._stamps = False
@@ -141,7 +143,9 @@ class MuxChardev(Chardev):
     # -- the frontends' side
 
     def attach(self, frontend: Frontend) -> None:
-        self._arrive(self._new_end(frontend))
+        end = self._new_end(frontend)
+        self._arrive(end)
+        self._set_focus(end)
 
     def attach_at(self, io: Io, lock: Any, frontend: Frontend) -> threading.Event:
         done = threading.Event()
@@ -151,11 +155,28 @@ class MuxChardev(Chardev):
             with self.lock:
                 if end in self._ends:
                     self._arrive(end)
+                    if self._focus is None:
+                        self._set_focus(end)
             done.set()
 
         # It has its place among the others now; the rest waits for the machine, and who asks must not.
         self.io.call(arrive)
         return done
+
+    def hold(self) -> None:
+        """Read nothing until `release`: not everybody is here for whom it may be.  Any thread."""
+        with self.lock:
+            self._held = True
+
+    def release(self) -> None:
+        """Everybody is here, or on his way as `attach_at` is.  Any thread."""
+
+        def released() -> None:
+            with self.lock:
+                self._held = False
+                self.accept_input()
+
+        self.io.call(released)
 
     def _new_end(self, frontend: Frontend) -> MuxEnd:
         self._check_room()
@@ -168,8 +189,6 @@ class MuxChardev(Chardev):
         self.show_open()
         if self.connected:
             end.frontend.chr_event(OPENED)
-        if end is self._ends[-1]:
-            self._set_focus(end)
         self.accept_input()
 
     def _check_room(self) -> None:
@@ -221,8 +240,8 @@ class MuxChardev(Chardev):
     # -- the base's side
 
     def chr_can_receive(self) -> int:
-        """As Frontend's: nothing before there is a frontend."""
-        return 0 if self._focus is None else max(0, self._focus.room)
+        """As Frontend's: nothing before there is a frontend, nor while it is held."""
+        return 0 if self._focus is None or self._held else max(0, self._focus.room)
 
     def chr_receive(self, data: bytes) -> None:
         """As Frontend's: commands are done, the rest goes to who has the focus."""

@@ -18,6 +18,7 @@ from ratite.daemon.qmp.session import Session
 from ratite.qapi.errors import GenericError, QmpError
 
 if TYPE_CHECKING:
+    from ratite.core.backends.mux import MuxChardev
     from ratite.daemon.personality.start import Start
 
 Ready = Callable[[Daemon], None]
@@ -52,10 +53,9 @@ class Startup:
             for step in start.steps:
                 if step.command == CHARDEV:
                     self._execute(step)
-            # One that shares a line is before the device there: who comes last is heard first.
-            shared = {step.arguments["id"] for step in start.steps if step.command == CHARDEV and _is_mux(step)}
-            self._serve([step for step in start.monitors if step.arguments["chardev"] in shared])
-            start.monitors[:] = [step for step in start.monitors if step.arguments["chardev"] not in shared]
+            # What is typed early may be for the monitor.
+            for chardev in self._shared():
+                chardev.hold()
             if start.empty and not start.preconfig:
                 self._finish()
                 return
@@ -113,13 +113,21 @@ class Startup:
 
     def _finish(self) -> None:
         """Everything is there: serve the monitors."""
-        self._serve(self._start.monitors)
-        self._end(None)
-
-    def _serve(self, monitors: list[Step]) -> None:
-        for step in monitors:
+        for step in self._start.monitors:
             self._step = step
             self._daemon.handlers[step.command].handler(Context(self._daemon, self._session), dict(step.arguments))
+        for chardev in self._shared():
+            chardev.release()
+        self._end(None)
+
+    def _shared(self) -> list[MuxChardev]:
+        """The chardevs at which both monitors and devices may be."""
+        if not self._daemon.has_chardevs:
+            return []
+        from ratite.core.backends.mux import MuxChardev
+
+        wanted = {step.arguments["chardev"] for step in self._start.monitors}
+        return [each for each in self._daemon.chardevs.children.values() if isinstance(each, MuxChardev) and each.id in wanted]
 
     def _end(self, error: QmpError | None) -> None:
         self._session.close()
@@ -127,10 +135,6 @@ class Startup:
             self._ready(self._daemon)
         else:
             self._failed(self._daemon, self._step, error)
-
-
-def _is_mux(step: Step) -> bool:
-    return bool(step.arguments["backend"]["type"] == "mux")
 
 
 def _own(value: Any) -> Any:
