@@ -234,5 +234,17 @@ def test_a_connection_is_yanked_and_one_is_given(chardevs, tmp_path) -> None:
         ours.sendall(b"given")
         front.expect(b"given")
     chardevs.add("d", "socket", unix(tmp_path / "d"))
-    with open("/dev/null", "rb") as wrong:
-        assert not chardevs.add_client("d", wrong.fileno())
+    read, write = os.pipe()
+    assert not chardevs.add_client("d", read)
+    os.close(read)
+    with pytest.raises(BrokenPipeError):  # nobody else has the end that was refused
+        os.write(write, b"x")
+    os.close(write)
+
+
+def test_what_is_handed_over_need_not_be_tcp(chardevs) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as spare:
+        spare.bind(("127.0.0.1", 0))
+        addr = {"type": "fd", "data": {"str": str(spare.detach())}}
+    chardevs.add("u", "socket", {"addr": addr, "server": False, "nodelay": True})
+    assert chardevs.find("u").connected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
 import threading
@@ -124,6 +125,24 @@ def test_datagrams_that_cannot_be(netdevs, options, words) -> None:
     with pytest.raises(GenericError, match=words):
         netdevs.add("n", "dgram", options)
     assert not netdevs.children
+
+
+def test_what_is_refused_stays_whole(netdevs) -> None:
+    """A descriptor that is no socket: who handed it over closes it, and then nobody has it."""
+    read, write = os.pipe()
+    for kind, member in (("dgram", "local"), ("stream", "addr")):
+        with pytest.raises(GenericError, match="is not a socket"):
+            netdevs.add("n", kind, {member: {"type": "fd", "str": str(read)}})
+    os.close(read)
+    with pytest.raises(BrokenPipeError):
+        os.write(write, b"x")
+    os.close(write)
+
+
+def test_a_stream_over_no_tcp(netdevs) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as spare:
+        netdev, _ = plug(netdevs, "n", "stream", addr={"type": "fd", "str": str(spare.detach())})
+    assert netdev.connected
 
 
 def test_a_stream_connects_again(netdevs, tmp_path: Path) -> None:

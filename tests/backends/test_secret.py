@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ def test_refusals(machine: Machine, props: dict[str, Any], why: str) -> None:
 def test_a_file_without_an_end_is_refused(machine: Machine) -> None:
     with pytest.raises(GenericError, match=f"longer than {LIMIT} bytes"):
         machine.create_object("secret", "s", {"file": "/dev/zero"})
+
+
+def test_a_pipe_that_says_nothing_is_refused(machine: Machine, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    with pytest.raises(GenericError, match=r"Error reading file .*: Resource temporarily unavailable"):
+        machine.create_object("secret", "s", {"file": str(pipe)})
+    os.close(writer)
 
 
 def test_under_a_key(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

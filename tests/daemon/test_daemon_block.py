@@ -64,6 +64,11 @@ def test_disks_over_qmp(daemon: DaemonProcess, tmp_path: Path) -> None:
         qmp.execute("block_set_io_throttle", {**none, "id": "d0"})
         assert "group" not in qmp.execute("query-block")[0]["inserted"]
         assert refusal(qmp, "block_resize", size=512) == "Cannot find device='' nor node-name=''"
+        too_long = (1 << 63) - 1
+        words = f"offset({too_long}) exceeds maximum(9223372035781033984)"
+        assert refusal(qmp, "block_resize", **{"node-name": "r0", "size": too_long}) == words
+        qmp.execute("block_resize", {"node-name": "r0", "size": 1000})
+        assert (image.stat().st_size, qmp.execute("query-block")[0]["inserted"]["image"]["virtual-size"]) == (1000, 1024)
         qmp.execute("block_resize", {"node-name": "r0", "size": 2 << 20})
         assert qmp.execute("query-block")[0]["inserted"]["image"]["virtual-size"] == image.stat().st_size == 2 << 20
         qmp.execute("block-set-write-threshold", {"node-name": "r0", "write-threshold": 5})

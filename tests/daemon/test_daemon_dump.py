@@ -130,6 +130,7 @@ def test_what_cannot_be_dumped(daemon: DaemonProcess, tmp_path: Path) -> None:
             ({"begin": RAM}, "Parameter 'length' is missing"),
             ({"length": 4096}, "Parameter 'begin' is missing"),
             ({"begin": -1, "length": 1}, "Parameter 'begin' expects a non-negative value"),
+            ({"begin": RAM, "length": 0}, "parameter 'length' expects a non-zero size"),
             ({"begin": 0, "length": 4096}, "dump: no guest memory to dump"),
             ({"paging": True}, "Parameter 'paging' must be false: addresses of core files are physical ones"),
             ({"protocol": "ftp:x"}, "parameter 'protocol' must start with 'file:' or 'fd:'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_images_are_made_by_jobs(daemon: DaemonProcess, tmp_path: Path) -> None:
         qmp.execute("machine-create")
         done = ["created", "running", "waiting", "pending", "concluded"]
         assert create(qmp, "j1", tmp_path / "a", 1000) == done
-        assert (tmp_path / "a").stat().st_size == 1024
+        assert (tmp_path / "a").stat().st_size == 1000
         assert create(qmp, "j2", tmp_path / "b", 3 << 20, preallocation="full") == done
         assert (tmp_path / "b").read_bytes() == bytes(3 << 20)
         assert create(qmp, "j3", tmp_path / "c", 1 << 20, preallocation="falloc") == done
@@ -61,6 +62,22 @@ def test_images_are_made_by_jobs(daemon: DaemonProcess, tmp_path: Path) -> None:
         assert qmp.wait_event("JOB_STATUS_CHANGE")["data"] == {"id": "j1", "status": "null"}
         assert refusal(qmp, "job-dismiss", id="j1") == "Job not found"
         assert [job["id"] for job in qmp.execute("query-jobs")] == ["j4", "j3", "j2"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="locks of files are Linux's")
+def test_an_image_in_use_is_not_made_again(daemon: DaemonProcess, tmp_path: Path) -> None:
+    image = tmp_path / "disk"
+    image.write_bytes(b"precious" * 64)
+    with daemon.client() as qmp:
+        qmp.execute("machine-create")
+        qmp.execute("blockdev-add", {"driver": "file", "filename": str(image), "node-name": "n"})
+        qmp.execute("object-add", {"qom-type": "address-space", "id": "mem"})
+        qmp.execute("device_add", driver="virtio-mmio", id="bus")
+        qmp.execute("device_add", driver="virtio-blk-device", id="d", drive="n")
+        qmp.execute("x-exit-preconfig")
+        assert create(qmp, "j", image, 4096) == ["created", "running", "aborting", "concluded"]
+        assert qmp.execute("query-jobs")[0]["error"] == 'Failed to get "write" lock'
+        assert image.read_bytes() == b"precious" * 64
 
 
 def test_a_job_is_given_up(daemon: DaemonProcess) -> None:

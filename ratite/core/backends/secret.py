@@ -7,6 +7,7 @@ PKCS #7 padding under the key that another secret holds.  It is read when the ob
 from __future__ import annotations
 
 import binascii
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -82,7 +83,10 @@ class Secret(Obj):
         try:
             # Of a directory no file is made, and then nobody else would close it.
             with os.fdopen(fd, "rb", closefd=False) as file:
-                found = file.read(LIMIT + 1)
+                read = file.read(LIMIT + 1)
+            if read is None:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # a pipe whose writer hasn't written
+            found: bytes = read
         except OSError as error:
             raise GenericError(
                 f"Unable to read {self.file}: Error reading file \u201c{self.file}\u201d: {error.strerror}"

@@ -10,7 +10,6 @@ Telnet.  Left out: TLS, tn3270, websocket, UDP, vsock; descriptors sent along re
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -119,11 +118,11 @@ class SocketChardev(StreamChardev):
         if self._peer is not None:
             return False
         try:
-            made, listens = sockets.adopt(os.dup(fd))
-        except (OSError, GenericError):
+            made, listens = sockets.adopt(fd, datagrams=False)
+        except GenericError:
             return False
-        if listens or made.type != socket.SOCK_STREAM:
-            made.close()
+        if listens:
+            made.detach()
             return False
 
         def come() -> None:
@@ -132,7 +131,6 @@ class SocketChardev(StreamChardev):
             else:
                 self._take(made)
 
-        os.close(fd)
         self.io.call(come)
         return True
 
@@ -211,7 +209,7 @@ class SocketChardev(StreamChardev):
         self._peer = peer
         if peer.family in (socket.AF_INET, socket.AF_INET6):
             if self.nodelay:
-                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sockets.send_at_once(peer)
             with contextlib.suppress(OSError):
                 self._local, self._remote = sockets.host_port(peer.getsockname()), sockets.host_port(peer.getpeername())
         if self._telnet is not None:

@@ -11,6 +11,7 @@ import socket
 import stat
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ratite.core.backends.chardev import bool_option, int_option, str_option
@@ -86,18 +87,35 @@ def _inet_address(data: Mapping[str, Any]) -> Address:
     return made
 
 
-def adopt(fd: int) -> tuple[socket.socket, bool]:
-    """The socket behind a descriptor, which is the caller's from now on, and whether it listens."""
+def adopt(fd: int, datagrams: bool | None = None) -> tuple[socket.socket, bool]:
+    """The socket behind a descriptor, which has it from now on, and whether it listens.
+
+    `datagrams`: whether it must be one for them, or must not.  GenericError, and the descriptor stays the caller's.
+    """
+    made: socket.socket | None = None
     try:
         if not stat.S_ISSOCK(os.fstat(fd).st_mode):
             raise GenericError(f"File descriptor '{fd}' is not a socket")
         made = socket.socket(fileno=fd)
-    except OSError as error:
-        raise GenericError(f"File descriptor '{fd}' can't be used: {error.strerror}") from None
-    listens = bool(made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-    if listens:
-        made.setblocking(False)
+        if datagrams is not None and datagrams is not (made.type == socket.SOCK_DGRAM):
+            raise GenericError(f"File descriptor '{fd}' is {'not ' if datagrams else ''}a datagram socket")
+        listens = bool(made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        if listens:
+            made.setblocking(False)
+    except (OSError, GenericError) as error:
+        if made is not None:
+            made.detach()
+        if isinstance(error, OSError):
+            raise GenericError(f"File descriptor '{fd}' can't be used: {error.strerror}") from None
+        raise
     return made, listens
+
+
+def send_at_once(peer: socket.socket) -> None:
+    """Small pieces don't wait for more to come; of no effect but on TCP, and a client may hand over anything."""
+    if peer.family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def listen(address: Address, files: HostFiles = FREE) -> tuple[socket.socket, Inode | None]:

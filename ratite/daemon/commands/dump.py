@@ -21,6 +21,8 @@ def dump_guest_memory(ctx: Context, arguments: dict[str, Any]) -> object:
     for name in ("begin", "length"):
         if arguments.get(name, 0) < 0:
             raise GenericError(f"Parameter '{name}' expects a non-negative value")
+    if arguments.get("length") == 0:
+        raise GenericError("parameter 'length' expects a non-zero size")
     if arguments["paging"]:
         raise GenericError("Parameter 'paging' must be false: addresses of core files are physical ones")
     dumper = ctx.machine.dumper

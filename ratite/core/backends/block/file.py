@@ -6,7 +6,6 @@ persistent reservations, the ways of asynchronous I/O (there is one: a thread).
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.block.direct import Direct, open_direct
-from ratite.core.backends.block.hostio import CONSISTENT_READ, WRITE, Locks
+from ratite.core.backends.block.hostio import CONSISTENT_READ, LOCKLESS, WRITE, Locks
 from ratite.core.backends.block.node import SECTOR, BlockNode, NodeOptions
 from ratite.core.backends.block.worker import DISCARD, Request, Worker
 from ratite.core.hostfiles import FREE, HostFiles
@@ -141,7 +140,7 @@ class FileNode(BlockNode):
         try:
             clash = self._locks.take(used, unshared)
         except OSError as error:
-            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK):
+            if error.errno in LOCKLESS:
                 self._locks = None  # a file system without locks
                 return
             raise GenericError(f"Failed to lock '{self._path}': {error.strerror}") from None

@@ -16,6 +16,8 @@ from typing import Any
 # Permissions by number.
 CONSISTENT_READ, WRITE = 0, 1
 _USED, _UNSHARED = 100, 200
+# How file systems say that they have no locks.
+LOCKLESS = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK)
 _NAMES = ("consistent read", "write")
 
 _IOV_MAX = 512  # buffers of one call

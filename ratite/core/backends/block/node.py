@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ratite.core.backends.block.worker import Request
 
 SECTOR = 512
+# Bytes of an image, as QEMU has it.
+LENGTH_MAX = (1 << 63) - (1 << 30)
 
 
 class User(NamedTuple):
@@ -178,7 +180,7 @@ class BlockNode(Obj):
         self.read_only = chosen.read_only
 
     def resize(self, size: int) -> None:
-        """The image is to be `size` bytes long, a multiple of the sector; users are told.  GenericError."""
+        """The image is to be `size` bytes long; users are told.  GenericError."""
         raise GenericError(f"Image format driver '{self.DRIVER}' does not support resize")
 
     def resized(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.block.file import FileNode
-from ratite.core.backends.block.node import SECTOR, BlockNode, NodeOptions
+from ratite.core.backends.block.node import LENGTH_MAX, BlockNode, NodeOptions
 from ratite.core.backends.block.raw import RawNode
 from ratite.core.backends.block.throttle import Limits, ThrottledDisk, ThrottleGroup
 from ratite.core.hostfiles import FREE, HostFiles
@@ -126,11 +126,13 @@ class BlockSet(Obj):
             node.options = dict(options) if node.options else {}
 
     def resize(self, name: str, size: int) -> None:
-        """block_resize: sizes that are no multiple of the sector are rounded up.  GenericError in QEMU's words."""
+        """block_resize; GenericError in QEMU's words."""
         node = self.find(name, f"Cannot find device='' nor node-name='{name}'")
         if size < 0:
             raise GenericError("Parameter 'size' expects a >0 size")
-        node.resize(-(-size // SECTOR) * SECTOR)
+        if size > LENGTH_MAX:
+            raise GenericError(f"offset({size}) exceeds maximum({LENGTH_MAX})")
+        node.resize(size)
 
     def set_write_threshold(self, name: str, threshold: int) -> None:
         """block-set-write-threshold; GenericError."""

@@ -6,7 +6,6 @@ Where `remote` is a multicast group (IPv4), everybody in it hears everybody; `lo
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -54,7 +53,7 @@ class DgramNetdev(FrameNetdev):
 
     def open(self) -> None:
         if self._local is not None and self._local.kind == "fd":
-            self._socket = _adopt(int(self._local.place))
+            self._socket, _ = sockets.adopt(int(self._local.place), datagrams=True)
         elif self._group is not None and self._remote is not None:
             self._socket = self._join(self._group, int(self._remote.port))
             self._to = (self._group, int(self._remote.port))
@@ -124,15 +123,3 @@ def _group_of(remote: sockets.Address | None) -> str | None:
             address = ipaddress.IPv4Address(remote.place)
             return str(address) if address.is_multicast else None
     return None
-
-
-def _adopt(fd: int) -> socket.socket:
-    try:
-        made = socket.socket(fileno=os.dup(fd))
-        if made.type == socket.SOCK_DGRAM:
-            os.close(fd)
-            return made
-        made.close()
-    except OSError as error:
-        raise GenericError(f"File descriptor '{fd}' can't be used: {error.strerror}") from None
-    raise GenericError(f"File descriptor '{fd}' is not a datagram socket")

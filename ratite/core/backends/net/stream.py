@@ -153,8 +153,8 @@ class StreamNetdev(HostNetdev):
     def _take(self, peer: socket.socket) -> None:
         peer.setblocking(False)
         where: dict[str, str] = {"type": self.address.kind}
+        sockets.send_at_once(peer)
         if peer.family in (socket.AF_INET, socket.AF_INET6):
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with contextlib.suppress(OSError):
                 host, port = peer.getpeername()[:2]
                 where = {"type": "inet", "host": host, "port": str(port)}
