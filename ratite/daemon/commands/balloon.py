@@ -25,6 +25,6 @@ def query_balloon(ctx: Context, arguments: dict[str, Any]) -> object:
 
 def _balloon(ctx: Context) -> Any:
     for obj in ctx.machine.tree.members() if ctx.daemon.has_machine else ():
-        if hasattr(obj, "balloon_to"):
+        if hasattr(obj, "balloon_to") and obj.phase == "realized":
             return obj
     raise DeviceNotActive("No balloon device has been activated")
