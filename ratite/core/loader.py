@@ -5,8 +5,10 @@
     Image.write          into memory; at every reset of the machine
 
 Every length is checked against the file's, the RAM's and the host's before anything of that length is allocated.  Pieces
-of an ELF file go to their physical address (p_paddr); executables (ET_EXEC) and position independent ones that relocate
-themselves (ET_DYN) are taken.  Left out: relocation, dynamic linking, symbols, compressed images.
+of an ELF file go to their physical address (p_paddr), but for the file's own head where a linker drew it into a piece and
+there is no RAM for it (code that is linked to the start of RAM has its head before it).  Executables (ET_EXEC) and position
+independent ones that relocate themselves (ET_DYN) are taken.  Left out: relocation, dynamic linking, symbols, compressed
+images.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from ratite.core.memory.space import Space
 
 _CHUNK = 1 << 20
+_PAGE = 1 << 12
+_PADDING_MAX = 1 << 16
 _CLASS_BITS = MappingProxyType({1: 32, 2: 64})
 _SEGMENTS_MAX = 1024
 _PT_LOAD = 1
@@ -38,9 +42,12 @@ _ELF_TYPES = MappingProxyType({0: "ET_NONE", 1: "ET_REL", 2: "ET_EXEC", 3: "ET_D
 
 
 class Segment:
-    """A piece of an image: `filesz` bytes at `offset` of the file go to `paddr`, zeros follow up to `memsz`."""
+    """A piece of an image: `filesz` bytes at `offset` of the file go to `paddr`, zeros follow up to `memsz`.
 
-    __slots__ = ("data", "filesz", "memsz", "name", "offset", "paddr", "vaddr")
+    `head`: its first bytes that are the file's own head and padding, which nobody misses.
+    """
+
+    __slots__ = ("data", "filesz", "head", "memsz", "name", "offset", "paddr", "vaddr")
 
     def __init__(self, name: str, paddr: int, memsz: int, offset: int, filesz: int, vaddr: int | None = None) -> None:
         self.name = name
@@ -50,6 +57,12 @@ class Segment:
         self.filesz = filesz
         self.data = b""
         self.vaddr = paddr if vaddr is None else vaddr
+        self.head = 0
+
+    def drop_head(self) -> None:
+        """Without the file's own head."""
+        for name, sign in (("offset", 1), ("paddr", 1), ("vaddr", 1), ("filesz", -1), ("memsz", -1), ("head", -1)):
+            setattr(self, name, getattr(self, name) + sign * self.head)
 
     @property
     def end(self) -> int:
@@ -122,6 +135,10 @@ class Image:
                 at += count
 
     def _check(self, segment: Segment, space: Space) -> None:
+        if segment.head:
+            found = space.view.find(segment.paddr)
+            if found is None or not found.region.IS_RAM:
+                segment.drop_head()
         at, end = segment.paddr, segment.paddr + segment.memsz
         while at < end:
             found = space.view.find(at)
@@ -163,7 +180,8 @@ def read_elf(path: str, machine: int, bits: int, big_endian: bool, files: HostFi
         _check_head(path, head, machine, bits, big_endian)
         file.seek(0)
         try:
-            entry, headers = _program_headers(file, bits, big_endian)
+            entry, headers, head_end = _program_headers(file, bits, big_endian)
+            padding = _zeros(file, head_end)
         except Exception as exc:
             raise bad_image(path, f"not a valid ELF file, maybe truncated ({type(exc).__name__}: {exc})") from exc
     segments = []
@@ -177,6 +195,8 @@ def read_elf(path: str, machine: int, bits: int, big_endian: bool, files: HostFi
             raise bad_image(path, f"{name} ({memsz:#x} bytes at {paddr:#x}) reaches beyond the {bits}-bit address space")
         if memsz:
             segments.append(Segment(name, paddr, memsz, offset, filesz, vaddr))
+            if offset == 0 and head_end + padding < filesz:
+                segments[-1].head = (head_end + padding) & -_PAGE or head_end + padding
     if not segments:
         raise bad_image(path, "it has no segment to load")
     return Image(path, segments, entry, head[17 if big_endian else 16] == _ET_DYN, files)
@@ -205,8 +225,8 @@ def _check_head(path: str, head: bytes, machine: int, bits: int, big_endian: boo
 
 def _program_headers(
     file: IO[bytes], bits: int, big_endian: bool
-) -> tuple[int, list[tuple[int, tuple[int, int, int, int, int]]]]:
-    """(entry, [(number, (paddr, memsz, offset, filesz, vaddr)) of every PT_LOAD]).
+) -> tuple[int, list[tuple[int, tuple[int, int, int, int, int]]], int]:
+    """(entry, [(number, (paddr, memsz, offset, filesz, vaddr)) of every PT_LOAD], where the headers end in the file).
 
     By ourselves and not by pyelftools, whose import takes longer than all else that a short boot does with its images.
     """
@@ -228,7 +248,14 @@ def _program_headers(
         kind, offset, vaddr, paddr, filesz, memsz = _unpack(file, row, table + number * width)
         if kind == _PT_LOAD:
             loads.append((number, (paddr, memsz, offset, filesz, vaddr)))
-    return entry, loads
+    return entry, loads, table + count * width
+
+
+def _zeros(file: IO[bytes], at: int) -> int:
+    """How many zeros there are from `at` on, up to a page of the largest kind that linkers pad to."""
+    file.seek(at)
+    data = file.read(_PADDING_MAX)
+    return len(data) - len(data.lstrip(b"\0"))
 
 
 def _unpack(file: IO[bytes], layout: struct.Struct, at: int) -> tuple[int, ...]:

@@ -42,6 +42,27 @@ def test_an_elf_goes_to_its_physical_addresses_and_again_at_reset(bench: Bench, 
     assert ram(bench, 0x1000, 8) == b"data" + bytes(4), "a reset loads it again, also when the file is gone"
 
 
+def test_the_files_own_head_needs_no_ram(bench: Bench, tmp_path: Path) -> None:
+    """A linker without a script draws it into the first segment, a page before where the code is linked to."""
+    path = tmp_path / "a.elf"
+    for at, loaded in ((0xFFFF_F000, False), (0x2000, True)):
+        elf(path, [(at, bytes(0x1000 - 120) + b"code", 0x1010)], entry=at + 0x1000)
+        data = bytearray(path.read_bytes())
+        # The segment begins at the file's first byte: 120 are its head.
+        data[72:80], data[96:104], data[104:112] = bytes(8), (0x1004).to_bytes(8, "little"), (0x1010).to_bytes(8, "little")
+        path.write_bytes(data)
+        image = loader.read_elf(str(path), 0x1234, 64, False)
+        piece = image.segments[0]
+        assert (piece.paddr, piece.filesz, piece.head) == (at, 0x1004, 0x1000)
+        if loaded:
+            bench.basic(image=str(path))
+            bench.exit_preconfig()
+            assert ram(bench, 0x2000, 4) == b"\x7fELF" and ram(bench, 0x3000, 4) == b"code"
+        else:
+            piece.drop_head()
+            assert (piece.paddr, piece.offset, piece.filesz, piece.memsz) == (at + 0x1000, 0x1000, 4, 0x10)
+
+
 def test_raw_binaries_and_the_choice_of_the_first_address(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "raw").write_bytes(b"\x01\x02\x03")
     bench.basic(**{"image-raw": str(tmp_path / "raw"), "image-addr": 0x3000})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -300,3 +301,22 @@ def test_log_items_are_properties_of_the_cpus() -> None:
     for words, logged in [(["-d", "unimp,in_asm"], True), (["-d", "unimp"], None), ([], None)]:
         made = board("riscv64", "-M", "virt", "-smp", "2", "-nodefaults", *words)
         assert [given.get("log-code") for given in made.values() if given.get("driver") == "rv64-riscv-cpu"] == [logged] * 2
+
+
+POWER_OFF = struct.pack("<5I", 0x001002B7, 0x00005337, 0x55530313, 0x0062A023, 0x0000006F)
+
+
+def with_its_head_below_ram(program: bytes, at: int = 0x8000_0000) -> bytes:
+    """What a linker makes that has no script: one segment, from the file's first byte on, a page before the program."""
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, at - 0x1000, at - 0x1000, 0x1000 + len(program), 0x1000 + len(program), 0x1000)
+    head = struct.pack("<4s12BHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, *bytes(9), 2, 243, 1, at, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return (head + segment).ljust(0x1000, b"\0") + program
+
+
+@pytest.mark.parametrize("program", [POWER_OFF, with_its_head_below_ram(POWER_OFF)], ids=["raw", "elf"])
+@pytest.mark.parametrize("option", ["-kernel", "-bios"])
+def test_programs_that_are_linked_to_the_start_of_ram(shims: Shims, program: bytes, option: str) -> None:
+    (shims.place / "program").write_bytes(program)
+    bios = ("-bios", "none") if option == "-kernel" else ()
+    done = shims.run("riscv64", "-M", "virt", "-display", "none", "-accel", "interp", *bios, option, "program")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -6,6 +6,8 @@ The head of an Image (Linux, Documentation/arch/riscv/boot-image-header.rst), li
     0x10  image_size     with what the kernel clears, 8      0x30  "RISCV\\0\\0\\0"
     0x18  flags          bit 0: big-endian                   0x38  "RSC\\x05"
 
+A file that is neither this nor known to be something else is a program for the start of RAM, or for behind the firmware.
+
 An Image with an EFI stub is a PE file as well ("MZ"), whose section table tells whether the file is whole.
 """
 
@@ -32,15 +34,17 @@ def read_head(path: str, head: bytes, size: int, bits: int) -> RawKernel:
             raise bad_image(path, f"it is packed by {name}: unpack it")
     if head[:2] == b"MZ" and head[4:8] == b"zimg":
         raise bad_image(path, "it is a packed EFI image (zboot): unpack it")
-    if len(head) < HEAD:
-        raise bad_image(path, f"neither an ELF file nor a RISC-V Image: {len(head)} bytes are less than an Image's head")
+    huge = _HUGE[bits]
     if head[0x38:0x3C] != _MAGIC:
-        raise bad_image(path, "neither an ELF file nor a RISC-V Image (no magic 'RSC\\x05' at byte 0x38)")
+        if head[:2] == b"MZ":
+            raise bad_image(path, "neither an ELF file nor a RISC-V Image (no magic 'RSC\\x05' at byte 0x38)")
+        return RawKernel(0, huge, size)
+    if len(head) < HEAD:
+        raise bad_image(path, f"{len(head)} bytes are less than an Image's head")
     offset, memory, flags = struct.unpack_from("<3Q", head, 8)
     if flags & 1:
         raise bad_image(path, "it is a big-endian Image, the CPU is little-endian")
     _check_whole(path, head, size)
-    huge = _HUGE[bits]
     if offset % 4096 or memory >= 1 << 40:
         raise bad_image(path, f"its head is damaged: text_offset {offset:#x}, image_size {memory:#x}")
     return RawKernel(offset or huge, huge, memory)

@@ -37,6 +37,7 @@ def test_images() -> None:
     assert read_head("x", image(), 4096, 64) == (0x200000, 0x200000, 0x300000)
     assert read_head("x", image(0x400000), 4096, 32) == (0x400000, 0x400000, 0x300000)
     assert read_head("x", image(0), 4096, 64).offset == 0x200000
+    assert read_head("x", b"\x6f\0\0\0" * 9, 36, 64) == (0, 0x200000, 36), "a program, which goes to the start of RAM"
     assert read_head("x", with_sections(0x2000, 0x3000), 0x3000, 64).size == 0x300000
 
 
@@ -44,8 +45,8 @@ def test_images() -> None:
     (b"\x1f\x8b" + bytes(100), "it is packed by gzip: unpack it"),
     (b"\x28\xb5\x2f\xfd" + bytes(100), "it is packed by zstd"),
     (b"MZ\0\0zimg" + bytes(100), "zboot"),
-    (image()[:40], "40 bytes are less than an Image's head"),
-    (b"#!/bin/sh\n" + bytes(100), "no magic 'RSC.x05' at byte 0x38"),
+    (image()[:60], "60 bytes are less than an Image's head"),
+    (image()[:56] + b"ARM\x64" + bytes(100), "no magic 'RSC.x05' at byte 0x38"),
     (image(flags=1), "it is a big-endian Image"),
     (image(offset=0x1234), "its head is damaged: text_offset 0x1234"),
     (image(memory=1 << 50), "its head is damaged"),
