@@ -55,7 +55,7 @@ def test_properties_are_laid_over(qmp: Client) -> None:
     ({"name": "rv32"}, "The CPU type 'rv32' is not a CPU model of target 'riscv64'"),
     ({"name": "rv64", "props": {"zzz": True}}, r"Property 'rv64-riscv-cpu\.zzz' not found"),
     ({"name": "rv64", "props": {"hartid": True}}, r"Property 'rv64-riscv-cpu\.hartid' not found"),
-    ({"name": "rv64", "props": {"zba": 1}}, "Invalid parameter type for 'zba', expected: boolean"),
+    ({"name": "rv64", "props": {"zba": 1}}, "Invalid parameter type for 'model.props.zba', expected: boolean"),
     ({"name": "rv64", "props": [1]}, "Invalid parameter type for 'model.props', expected: object"),
     ({"name": "rv64", "props": {"u": False}}, "extension 's' needs 'u'"),
 ])
