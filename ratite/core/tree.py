@@ -19,12 +19,6 @@ from typing import Any
 from ratite.core.objects.obj import Container, Obj
 from ratite.qapi.errors import DeviceNotFound, GenericError
 
-# Where an id without a path is looked for.
-_ID_PLACES = (
-    "/objects", "/machine/peripheral", "/chardevs", "/blockdevs", "/netdevs", "/machine/peripheral-anon",
-    "/machine/unattached",
-)  # fmt: skip
-
 
 class Tree:
     """The tree of one machine; `node` is the object at /machine, `backends` hold those of the host, by kind."""
@@ -40,6 +34,8 @@ class Tree:
             self.root.add_child(child)
         for child in (self.peripheral, self.anonymous):
             node.add_child(child)
+        # Where an id without a path is looked for.
+        self._places = (self.objects, self.peripheral, *backends, self.anonymous, self.unattached)
 
     def find(self, path: str, fits: Callable[[Obj], bool] | None = None) -> Obj | None:
         """The object at an absolute path, or the only one with this id (of those that `fits` takes); None."""
@@ -66,8 +62,7 @@ class Tree:
 
     def by_id(self, id: str) -> list[Obj]:
         """Everything that a client gave this id; the same id may stand in different places."""
-        places = (self.find(place) for place in _ID_PLACES)
-        return [place.children[id] for place in places if place is not None and id in place.children]
+        return [place.children[id] for place in self._places if id in place.children]
 
     def link_target(self, text: str, type_name: str) -> Obj:
         """What a link of this type to `text` (path or id) means; DeviceNotFound, GenericError when ill-typed."""

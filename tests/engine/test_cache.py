@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ratite.core.engine.cache import ObjectCache, key_of
+from ratite.core.engine.cache import ObjectCache, key_of, source_digest
 
 KEY = key_of(b"a", b"b")
 
@@ -98,3 +98,38 @@ def test_nowhere_to_write_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ObjectCache(system="", user=str(tmp_path / "file" / "cache")).store(KEY, b"object")
     ObjectCache(system="", user="").store(KEY, b"object")
+
+
+def test_digest_of_sources_is_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "generators_of_code"
+    (package / "inner").mkdir(parents=True)
+    for name in ("__init__.py", "inner/__init__.py", "inner/emit.py"):
+        (package / name).write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    cache = ObjectCache("", str(tmp_path / "cache"))
+    first = source_digest(cache, package.name)
+    assert not cache.files()  # as young as that, a file may change once more at the same time
+    monkeypatch.setattr("ratite.core.engine.cache._SETTLED", -1)
+    assert source_digest(cache, package.name) == first
+    (kept,) = cache.files()
+    assert source_digest(cache, package.name) == first
+    (package / "inner" / "emit.py").write_text("x = 12\n")
+    second = source_digest(cache, package.name)
+    assert second != first
+    assert len(cache.files()) == 2
+    assert source_digest(ObjectCache("", ""), package.name) == second
+    Path(kept[2]).unlink()
+    (package / "inner" / "emit.py").write_text("x = 1\n")
+    assert source_digest(cache, package.name) == first
+
+
+def test_kept_digest_of_sources_is_what_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "other_generators"
+    package.mkdir()
+    (package / "__init__.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("ratite.core.engine.cache._SETTLED", -1)
+    cache = ObjectCache("", str(tmp_path / "cache"))
+    first = source_digest(cache, package.name)
+    monkeypatch.setattr("ratite.core.engine.cache._digest_of", lambda files: b"\0" * 32)
+    assert source_digest(cache, package.name) == first

@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 # Flags that hosts without POSIX don't have.
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
@@ -21,7 +22,9 @@ _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MAGIC = b"ratite-object 1\n"
 _HEAD = len(_MAGIC) + 65 + 65
 _LIMIT = 64 << 20
+_SETTLED = 2_000_000_000  # ns after which a file that changes has another time of change
 SYSTEM = "/var/cache/ratite"
+SOURCES = "sources"
 
 
 def key_of(*parts: bytes) -> str:
@@ -35,18 +38,50 @@ def key_of(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-def source_digest(*packages: str) -> bytes:
-    """What the code generators' sources say: a digest over every .py file of the packages' folders."""
-    from hashlib import sha256
+def source_digest(cache: ObjectCache, *packages: str) -> bytes:
+    """What the code generators' sources say: a digest over every .py file of the packages' folders.
+
+    It is kept in a folder of ``cache`` by what tells that a file has changed (place, inode, size, times): a start need not
+    read them."""
     from importlib.util import find_spec
 
-    digest = sha256()
+    files: list[tuple[list[str], str]] = []
     for package in packages:
         spec = find_spec(package)
         for place in (spec.submodule_search_locations or []) if spec else []:
-            for path in sorted(Path(place).rglob("*.py")):
-                digest.update(str(path.relative_to(place)).encode())
-                digest.update(path.read_bytes())
+            files += sorted(_sources(place, []))
+    infos = [os.stat(path) for _, path in files]
+    stamp = key_of(b"sources", *(
+        f"{path}\0{info.st_dev} {info.st_ino} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}".encode()
+        for (_, path), info in zip(files, infos, strict=True)))
+    kept = cache.folder(SOURCES)
+    found = kept.load(stamp)
+    if found is None:
+        found = _digest_of(files)
+        if all(abs(time.time_ns() - info.st_ctime_ns) > _SETTLED for info in infos):
+            kept.store(stamp, found)
+    return found
+
+
+def _sources(place: str, above: list[str]) -> Iterator[tuple[list[str], str]]:
+    """(names of the folders and of the file, path) of every .py file below a folder."""
+    with os.scandir(place) as entries:
+        for entry in entries:
+            names = [*above, entry.name]
+            if entry.is_dir(follow_symlinks=False):
+                yield from _sources(entry.path, names)
+            elif entry.name.endswith(".py"):
+                yield names, entry.path
+
+
+def _digest_of(files: Sequence[tuple[list[str], str]]) -> bytes:
+    from hashlib import sha256
+
+    digest = sha256()
+    for names, path in files:
+        digest.update("/".join(names).encode())
+        with open(path, "rb") as file:
+            digest.update(file.read())
     return digest.digest()
 
 
@@ -120,7 +155,8 @@ class ObjectCache:
         for _, size, path in rows:
             if total <= limit:
                 break
-            Path(path).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             total -= size
             gone += 1
         return gone
@@ -180,6 +216,7 @@ class ObjectCache:
                 file.write(_MAGIC + key.encode() + b"\n" + sha256(body).hexdigest().encode() + b"\n" + body)
             os.replace(name, os.path.join(self._user, key))
         except OSError:
-            Path(name).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(name)
         else:
             self._names.get(self._user, set()).add(key)

@@ -43,11 +43,10 @@ def compile_text(text: str, level: int = 2, cpu_seconds: int = _CPU_SECONDS) -> 
 def describe_host() -> str:
     """What compiled code depends on in this host: its processor's name and features, and the LLVM binding's version."""
     from contextlib import suppress
-    from pathlib import Path
 
     wanted = ("vendor_id", "cpu family", "model", "stepping", "flags")
     rows: dict[str, str] = {}
-    with suppress(OSError), Path("/proc/cpuinfo").open() as file:
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         for line in file:
             key, _, value = line.partition(":")
             if key.strip() in wanted:

@@ -78,7 +78,7 @@ class NativeLibrary:
         isa: Isa = getattr(import_module(module), function)(config)
         key = key_of(
             builder.encode(), repr(sorted(config.items())).encode(), describe_host().encode(),
-            source_digest("ratite.core.isa", "ratite.core.engine", module.rpartition(".")[0]))
+            source_digest(self._cache, "ratite.core.isa", "ratite.core.engine", module.rpartition(".")[0]))
         data = self._cache.load(key)
         if data is not None:
             try:

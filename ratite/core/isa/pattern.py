@@ -37,7 +37,19 @@ class Field:
         self.operand = operand
 
 
-_TOKEN = r"([A-Za-z_][A-Za-z0-9_']*)(?:\[([0-9:|]+)\])?"
+_TOKEN = re.compile(r"([A-Za-z_][A-Za-z0-9_']*)(?:\[([0-9:|]+)\])?")
+
+
+def _spans(text: str, token: str, fields: Mapping[str, Field]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """A token's field and the bits (high, low) of it that stand there."""
+    m = _TOKEN.fullmatch(token)
+    if not m or m[1] not in fields:
+        raise ValueError(f"pattern {text!r}: {token!r} is neither bits nor a declared field")
+    spans = []
+    for part in (m[2] or f"{fields[m[1]].width - 1}:0").split("|"):
+        high, _, low = part.partition(":")
+        spans.append((int(high), int(low or high)))
+    return m[1], tuple(spans)
 
 
 class Pattern:
@@ -49,19 +61,13 @@ class Pattern:
     def __init__(self, text: str, fields: Mapping[str, Field]) -> None:
         self.text = text
         self.pieces: dict[str, list[tuple[int, int, int]]] = {}
-        runs: list[tuple[str, int, list[tuple[int, int]]]] = []  # (name or bits, width, [(to_high, to_low)])
+        runs: list[tuple[str, int, tuple[tuple[int, int], ...]]] = []  # (name or bits, width, [(to_high, to_low)])
         for token in text.split():
-            if re.fullmatch("[01x]+", token):
-                runs.append((token, len(token), []))
+            if not token.strip("01x"):
+                runs.append((token, len(token), ()))
                 continue
-            m = re.fullmatch(_TOKEN, token)
-            if not m or m[1] not in fields:
-                raise ValueError(f"pattern {text!r}: {token!r} is neither bits nor a declared field")
-            spans = []
-            for part in (m[2] or f"{fields[m[1]].width - 1}:0").split("|"):
-                high, _, low = part.partition(":")
-                spans.append((int(high), int(low or high)))
-            runs.append((m[1], sum(h - lo + 1 for h, lo in spans), spans))
+            name, spans = _spans(text, token, fields)
+            runs.append((name, sum(h - lo + 1 for h, lo in spans), spans))
         self.bits = sum(width for _, width, _ in runs)
         if self.bits not in (16, 32, 48, 64):
             raise ValueError(f"pattern {text!r}: {self.bits} bits are no instruction length")
@@ -70,10 +76,8 @@ class Pattern:
         for name, width, spans in runs:
             at -= width
             if not spans:
-                for k, ch in enumerate(reversed(name)):
-                    if ch != "x":
-                        self.mask |= 1 << (at + k)
-                        self.match |= int(ch) << (at + k)
+                self.mask |= int(name.replace("0", "1").replace("x", "0"), 2) << at
+                self.match |= int(name.replace("x", "0"), 2) << at
                 continue
             high = at + width
             for to_high, to_low in spans:

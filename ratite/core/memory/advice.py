@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import mmap
 import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 
 from ratite.qapi.errors import GenericError
@@ -39,6 +37,8 @@ def advise(buf: mmap.mmap, name: str, wanted: bool) -> None:
 
 def populate(buf: mmap.mmap, address: int, size: int, threads: int) -> None:
     """Take all of the memory now, with some threads; GenericError when the host has too little."""
+    from concurrent.futures import ThreadPoolExecutor
+
     page = mmap.PAGESIZE
     pages = -(-size // page)
     share = -(-pages // max(1, min(threads, pages))) * page
@@ -73,7 +73,7 @@ def bind(address: int, size: int, policy: str, nodes: Sequence[int]) -> None:
         )
     if not nodes:
         raise GenericError(f"host-nodes must be set for policy {policy}")
-    number = _MBIND.get(platform.machine()) if sys.platform == "linux" else None
+    number = _MBIND.get(os.uname().machine) if sys.platform == "linux" else None
     if number is None:
         raise GenericError(f"NUMA policy {policy} isn't supported on this host")
     import ctypes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable
 from itertools import islice
@@ -132,5 +131,7 @@ def shortened(text: str) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """ " (did you mean 'x'?)", or "" when nothing is near."""
+    import difflib  # only who made a mistake needs it
+
     found = difflib.get_close_matches(name[:_SHOWN], list(names), 1, 0.6)
     return f" (did you mean '{found[0]}'?)" if found else ""
