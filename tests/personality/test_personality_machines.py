@@ -20,12 +20,14 @@ from ratite.daemon.personality.line import Line
 from ratite.daemon.personality.start import Start
 from ratite.daemon.personality.translate import translate
 from ratite.daemon.views import load_schema
-from ratite.qapi.machinefile import types
-from ratite.qapi.machinefile.compile import Compiler
+from ratite.qapi.machinefile import files, types
+from ratite.qapi.machinefile.compile import Compiled, Compiler
 from ratite.qapi.machinefile.declarations import Declarations
 
 TARGETS = sorted(TypeRegistry().targets())
 KINDS = types.machine_types()
+ELF = Path(__file__).parents[1] / "guests" / "elf"
+PROFILES = [profile.full_name for profile in files.profiles() if types.HEADER in profile.path.read_text()]
 MACHINES = [(target, kind.name) for kind in KINDS.values() for target in kind.targets]
 
 
@@ -57,13 +59,25 @@ def test_a_machine_type_is_a_good_file_and_its_header_names_what_is_there(name: 
     for target in kind.targets:
         arguments = {kind.get("target"): target, kind.get("cpu"): kind.get("cpu-types")[target]}
         made = compiler.compile_text(text, arguments, None, kind.origin)
-        ids = {given.get("id"): given for _, given in made.commands}
-        assert kind.get("ram") in ids
-        for place in [*kind.get("aliases", {}).values(), *kind.get("serials")]:
-            owner, _, prop = place.rpartition("/")
-            rows = TypeRegistry().properties(ids[owner]["driver"])
-            assert prop in {row["name"] for row in rows if row["kind"] == "config"}
+        assert kind.get("ram") in {given.get("id") for _, given in made.commands}
+        names_what_is_there(kind, made)
     assert made.description and all(parameter.text for parameter in made.parameters.values())
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_header_of_a_profile_names_what_is_there(name: str, compiler: Compiler) -> None:
+    kind = types.MachineType("hetero", types.read_file(str(files.profile(name).path)), name)
+    assert kind.header
+    names_what_is_there(kind, compiler.compile_named(name, {}, files.read))
+
+
+def names_what_is_there(kind: types.MachineType, made: Compiled) -> None:
+    """Things of the machine with their properties, and parameters of the file."""
+    ids = {given.get("id"): given for _, given in made.commands}
+    for place in [*kind.get("aliases", {}).values(), *kind.get("serials")]:
+        owner, _, prop = place.rpartition("/")
+        rows = TypeRegistry().properties(ids[owner]["driver"])
+        assert prop in {row["name"] for row in rows if row["kind"] == "config"}
     roles = [kind.get(key) for key in ("target", "cpu", "cpus", "memory", "accel") if kind.get(key)]
     assert set(roles) <= made.parameters.keys()
 
@@ -253,6 +267,25 @@ def test_a_machine_of_a_file(shims: Shims, tmp_path: Path) -> None:
     assert done.stderr == (
         "qemu-system-riscv64: The -kernel parameter is not supported: set the property 'kernel' of one of the CPUs "
         "'cpu0', 'cpu1' in the machine file\n"
+    )
+
+
+def test_options_set_what_the_header_of_a_file_names(shims: Shims, tmp_path: Path) -> None:
+    image = f"mb_image={ELF / 'hello.s3adsp1800.elf'}"
+    words = ["-bios", str(ELF / "echo.rv64.elf"), "-m", "32", "-smp", "3", "-accel", "interp", "-S", "-nodefaults"]
+    _, qmp = shims.start("riscv64", "-M", f"hetero,file=managed-virt/simple,{image}", *words)
+    with qmp:
+        assert qmp.execute("qom-get", path="/objects/rv-ram", property="size") == 32 << 20
+        assert [row["target"] for row in qmp.execute("query-cpus-fast")] == ["microblaze", *["riscv64"] * 3]
+        accelerator = qmp.execute("qom-get", path="/objects/rv-cluster", property="accel")
+        assert accelerator == qmp.execute("qom-get", path="/objects/mb-cluster", property="accel") == "interp"
+    _, qmp = shims.start("riscv64", "-M", "hetero,file=managed-virt/simple,ram=48M", *words)
+    with qmp:
+        assert qmp.execute("qom-get", path="/objects/rv-ram", property="size") == 48 << 20, "what is given by name goes first"
+    (tmp_path / "wrong.yaml").write_text("ratite: 1\nmachine-type: {aliases: {bios: cpu9/firmware}}\n")
+    done = shims.run("riscv64", "-M", "hetero,file=wrong.yaml", *words)
+    assert done.stderr == (
+        "qemu-system-riscv64: wrong.yaml: machine-type: 'cpu9/firmware' names nothing in this machine\n"
     )
 
 

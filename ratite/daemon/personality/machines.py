@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from ratite.daemon.personality.start import Step
 from ratite.daemon.personality.syntax import CommandLineError, as_bool, as_size
 from ratite.daemon.personality.values import properties
 from ratite.qapi.errors import GenericError
-from ratite.qapi.machinefile.types import MachineType, machine_types, read_file
+from ratite.qapi.machinefile.types import MachineType, machine_types
 
 if TYPE_CHECKING:
     from ratite.core.objects.registry import TypeRegistry
@@ -120,18 +120,20 @@ class Board:
         except MachineFileError as error:
             raise CommandLineError("\n".join(problem.rule for problem in error.problems)) from None
 
-    def compile_file(self, path: str, arguments: Mapping[str, Any], schema: ResolvedSchema) -> None:
-        """The commands of a file of the user's.  CommandLineError."""
+    def compile_file(self, name: str, arguments: Callable[[MachineType], Mapping[str, Any]], schema: ResolvedSchema) -> None:
+        """The commands of a file of the user's, or of a profile; `arguments` sees its header.  CommandLineError."""
         from ratite.qapi.machinefile import files
         from ratite.qapi.machinefile.compile import Compiler
         from ratite.qapi.machinefile.problems import MachineFileError
 
+        def chosen(document: Mapping[str, Any]) -> Mapping[str, Any]:
+            self.kind = MachineType(self.kind.name, document, name)
+            return arguments(self.kind)
+
         try:
-            self._take(Compiler(self._declarations(schema)).compile_named(path, arguments, files.read).commands)
+            self._take(Compiler(self._declarations(schema)).compile_named(name, chosen, files.read).commands)
         except MachineFileError as error:
             raise CommandLineError(str(error)) from None
-        if path.endswith((".yaml", ".yml", ".json")):
-            self.kind = MachineType(self.kind.name, read_file(path), path)
 
     def _take(self, commands: Sequence[tuple[str, dict[str, Any]]]) -> None:
         self.steps = [Step(name, dict(given)) for name, given in commands if name != "x-exit-preconfig"]
@@ -149,10 +151,11 @@ class Board:
         return next((step for step in self.steps if step.makes("object-add", id) or step.makes("device_add", id)), None)
 
     def set(self, place: str, value: Any) -> None:
-        """ID/PROPERTY."""
+        """ID/PROPERTY.  CommandLineError where the header of a user's file names what the machine hasn't."""
         name, _, prop = place.rpartition("/")
         step = self.find(name)
-        assert step is not None, "a test holds each header against its file"
+        if step is None:
+            raise CommandLineError(f"{self.kind.origin}: machine-type: '{place}' names nothing in this machine")
         step.arguments[prop] = value
 
     def replace_ram(self, id: str) -> None:

@@ -11,6 +11,7 @@ from ratite.daemon.personality.machines import Board, check_every, choose, firmw
 from ratite.daemon.personality.syntax import CommandLineError, checked, pairs
 from ratite.daemon.personality.topology import topology
 from ratite.daemon.personality.values import properties
+from ratite.qapi.machinefile.types import MachineType
 
 _WHOLE = "file"
 # -machine's other spellings of options.
@@ -54,20 +55,27 @@ def translate_machine(line: Line, given: dict[str, str], serials: list[str]) -> 
     counts = topology(smp, kind.name, kind.get("max-cpus", 1))
     sizes = line.of("m")
     size = _memory(line)
+
+    def chosen(kind: MachineType) -> Mapping[str, Any]:
+        """What options say, for the parameters that the header names; what is given by name goes first."""
+        own = not line.start.own
+        own = line.start.own
+        found = {
+            kind.get("cpus"): counts.cpus if own or smp else None, kind.get("memory"): size if own or sizes else None,
+            kind.get("target"): line.target, kind.get("accel"): accel or None, kind.get("cpu"): _cpu_type(line, kind),
+        }  # fmt: skip
+        return {name: value for name, value in found.items() if name and value is not None} | arguments
+
+    board = Board(kind, line.registry)
     if kind.get("file"):
-        board = _from_file(line, arguments)
+        board.compile_file(_file(line, arguments), chosen, line.schema)
         kind = board.kind
-        header = {kind.get("cpus"): counts.cpus if smp else None, kind.get("memory"): size if sizes else None}
-    else:
-        board = Board(kind, line.registry)
-        header = {kind.get("cpus"): counts.cpus, kind.get("memory"): size}
+    _firmware(line, kind, boot)
+    if line.start.own:
         if not kind.document.get("devices"):
             _boot(board, boot)
             return None
-    header |= {kind.get("target"): line.target, kind.get("accel"): accel or None, kind.get("cpu"): _cpu_type(line, kind)}
-    arguments |= {name: value for name, value in header.items() if name and value is not None}
-    if line.machine is not None and not line.machine.get("file"):
-        board.compile(arguments, line.schema)
+        board.compile(chosen(kind), line.schema)
     if memory_backend:
         _use_backend(line, board, memory_backend, size if sizes else None)
     _boot(board, boot)
@@ -78,15 +86,13 @@ def translate_machine(line: Line, given: dict[str, str], serials: list[str]) -> 
     return board
 
 
-def _from_file(line: Line, arguments: dict[str, Any]) -> Board:
-    """The machine of a file of the user's."""
+def _file(line: Line, arguments: dict[str, Any]) -> str:
+    """The name of the file that is the machine."""
     assert line.machine is not None
-    path = arguments.pop(_WHOLE, "")
+    path: str = arguments.pop(_WHOLE, "")
     if not path:
         raise CommandLineError(f"Property '{line.machine.qom_type}.{_WHOLE}' must name the machine file")
-    board = Board(line.machine, line.registry)
-    board.compile_file(path, arguments, line.schema)
-    return board
+    return path
 
 
 # -- accelerator, CPUs, memory
@@ -166,7 +172,7 @@ def _cpu_properties(line: Line, board: Board) -> None:
 
 
 def _boot_options(line: Line, given: dict[str, str]) -> dict[str, str]:
-    """Kernel, ramdisk and so on, by the options' names; the machine's default firmware where none is said."""
+    """Kernel, ramdisk and so on, by the options' names."""
     found = {}
     for spelling, key in _SPELLED.items():
         option = line.last(key)
@@ -176,8 +182,11 @@ def _boot_options(line: Line, given: dict[str, str]) -> dict[str, str]:
     for key in ("initrd", "append"):
         if key in found and "kernel" not in found:
             raise CommandLineError(f"-{key} only allowed with -kernel option")
-    kind = line.machine
-    assert kind is not None
+    return found
+
+
+def _firmware(line: Line, kind: MachineType, found: dict[str, str]) -> None:
+    """The machine's default firmware where none is said."""
     if kind.get("firmware") or "bios" in found:
         wish = found.pop("bios", "")
         path = firmware_of(kind, line.target, wish, [one.value for one in line.of("L")])
@@ -187,7 +196,6 @@ def _boot_options(line: Line, given: dict[str, str]) -> dict[str, str]:
         if path:
             found["bios"] = path
     line.start.loads = {called: found[key] for key, called in _CALLED if key in found}
-    return found
 
 
 def _boot(board: Board, found: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ The commands are those of any client: `machine-create`, backends, objects, devic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ratite.qapi.errors import GenericError
@@ -21,6 +21,8 @@ from ratite.qapi.machinefile.parameters import Parameter, check_declared, declar
 from ratite.qapi.machinefile.problems import MachineFileError, Path, Place, Problem, Problems
 
 Command = tuple[str, dict[str, Any]]
+# Values of parameters, or what chooses them when it sees the file's data.
+Arguments = Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Compiled(NamedTuple):
@@ -76,7 +78,7 @@ class Compiler:
         self._flat = Validator(flat_schema(declarations))
 
     def compile_text(
-        self, text: str, arguments: Mapping[str, Any] | None = None, read: Read | None = None, name: str = "<text>"
+        self, text: str, arguments: Arguments | None = None, read: Read | None = None, name: str = "<text>"
     ) -> Compiled:
         """The machine that a document describes; MachineFileError.  Without `read` it can't include other files."""
         problems = Problems()
@@ -84,6 +86,10 @@ class Compiler:
         if document is None:
             problems.check()
             raise AssertionError("a document that can't be read has a problem")
+        if callable(arguments):
+            self._validate(document, problems)
+            problems.check()
+            arguments = arguments(document.data)
         expander = Expander(self._declarations, read, self._validate, problems)
         flat = expander.expand(document, arguments or {})
         self._flat.check(flat.data, flat.place, problems)
@@ -97,7 +103,7 @@ class Compiler:
             declared(document, (), data), list(flat.data["chardevs"]),
         )  # fmt: skip
 
-    def compile_named(self, name: str, arguments: Mapping[str, Any] | None, read: Read) -> Compiled:
+    def compile_named(self, name: str, arguments: Arguments | None, read: Read) -> Compiled:
         """The machine of a file or, where no such file is, of a profile; MachineFileError."""
         kind = "profile" if _is_profile(name) else "file"
         try:
