@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -353,3 +354,24 @@ def test_programs_that_are_linked_to_the_start_of_ram(shims: Shims, program: byt
     bios = ("-bios", "none") if option == "-kernel" else ()
     done = shims.run("riscv64", "-M", "virt", "-display", "none", "-accel", "interp", *bios, option, "program")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_books_tell_xv6_to_be_started_with(shims: Shims) -> None:
+    (shims.place / "kernel").write_bytes(POWER_OFF)
+    (shims.place / "fs.img").write_bytes(bytes(1 << 20))
+    words = (
+        "-machine virt -bios none -kernel kernel -m 128M -smp 3 -nographic -global virtio-mmio.force-legacy=false "
+        "-drive file=fs.img,if=none,format=raw,id=x0 -device virtio-blk-device,drive=x0,bus=virtio-mmio-bus.0"
+    )
+    done = shims.run("riscv64", *words.split(), "-accel", "interp")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = shims.run("riscv64", *words.replace("=false", "=true").split())
+    assert done.returncode == 1 and "must be 'off'" in done.stderr
+
+
+def test_a_pseudo_terminal_is_told(shims: Shims) -> None:
+    (shims.place / "kernel").write_bytes(POWER_OFF)
+    done = shims.run(
+        "riscv64", "-M", "virt", "-bios", "none", "-kernel", "kernel", "-display", "none", "-serial", "pty", "-accel", "interp"
+    )
+    assert re.fullmatch(r"char device redirected to /dev/pts/\d+ \(label serial0\)\n", done.stdout), done

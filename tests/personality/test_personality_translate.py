@@ -15,6 +15,8 @@ from ratite.daemon.personality.as_file import text_of
 from ratite.daemon.personality.commandline import read
 from ratite.daemon.personality.line import Line
 from ratite.daemon.personality.start import Start
+from ratite.daemon.personality.syntax import CommandLineError
+from ratite.daemon.personality.translate import translate
 from ratite.daemon.views import load_schema
 from ratite.qapi.machinefile.compile import Compiler
 from ratite.qapi.machinefile.declarations import Declarations
@@ -93,3 +95,56 @@ def test_the_verb(capfd: pytest.CaptureFixture[str]) -> None:
     assert "the first word must be a program in QEMU's place: qemu-system-" in capfd.readouterr().err
     assert main(["translate", "qemu-system-microblaze -foo"]) == 1
     assert capfd.readouterr().err == "qemu-system-microblaze: -foo: invalid option\n"
+
+
+def start(*words: str) -> Start:
+    """What a command line comes to."""
+    every = ["-M", "virt", "-bios", "none", "-nodefaults"]
+    return translate(Line(Start("qemu-system-riscv64", "riscv64"), read([*every, *words])))
+
+
+def given(made: Start, command: str) -> dict[str, Any]:
+    """The arguments of the one command of this name that options asked for."""
+    (step,) = [step for step in made.steps if step.command == command]
+    return step.arguments
+
+
+def test_lists_of_texts_are_written_as_texts_again_and_again() -> None:
+    made = start("-netdev", "user,id=n,hostfwd=tcp::2222-:22,hostfwd=udp::5353-:53")
+    assert given(made, "netdev_add")["hostfwd"] == [{"str": "tcp::2222-:22"}, {"str": "udp::5353-:53"}]
+    made = start("-netdev", "user,id=n,dnssearch.0.str=example.org")
+    assert given(made, "netdev_add")["dnssearch"] == [{"str": "example.org"}]
+
+
+@pytest.mark.parametrize(("words", "wanted"), [
+    ("readonly=on", {"read-only": True}),
+    ("cache=none", {"cache": {"direct": True, "no-flush": False}}),
+    ("cache=unsafe,aio=threads,snapshot=off", {"cache": {"direct": False, "no-flush": True}}),
+])
+def test_drives_have_words_of_their_own(words: str, wanted: dict[str, Any]) -> None:
+    made = given(start("-drive", f"file=disk,format=raw,if=none,id=d,{words}"), "blockdev-add")
+    assert {key: made[key] for key in made.keys() - {"driver", "node-name", "file"}} == wanted
+
+
+@pytest.mark.parametrize(("words", "text"), [
+    (["-drive", "file=d,if=none,id=d,cache=directsync"], "cache: must be one of writeback, none, off, unsafe"),
+    (["-drive", "file=d,if=none,id=d,aio=native"], "aio: must be 'threads'"),
+    (["-drive", "file=d,if=none,id=d,snapshot=on"], "snapshot: must be 'off'"),
+    (["-cpu", ""], "^-cpu option cannot be empty$"),
+    (["-kernel", ""], "^could not load kernel ''$"),
+    (["-m", "-1"], "^-m -1: Value '-1' is out of range for parameter 'size'$"),
+    (["-m", "16E"], "^-m 16E: Value '16E' is out of range for parameter 'size'$"),
+])
+def test_what_cannot_be_is_refused(words: list[str], text: str) -> None:
+    with pytest.raises(CommandLineError, match=text):
+        start(*words)
+
+
+def test_empty_sizes_and_counts_are_the_defaults() -> None:
+    assert start("-m", "0", "-smp", "").board == start().board == start("-m", "").board
+
+
+def test_a_configuration_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "junk").write_bytes(b"\xff\xfe\x85[device]\n")
+    with pytest.raises(CommandLineError, match="line 1: parse error"):
+        start("-readconfig", str(tmp_path / "junk"))

@@ -86,7 +86,9 @@ class Terminal:
             self._out.clear()
 
     def _begin(self) -> None:
-        """Somebody looks."""
+        """Somebody looks; not he who has the line left, because what had it ended with everything."""
+        if self._daemon.ending:
+            return
         if self._greets:
             self._greets = False
             self._editor.show(f"{self._program()} monitor - type 'help' for more information\n")

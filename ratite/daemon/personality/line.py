@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +58,10 @@ class Line:
         self.start.schema = load_schema()
         return self.start.schema
 
-    def object_of(self, given: Given) -> tuple[dict[str, Any], bool]:
-        """(the object that an option's value is, whether it was JSON).  CommandLineError."""
+    def object_of(self, given: Given, lists: Container[str] = ()) -> tuple[dict[str, Any], bool]:
+        """(the object that an option's value is, whether it was JSON); `lists` as `nested` has it.  CommandLineError."""
         if not is_json(given.value):
-            return nested(given.value, given.option.implied), False
+            return nested(given.value, given.option.implied, lists), False
         value = json_value(given.value)
         if not isinstance(value, dict):
             raise CommandLineError("must be a JSON object")

@@ -51,7 +51,7 @@ _CHARDEV = MappingProxyType({
 })  # fmt: skip
 _DRIVE = _group(
     node_name=_S, driver=_S, format=_S, file=_S, read_only=_B, id=_S, media=_S, index=_N, cache__direct=_B, cache__no_flush=_B,
-    discard=_S, **{"if": _S},
+    discard=_S, aio=_S, snapshot=_B, **{"if": _S},
 )  # fmt: skip
 
 OPTIONS: tuple[Option, ...] = (

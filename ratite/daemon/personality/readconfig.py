@@ -25,8 +25,8 @@ def read_config(path: str) -> Iterator[Given]:
         option.key: option for option in OPTIONS if option.metavar
     }
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().split("\n")
     except OSError as error:
         raise CommandLineError(f"Could not open '{path}': {error.strerror}") from None
     option, items, place = None, [], ""

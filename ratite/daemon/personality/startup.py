@@ -8,7 +8,7 @@ What needs the machine is done on its owner thread in one go.  Nobody is connect
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.daemon import Daemon
@@ -52,7 +52,7 @@ class Startup:
                 daemon.actions.update(self._checked(step))
             for step in start.steps:
                 if step.command == CHARDEV:
-                    self._execute(step)
+                    _tell_terminal(step, self._execute(step))
             # What is typed early may be for the monitor.
             for chardev in self._shared():
                 chardev.hold()
@@ -87,9 +87,9 @@ class Startup:
             self._execute(Step("dumpdtb", {"filename": start.dump_tree}))
         return primary_of(machine), targets_of(machine)
 
-    def _execute(self, step: Step) -> None:
+    def _execute(self, step: Step) -> object:
         context = Context(self._daemon, self._session)
-        self._daemon.handlers[step.command].handler(context, self._checked(step))
+        return self._daemon.handlers[step.command].handler(context, self._checked(step))
 
     def _checked(self, step: Step) -> dict[str, Any]:
         """Its arguments; what an option asks for is what the personality's view has."""
@@ -135,6 +135,13 @@ class Startup:
             self._ready(self._daemon)
         else:
             self._failed(self._daemon, self._step, error)
+
+
+def _tell_terminal(step: Step, answer: object) -> None:
+    """A pseudo terminal's path is nowhere else to be had by who has no monitor; in QEMU's words, for scripts wait for them."""
+    if isinstance(answer, dict) and "pty" in answer:
+        with suppress(OSError):
+            print(f"char device redirected to {answer['pty']} (label {step.arguments['id']})", flush=True)
 
 
 def _own(value: Any) -> Any:

@@ -11,7 +11,7 @@ Both take the first word as the value of an implied key where the option has one
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -65,8 +65,8 @@ def pairs(text: str, implied: str = "") -> list[tuple[str, str]]:
     return found
 
 
-def nested(text: str, implied: str = "") -> dict[str, Any]:
-    """An object of texts, objects and lists.  CommandLineError."""
+def nested(text: str, implied: str = "", lists: Container[str] = ()) -> dict[str, Any]:
+    """An object of texts, objects and lists; keys of `lists` may come again and again.  CommandLineError."""
     made: dict[str, Any] = {}
     for number, item in enumerate(split(text)):
         key, equals, value = item.partition("=")
@@ -78,6 +78,8 @@ def nested(text: str, implied: str = "") -> dict[str, Any]:
             key, value = implied, item
         if not _KEY.fullmatch(key):
             raise CommandLineError(f"Invalid parameter '{key}'")
+        if key in lists:
+            key = f"{key}.{len(made.get(key, ()))}"
         _put(made, key, value)
     listed: dict[str, Any] = _with_lists(made, "")
     return listed
@@ -169,6 +171,8 @@ def size_of(text: str, unit: str = "") -> int | None:
 def as_size(key: str, text: str, unit: str = "") -> int:
     """A size in bytes."""
     value = size_of(text, unit)
+    if value is None and _SIZE.fullmatch(text.removeprefix("-")):
+        raise CommandLineError(f"Value '{text}' is out of range for parameter '{key}'")
     if value is None:
         raise CommandLineError(f"Parameter '{key}' expects a non-negative number below 2^64\n{SIZE_HINT}")
     return value

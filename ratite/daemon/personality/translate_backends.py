@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ratite.daemon.personality import chardevs
@@ -11,7 +12,7 @@ from ratite.daemon.personality.line import Line
 from ratite.daemon.personality.settings import values
 from ratite.daemon.personality.start import Step
 from ratite.daemon.personality.syntax import CommandLineError, as_bool, as_number, checked, pairs
-from ratite.daemon.personality.values import typed
+from ratite.daemon.personality.values import list_members, typed
 
 _DISK_DRIVERS = ("raw", "file")
 
@@ -143,7 +144,7 @@ def translate_blockdevs(line: Line) -> None:
 
 def _drive(line: Line, given: Given, number: int) -> None:
     name = dict(pairs(given.value)).get("id", "")
-    found = {"file": given.value, "if": "virtio"} if not given.option.key else values(given)
+    found = {"file": given.value, "if": "virtio"} if not given.option.key else _drive_values(given)
     interface = found.get("if", "virtio" if line.machine is not None and line.machine.get("disk") else "none")
     if interface not in ("none", "virtio"):
         raise CommandLineError(f"machine type does not support if={interface},bus=0,unit={number}")
@@ -171,11 +172,34 @@ def _drive(line: Line, given: Given, number: int) -> None:
         line.start.devices.append(Step("device_add", {"driver": device, "drive": name}, given.written))
 
 
+# -drive's words for what a node's `cache` says; the others ask for a disk that waits for the host at each write.
+_CACHES: Mapping[str, tuple[str, str]] = MappingProxyType({
+    "writeback": ("off", "off"), "none": ("on", "off"), "off": ("on", "off"), "unsafe": ("off", "on"),
+})  # fmt: skip
+
+
+def _drive_values(given: Given) -> dict[str, str]:
+    found: list[tuple[str, str]] = []
+    for key, value in pairs(given.value):
+        if key == "cache":
+            if value not in _CACHES:
+                raise CommandLineError(f"cache: must be one of {', '.join(_CACHES)}: there is nothing else here")
+            found += zip(("cache.direct", "cache.no-flush"), _CACHES[value], strict=True)
+        else:
+            found.append(("read-only" if key == "readonly" else key, value))
+    made = checked(found, given.option.parameters)
+    if made.get("aio", "threads") != "threads":
+        raise CommandLineError("aio: must be 'threads': there is nothing else here")
+    if as_bool("snapshot", made.get("snapshot", "off")):
+        raise CommandLineError("snapshot: must be 'off': there is nothing else here")
+    return made
+
+
 def translate_networks(line: Line) -> None:
     """-netdev, -nic, -net.  CommandLineError."""
     for given in line.of("netdev"):
         with given.named():
-            value, is_json = line.object_of(given)
+            value, is_json = line.object_of(given, list_members(line.schema, "Netdev"))
             arguments = value if is_json else typed(line.schema, "Netdev", value)
             _name_descriptors(line, arguments)
             line.start.steps.append(Step("netdev_add", arguments, given.written))

@@ -51,7 +51,7 @@ def translate_machine(line: Line, given: dict[str, str], serials: list[str]) -> 
             arguments[name] = text
         else:
             raise CommandLineError(f"Property '{kind.qom_type}.{name}' not found")
-    smp = {key: text for one in line.of("smp") for key, text in pairs(one.value, one.option.implied)}
+    smp = {key: text for one in line.of("smp") if one.value for key, text in pairs(one.value, one.option.implied)}
     counts = topology(smp, kind.name, kind.get("max-cpus", 1))
     sizes = line.of("m")
     size = _memory(line)
@@ -122,7 +122,7 @@ def _memory(line: Line) -> int | None:
     for given in line.of("m"):
         with given.named():
             text = checked(pairs(given.value, given.option.implied), given.option.parameters).get("size")
-            found = memory_size(text) if text else found
+            found = memory_size(text) or None if text else found
     return found
 
 
@@ -150,6 +150,8 @@ def _cpu_type(line: Line, kind: Any) -> str | None:
         found: str | None = kind.get("cpu-types", {}).get(line.target)
         return found
     name = pairs(given.value, "model")[0][1]
+    if not name:
+        raise CommandLineError("-cpu option cannot be empty")
     models = cpu_models(line)
     if name not in models and name not in models.values():
         raise CommandLineError(f"unable to find CPU model '{name}'")
@@ -179,6 +181,9 @@ def _boot_options(line: Line, given: dict[str, str]) -> dict[str, str]:
         text = given.pop(spelling, None) if option is None else option.value
         if text is not None:
             found[key] = text
+    for key, called in _CALLED:
+        if found.get(key) == "" and key != "bios":
+            raise CommandLineError(f"could not load {called} ''")
     for key in ("initrd", "append"):
         if key in found and "kernel" not in found:
             raise CommandLineError(f"-{key} only allowed with -kernel option")

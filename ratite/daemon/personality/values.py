@@ -22,9 +22,12 @@ def typed(schema: ResolvedSchema, type_name: str, value: Any, path: str = "") ->
     definition = schema.get(type_name)
     if definition["meta"] == "alternate":
         return _alternate(schema, definition, value, path)
-    if not isinstance(value, dict) or definition["meta"] == "enum":
+    if definition["meta"] == "enum":
         return value
     types = {member["name"]: member["type"] for member in schema.members(type_name)}
+    if not isinstance(value, dict):
+        # An object of a text alone (`hostfwd=tcp::2222-:22`) is written as the text.
+        return {"str": value} if isinstance(value, str) and types.keys() == {"str"} else value
     if definition["meta"] == "union":
         tag = value.get(definition["discriminator"])
         for branch in definition["branches"]:
@@ -33,6 +36,12 @@ def typed(schema: ResolvedSchema, type_name: str, value: Any, path: str = "") ->
                 if schema.get(branch["type"])["meta"] == "union":
                     return {**value, **_rest(schema, branch["type"], value, types, path)}
     return {name: typed(schema, types.get(name, "str"), each, _below(path, name)) for name, each in value.items()}
+
+
+def list_members(schema: ResolvedSchema, union: str) -> frozenset[str]:
+    """The members of a union's branches that are lists."""
+    members = [member for branch in schema.get(union)["branches"] for member in schema.members(branch["type"])]
+    return frozenset(member["name"] for member in members if element_type(member["type"]) is not None)
 
 
 def _rest(schema: ResolvedSchema, branch: str, value: dict[str, Any], types: Mapping[str, str], path: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 
 from ratite.core.device import Window
 from ratite.core.fdt import DeviceTree
-from ratite.core.objects.props import state
+from ratite.core.objects.props import config, state
 from ratite.hw.virtio.bus import VirtioBusController
+from ratite.qapi.errors import GenericError
 
 SIZE = 0x200
 CONFIG = 0x100
@@ -50,6 +51,8 @@ class VirtioMmio(VirtioBusController):
 
     FROM_FDT: ClassVar[tuple[Mapping[str, Any], ...]] = ({"compatible": ["virtio,mmio"]},)
 
+    force_legacy = config("bool", False, "drivers of before virtio 1.0, which aren't served: off")
+
     interrupt_status: int = state("uint8", 0, "InterruptStatus", maximum=3)
     device_features_sel: int = state("uint32", 0, "DeviceFeaturesSel")
     driver_features_sel: int = state("uint32", 0, "DriverFeaturesSel")
@@ -61,6 +64,8 @@ class VirtioMmio(VirtioBusController):
     # -- life cycle
 
     def wire(self) -> None:
+        if self.force_legacy:
+            raise GenericError("property 'force-legacy': must be 'off': there is no legacy interface here")
         super().wire()
         self._irq = self.out("irq")
         self._reads: dict[int, Callable[[], int]] = {at: getattr(self, f"_read_{name}") for at, name in READS.items()}
