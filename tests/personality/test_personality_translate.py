@@ -132,6 +132,10 @@ def test_drives_have_words_of_their_own(words: str, wanted: dict[str, Any]) -> N
     (["-drive", "file=d,if=none,id=d,snapshot=on"], "snapshot: must be 'off'"),
     (["-cpu", ""], "^-cpu option cannot be empty$"),
     (["-kernel", ""], "^could not load kernel ''$"),
+    (["-accel", "tcg,bogus=1"], "^-accel tcg,bogus=1: Property 'tcg-accel.bogus' not found$"),
+    (["-accel", "tcg,thread=foo"], "^-accel tcg,thread=foo: thread: must be 'single' or 'multi'$"),
+    (["-daemonize", "-serial", "mon:stdio"], "^-serial mon:stdio: cannot use stdio with -daemonize$"),
+    (["-daemonize", "-chardev", "stdio,id=c"], "^-chardev stdio,id=c: cannot use stdio with -daemonize$"),
     (["-m", "-1"], "^-m -1: Value '-1' is out of range for parameter 'size'$"),
     (["-m", "16E"], "^-m 16E: Value '16E' is out of range for parameter 'size'$"),
 ])

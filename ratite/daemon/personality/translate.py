@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ratite.daemon.personality.line import Line, in_order
 from ratite.daemon.personality.options import LOG_CODE
 from ratite.daemon.personality.readconfig import read_config
 from ratite.daemon.personality.settings import SETTINGS
-from ratite.daemon.personality.start import Start
+from ratite.daemon.personality.start import Start, Step
+from ratite.daemon.personality.syntax import CommandLineError
 from ratite.daemon.personality.translate_backends import (
     translate_blockdevs,
     translate_chardevs,
@@ -44,4 +47,13 @@ def translate(line: Line) -> Start:
     line.start.steps[:] = in_order(line.start.steps)
     if board is not None:
         line.start.board = board.steps
+    if line.start.background:
+        _check_background(line.start.steps)
     return line.start
+
+
+def _check_background(steps: Sequence[Step]) -> None:
+    """Nobody sits at the standard input and output of what goes into the background."""
+    for step in steps:
+        if step.command == "chardev-add" and step.arguments["backend"]["type"] == "stdio":
+            raise CommandLineError(f"{step.written}: cannot use stdio with -daemonize")

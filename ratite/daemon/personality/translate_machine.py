@@ -104,7 +104,9 @@ def _accelerator(line: Line, given: dict[str, str]) -> str:
     named = line.of("accel")
     if wished and named:
         raise CommandLineError('The -accel and "-machine accel=" options are incompatible')
-    wished += [(f"{one.written}: ", dict(pairs(one.value, one.option.implied)).get("accel", "")) for one in named]
+    for one in named:
+        with one.named():
+            wished.append((f"{one.written}: ", _accelerator_named(dict(pairs(one.value, one.option.implied)))))
     have = line.registry.accelerators() if wished else {}
     for _, name in wished:
         if any(row.get("alias") == name for row in have.values()):
@@ -115,6 +117,16 @@ def _accelerator(line: Line, given: dict[str, str]) -> str:
     if wished:
         raise CommandLineError("\n".join(f"{where}invalid accelerator {name}" for where, name in wished))
     return ""
+
+
+def _accelerator_named(found: dict[str, str]) -> str:
+    """The accelerator of one -accel.  How CPUs share the host is the engine's business, which `thread` never changes."""
+    name = found.pop("accel", "")
+    if found.pop("thread", "multi") not in ("single", "multi"):
+        raise CommandLineError("thread: must be 'single' or 'multi'")
+    if found:
+        raise CommandLineError(f"Property '{name}-accel.{min(found)}' not found")
+    return name
 
 
 def _memory(line: Line) -> int | None:
