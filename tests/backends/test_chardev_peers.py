@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -214,6 +215,16 @@ def test_a_pty_by_a_name_of_its_own(chardevs, tmp_path) -> None:
     link.symlink_to("/somebody/elses")
     chardevs.remove("p")
     assert link.is_symlink()
+
+
+def test_many_come_at_once(chardevs, tmp_path) -> None:
+    """Some clients never wait for a place in the queue (asyncio's): the host refuses them."""
+    chardevs.add("c", "socket", unix(tmp_path / "s"))
+    with contextlib.ExitStack() as peers:
+        for _ in range(50):
+            peer = peers.enter_context(socket.socket(socket.AF_UNIX))
+            peer.setblocking(False)
+            peer.connect(str(tmp_path / "s"))
 
 
 def test_a_connection_is_yanked_and_one_is_given(chardevs, tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import time
@@ -81,6 +82,32 @@ def test_history() -> None:
 
 def shown(editor: Editor) -> str:
     return editor.output().decode()
+
+
+def screen(text: str) -> tuple[str, int]:
+    """The row that a terminal shows after `text`, which begins no other, and where its cursor stands."""
+    row, at = "", 0
+    for what in re.findall(r"\x1b\[[CDK]|.", text):
+        if what == ERASE:
+            row = row[:at]
+        elif what in (LEFT, RIGHT):
+            at += 1 if what == RIGHT else -1
+        else:
+            row, at = row[:at] + what + row[at + 1 :], at + 1
+    return row, at
+
+
+@pytest.mark.parametrize("more", ["", "\x01", "\x01y\x05", "\x08" * 90, "\x01\x05" * 500, "\x02" * 7, "\x02\x0b", "\0"])
+def test_a_paste_is_drawn_once(more: str) -> None:
+    """Not for each of its characters: the text would be thousands of times as long, and the loop busy with it."""
+    together, single = Editor(""), Editor("")
+    keys = "0123456789" * 50 + more
+    typed(together, keys)
+    for key in keys:
+        typed(single, key)
+    drawn = shown(together)
+    assert len(drawn) < 6 * len(keys)
+    assert screen(drawn) == screen(shown(single))
 
 
 def test_what_is_drawn_is_what_qemus_monitor_draws() -> None:

@@ -19,6 +19,8 @@ from ratite.core.hostfiles import FREE, NET, HostFiles
 from ratite.qapi.errors import GenericError
 
 CONNECT_TIMEOUT = 3.0  # host seconds
+# Clients that may wait to be accepted: some of them never wait for a place.
+BACKLOG = 128
 _PATH_MAX = 108  # bytes of sockaddr_un
 _IPPROTO_MPTCP = 262
 
@@ -135,7 +137,7 @@ def _listen_abstract(address: Address) -> socket.socket:
     made = unix_socket(address.place)
     try:
         made.bind(_abstract(address))
-        made.listen(1)
+        made.listen(BACKLOG)
     except OSError as error:
         made.close()
         raise GenericError(f"Failed to bind socket to {address.place}: {error.strerror}") from None
@@ -171,7 +173,7 @@ def _bind(made: socket.socket, place: str) -> Inode:
     made.bind(place)
     facts = os.lstat(place)
     if made.type == socket.SOCK_STREAM:
-        made.listen(1)
+        made.listen(BACKLOG)
     return facts.st_dev, facts.st_ino
 
 
@@ -256,7 +258,7 @@ def _listen_inet(address: Address) -> socket.socket:
             if sys.platform != "win32":
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind((found[0], port, *found[2:]))
-            made.listen(1)
+            made.listen(BACKLOG)
             return made
         except (OSError, OverflowError) as error:
             if made is not None:

@@ -16,6 +16,8 @@ from types import MappingProxyType
 
 HISTORY = 64
 LINE_MAX = 4095
+# While more keys than these wait, as after a paste, nothing is drawn: a line drawn anew for each key is a lot of text.
+BURST = 32
 
 LINE, TAB = "line", "tab"
 
@@ -39,6 +41,8 @@ class Editor:
         self._typed = ""
         self._line = ""
         self._cursor = 0
+        # Where the terminal's cursor stands in a line that it shows as it was; None: it shows the line as it is.
+        self._stands: int | None = None
         # Where in the history; past its end is the line that is being written, kept meanwhile.
         self._place = 0
         self._kept = ""
@@ -70,12 +74,15 @@ class Editor:
         while self._typed:
             key = self._next_key()
             if key is None:
-                return None
+                break
+            if key in "\r\n\t\x0c\x03":
+                self._catch_up()
             if key in "\r\n":
                 return LINE, self._entered()
             if key == "\t":
                 return TAB, self._line[: self._cursor]
             self._act(key)
+        self._catch_up()
         return None
 
     def completed(self, start: int, words: Sequence[str]) -> None:
@@ -142,6 +149,9 @@ class Editor:
             self._set(line[:at] + key + line[at:], at + 1)
 
     def _move(self, to: int) -> None:
+        if self._postponed(self._cursor):
+            self._cursor = to
+            return
         self.show((_RIGHT if to > self._cursor else _LEFT) * abs(to - self._cursor))
         self._cursor = to
 
@@ -151,6 +161,21 @@ class Editor:
 
     def _draw(self, old: int) -> None:
         """The line anew; the cursor stands `old` characters behind its beginning."""
+        if not self._postponed(old):
+            self._show_line(old)
+
+    def _postponed(self, old: int) -> bool:
+        """Whether the terminal, whose cursor stands at `old`, is to see the line only when fewer keys wait."""
+        if self._stands is None and len(self._typed) > BURST:
+            self._stands = old
+        return self._stands is not None
+
+    def _catch_up(self) -> None:
+        if self._stands is not None:
+            self._show_line(self._stands)
+            self._stands = None
+
+    def _show_line(self, old: int) -> None:
         self.show(_LEFT * old + self._line + _ERASE + _LEFT * (len(self._line) - self._cursor))
 
     def _recall(self, place: int) -> None:
