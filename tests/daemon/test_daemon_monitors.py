@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_kit import OOB_CAPABILITIES, Raw
+from daemon_kit import CAPABILITIES, OOB_CAPABILITIES, Raw
 
 from ratite.clients.qmp import Client, CommandError, DaemonProcess
 
@@ -199,8 +199,9 @@ def test_a_monitor_shares_its_chardev_with_a_device(daemon: DaemonProcess, tmp_p
         qmp.execute("map-region", space="mem", region="uart0", offset=0x1000)
         qmp.execute("x-exit-preconfig")
         qmp.execute("monitor-add", chardev="mux")
-        with Raw(str(tmp_path / "term")) as terminal:
-            assert terminal.ask({"execute": "query-name"}) == {"return": {}}
+        with Raw(str(tmp_path / "term"), negotiate=False) as terminal:
+            terminal.send(b"for the guest, who hears first\x01c")
+            assert terminal.ask(CAPABILITIES) == terminal.ask({"execute": "query-name"}) == {"return": {}}
             terminal.send(b"\x01cfor the guest\x01c")
             assert terminal.ask({"execute": "query-name"}) == {"return": {}}
             terminal.send(b"\x01x")
