@@ -108,6 +108,8 @@ class VirtioBalloon(VirtioDevice):
 
     def started(self) -> None:
         self._arm()
+        # Linux kicks while it still sets the device up, when no queue is to be touched, and never again by itself.
+        self.notify(STATS)
 
     # -- clients
 

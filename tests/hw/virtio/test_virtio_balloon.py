@@ -99,6 +99,20 @@ def test_pages_that_are_none(board: Board) -> None:
     assert len(board.queues[0].taken()) == 1
 
 
+def test_statistics_that_come_before_the_driver_is_ready() -> None:
+    """Linux offers its buffer and kicks while it still sets the device up."""
+    board = Board("virtio-balloon-device").start()
+    board.negotiate()
+    for queue in range(3):
+        board.setup(queue)
+    at = board.alloc(10)
+    board.write(at, struct.pack("<HQ", 4, 1000))
+    board.queues[2].send((at, 10, False))
+    board.driver_ok()
+    assert board.dev.get_property("guest-stats")["stats"]["stat-free-memory"] == 1000
+    board.machine.close()
+
+
 def test_statistics(board: Board) -> None:
     dev, clock = board.dev, board.machine.clock
     assert dev.get_property("guest-stats") == {"stats": dict.fromkeys(STATISTICS, UNKNOWN), "last-update": 0}
