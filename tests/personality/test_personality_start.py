@@ -15,6 +15,11 @@ from ratite.clients.qmp import Client, CommandError
 from ratite.core.objects.registry import TypeRegistry
 
 TARGETS = sorted(TypeRegistry().targets())
+# What the time to the first reply has no room for.
+HEAVY = (
+    "llvmlite", "aiohttp", "jsonschema", "structlog", "argparse", "ssl", "pathlib", "platform", "difflib", "urllib.parse",
+    "tempfile", "shutil", "importlib.metadata", "elftools", "yaml", "logging.config",
+)  # fmt: skip
 PROBE = ("-S", "-no-user-config", "-nodefaults", "-nographic", "-machine", "none,accel=kvm:tcg")
 
 
@@ -196,3 +201,36 @@ def until(terminal: int, wanted: bytes, seconds: float = 30) -> bytes:
         assert select.select([terminal], [], [], seconds)[0], found
         found += os.read(terminal, 4096)
     return found
+
+
+@pytest.mark.parametrize("machine", ["none", "virt"])
+def test_first_reply_needs_no_heavy_module(shims: Shims, machine: str, tmp_path: Path) -> None:
+    """Asked of a shim itself: its text, with a look at what is imported when the first command comes."""
+    seen = tmp_path / "seen"
+    watch = (
+        "import ratite.daemon.dispatch as d\n"
+        "execute = d.Dispatcher.execute\n"
+        "def watched(self, connection, request):\n"
+        f"    with open({str(seen)!r}, 'w') as file:\n"
+        "        print(*sys.modules, file=file)\n"
+        "    execute(self, connection, request)\n"
+        "d.Dispatcher.execute = watched\n"
+    )
+    text = Path(shims.path("riscv64")).read_text()
+    assert text.count("\nsys.exit(") == 1
+    program = tmp_path / "qemu-system-riscv64"
+    program.write_text(text.replace("\nsys.exit(", f"\n{watch}sys.exit("))
+    program.chmod(0o755)
+    with Shims(tmp_path, tmp_path) as own:
+        for _ in range(2):  # the first may have to compile
+            process, qmp = own.start("riscv64", "-S", "-nodefaults", "-display", "none", "-m", "128", "-M", machine)
+            with qmp:
+                qmp.execute("query-status")
+                qmp.execute("quit")
+            assert process.wait(10) == 0
+    modules = set(seen.read_text().split())
+    assert "ratite.daemon.commands" in modules
+    assert ("ratite.core.machine" in modules) == (machine == "virt")
+    assert not modules & {*HEAVY, "site"}
+    if machine == "none":
+        assert not [name for name in modules if name.startswith(("ratite.core.engine", "ratite.targets.", "ratite.hw."))]

@@ -27,9 +27,9 @@ def main(argv: Sequence[str]) -> int:
     if foreign and "--force" not in options:
         print(f"ratite: {foreign[0]} is another program's; --force replaces it", file=sys.stderr)
         return 1
-    path = missing_path()
+    path, behind = missing_path(), site_path()
     for name, file in files.items():
-        _write(file, text_of(name, folder, __version__, path))
+        _write(file, text_of(name, folder, __version__, path, behind))
     if "--json" in options:
         print(json.dumps(list(files.values())))
     else:
@@ -57,10 +57,7 @@ def _write(file: str, text: str) -> None:
 
 def missing_path() -> list[str]:
     """The folders with ratite, what it needs and its plug-ins that an isolated interpreter doesn't look into."""
-    shown = subprocess.run(
-        [sys.executable, "-I", "-c", "import sys; print(*sys.path, sep='\\n')"], capture_output=True, text=True, check=True
-    )
-    known = {os.path.realpath(folder) for folder in shown.stdout.splitlines()}
+    known = {os.path.realpath(folder) for folder in _looked_into("-I")}
     found = [os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, os.pardir)]
     for name in _NEEDED:
         spec = util.find_spec(name)
@@ -70,6 +67,17 @@ def missing_path() -> list[str]:
         found += [str(point.dist.locate_file("")) for point in metadata.entry_points(group=group) if point.dist is not None]
     folders = dict.fromkeys(os.path.realpath(folder) for folder in found)
     return [folder for folder in folders if folder not in known]
+
+
+def site_path() -> list[str]:
+    """The folders that `site` adds to an isolated interpreter's."""
+    bare = _looked_into("-IS")
+    return [folder for folder in _looked_into("-I") if folder not in bare]
+
+
+def _looked_into(flag: str) -> list[str]:
+    command = [sys.executable, flag, "-c", "import sys; print(*sys.path, sep='\\n')"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Callable
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ratite.daemon.personality.background import Background
     from ratite.daemon.personality.start import Start, Step
 
+# Seconds after the start in which nobody waits for a search for garbage; the first one sees all that the machine is made of.
+QUIET = 1.0
+
 # How the machine says which of its devices is wrong, where the option says it too.
 _PLACE = re.compile(r"^/machine/(?:peripheral(?:-anon)?|unattached)/[^ ]+: (property '[^']+': )?")
 
@@ -32,7 +36,6 @@ class Launch:
 
     def run(self) -> int:
         """The exit status.  CommandLineError."""
-        import gc
         from functools import partial
 
         if self._start.background:
@@ -42,7 +45,6 @@ class Launch:
                 if step.command == "chardev-add":
                     absolute(step.arguments["backend"])
             self._background = Background.begin()
-        gc.disable()
         from ratite.daemon.main import import_asyncio, settle_interpreter
 
         asyncio = import_asyncio()
@@ -62,7 +64,6 @@ class Launch:
             )
             daemon.at_end = remove_pidfile
             gc.freeze()
-            gc.enable()
             loop.call_soon(Startup(daemon, start, self._ready, self._failed).begin)
             return daemon.run()
         finally:
@@ -91,6 +92,7 @@ class Launch:
             _become(self._start.user)
         if self._background is not None:
             self._background.release()
+        daemon.loop.call_later(QUIET, gc.enable)
 
     def _failed(self, daemon: Daemon, step: Step | None, error: QmpError) -> None:
         text = error.desc

@@ -1,7 +1,7 @@
 """The programs `qemu-system-TARGET`: which target a name stands for, and the files that `ratite install-shims` writes.
 
-A shim starts the interpreter by its absolute path, isolated (`-I`): neither HOME nor PYTHONPATH nor the folder it is started in
-plays a part.  Where packages lie that an isolated interpreter doesn't find, it says itself.
+A shim starts the interpreter by its absolute path, isolated and without `site` (`-IS`): neither HOME nor PYTHONPATH nor the
+folder it is started in nor what other packages do at every start plays a part.  Where packages lie, it says itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ _TEXT = '''\
 import sys
 
 sys.path[:0] = {path!r}
+sys.path += {behind!r}
 from ratite.daemon.personality.main import main
 
 sys.exit(main({target!r}, {version!r}))
@@ -37,13 +38,13 @@ def renewal(folder: str) -> str:
     return f"ratite install-shims {shlex.quote(os.path.abspath(folder))}"
 
 
-def text_of(target: str, folder: str, version: str, path: list[str]) -> str:
-    """The shim's text; `path`: the folders that an isolated interpreter lacks."""
+def text_of(target: str, folder: str, version: str, path: list[str], behind: list[str]) -> str:
+    """The shim's text; `path`: the folders that an isolated interpreter lacks; `behind`: those that `site` adds."""
     name = PREFIX + target
-    text = _TEXT.format(name=name, version=version, renew=renewal(folder), path=path, target=target)
-    line = f"#!{sys.executable} -I\n"
+    text = _TEXT.format(name=name, version=version, renew=renewal(folder), path=path, behind=behind, target=target)
+    line = f"#!{sys.executable} -IS\n"
     if len(line) <= _SHEBANG_MAX and " " not in sys.executable:
         return line + text
     # To a shell it is one command, to Python a string.
     quoted = sys.executable.replace("'", "'\\''")
-    return f"#!/bin/sh\n''':'\nexec '{quoted}' -I \"$0\" \"$@\"\n'''\n{text}"
+    return f"#!/bin/sh\n''':'\nexec '{quoted}' -IS \"$0\" \"$@\"\n'''\n{text}"
