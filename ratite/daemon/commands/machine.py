@@ -72,9 +72,12 @@ def query_cpu_model_expansion(ctx: Context, arguments: dict[str, Any]) -> object
 
 def _target(ctx: Context, arguments: dict[str, Any]) -> str:
     """The target that is meant; GenericError for one that this view hasn't."""
-    target = arguments.get("target") or ctx.session.pinned or ctx.daemon.primary_target
-    if target not in ctx.view.targets and "target" not in arguments:
-        target = ctx.view.targets[0]
+    if "target" in arguments:
+        target = arguments["target"]
+    else:
+        target = ctx.session.pinned or ctx.daemon.primary_target
+        if target not in ctx.view.targets:
+            target = ctx.view.targets[0]
     if target not in ctx.view.targets:
         raise GenericError(f"Parameter 'target' must be a target of this view ({', '.join(ctx.view.targets)}), not '{target}'")
     assert isinstance(target, str), "one of the view's"
