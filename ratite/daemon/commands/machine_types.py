@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 
 @command("query-machines")
 def query_machines(ctx: Context, arguments: dict[str, Any]) -> object:
-    """Those of the target."""
-    target, compat = ctx.view.targets[0], arguments.get("compat-props", False)
-    return [_info(target, kind, compat) for kind in ctx.daemon.machine_types(target)]
+    """Those of the view's targets; where several have one of a name, as the first has it."""
+    found: dict[str, dict[str, Any]] = {}
+    for target in ctx.view.targets:
+        for kind in ctx.daemon.machine_types(target):
+            found.setdefault(kind.name, _info(target, kind, arguments.get("compat-props", False)))
+    return list(found.values())
 
 
 def _info(target: str, kind: MachineType, compat: bool) -> dict[str, Any]:
