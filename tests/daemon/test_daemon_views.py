@@ -191,3 +191,11 @@ def test_tables_change_under_monitors_that_are_busy(daemon: DaemonProcess) -> No
     for thread in threads:
         thread.join(30)
     assert faults == [] and not any(thread.is_alive() for thread in threads)
+
+
+def test_machine_types_where_a_view_has_no_target(daemon: DaemonProcess) -> None:
+    with daemon.client() as qmp:
+        qmp.execute("machine-create")
+        qmp.execute("x-exit-preconfig")
+        assert qmp.execute("view-select", personality="qemu")["targets"] == []
+        assert qmp.execute("query-machines") == []
