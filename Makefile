@@ -13,7 +13,7 @@ export MICROBLAZE
 COREMARK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint docs demo demo-linux bench boots soak guests guests-update peers clean
+.PHONY: help venv test lint docs demo demo-linux bench boots libvirt soak guests guests-update peers clean
 
 help:
 	@echo "make test    linters and the whole test suite"
@@ -21,6 +21,7 @@ help:
 	@echo "make demo-linux  RISC-V and MicroBlaze Linux side by side in one machine (fetches Debian's kernel)"
 	@echo "make bench   measurements, beside QEMU where it is installed"
 	@echo "make boots   boot Linux guests to their shell (ARGS='--guest all --count 20 --harts 4 --peer'; fetches Debian's kernel)"
+	@echo "make libvirt what runs under libvirt, Debian's Linux too (root; installs Debian's libvirt and QEMU, fetches its kernel)"
 	@echo "make docs    the documentation, with the generated reference, as a site in build/docs"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make soak    long random runs"
@@ -67,6 +68,12 @@ demo-linux: $(STAMP)
 boots: $(STAMP)
 	$(BIN)/python -m ratite.clients.boots.guests build/guests
 	$(BIN)/python -m ratite.clients.boots $(ARGS)
+
+# libvirtd, its QEMU driver and virsh come from .ci/peers; what can't be had is said, and its tests are skipped by name.
+libvirt: $(STAMP)
+	.ci/peers
+	$(BIN)/python -m ratite.clients.boots.guests build/guests
+	RATITE_DEBIAN=$(CURDIR)/build/guests $(BIN)/python -m pytest -q -rs tests/libvirt $(ARGS)
 
 # Random runs that resume and add up: a ledger in build/ keeps seed, count and commit of every part that is done.
 SOAK_SEED ?= 1

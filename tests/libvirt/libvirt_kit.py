@@ -15,6 +15,8 @@ from ratite.clients.bench.libvirtd import Libvirtd
 
 # Of machines that have no PCI.
 PLAIN = "<controller type='usb' model='none'/><memballoon model='none'/>"
+# PCI's root and ports: for a disk, a network interface, a balloon, and two that are free.
+PORTS = "<controller type='pci' index='0' model='pcie-root'/>" + "<controller type='pci' model='pcie-root-port'/>" * 5
 ELF = Path(__file__).parents[1] / "guests" / "elf"
 
 
@@ -30,6 +32,12 @@ def linux(boot: dict[str, str], append: str = "") -> str:
     return f"{loader}<kernel>{boot['kernel']}</kernel>{initrd}<cmdline>{escape(boot['append'] + append)}</cmdline>"
 
 
+def disk(path: Path, name: str) -> str:
+    """<disk> of an image."""
+    driver = "<driver name='qemu' type='raw'/>"
+    return f"<disk type='file' device='disk'>{driver}<source file='{path}'/><target dev='{name}' bus='virtio'/></disk>"
+
+
 class Domain:
     """A domain that was started from XML; its console in a terminal; destroyed at the end."""
 
@@ -39,7 +47,7 @@ class Domain:
         path.write_text(xml)
         self.name = xml.partition("<name>")[2].partition("</name>")[0]
         libvirtd.virsh("define", path)
-        self.console: Terminal | None = None
+        self._consoles: dict[str, Terminal] = {}
 
     def __enter__(self) -> Domain:
         return self
@@ -60,25 +68,29 @@ class Domain:
 
     def start(self, line: str = "") -> Terminal:
         """Start it paused, open its console, let it run: nothing that it says is missed."""
+        return self.start_all(line)[0]
+
+    def start_all(self, *lines: str) -> list[Terminal]:
+        """The same with several serial lines."""
         self("start", "--paused")
-        console = self.open(line)
+        consoles = [self.open(line) for line in lines]
         self("resume")
-        return console
+        return consoles
 
     def open(self, line: str = "") -> Terminal:
         """`virsh console`, at a serial line's alias ("": the first)."""
-        self.hang_up()
+        if line in self._consoles:
+            self._consoles.pop(line).__exit__()
         where = ["--devname", line] if line else []
-        self.console = Terminal(command=self.libvirtd.command("console", self.name, "--force", *where))
-        self.console.expect("Escape character is")
-        self.console.expect("\n")
-        return self.console
+        console = self._consoles[line] = Terminal(command=self.libvirtd.command("console", self.name, "--force", *where))
+        console.expect("Escape character is")
+        console.expect("\n")
+        return console
 
     def hang_up(self) -> None:
-        """Close the console."""
-        if self.console is not None:
-            self.console.__exit__()
-            self.console = None
+        """Close the consoles."""
+        while self._consoles:
+            self._consoles.popitem()[1].__exit__()
 
     def state(self) -> str:
         """State and reason, as "shut off (destroyed)"."""

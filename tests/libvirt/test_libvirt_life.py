@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
-from libvirt_kit import ELF, PLAIN, Domain, bare
+from libvirt_kit import ELF, PLAIN, PORTS, Domain, bare, disk, wait
 
-from ratite.clients.bench.libvirtd import CONSOLE, Libvirtd, domain_xml
+from ratite.clients.bench.libvirtd import CONSOLE, Libvirtd, LibvirtError, domain_xml
 
 pytestmark = pytest.mark.peer
 PAIR = """ratite: 1
@@ -56,6 +58,77 @@ def test_a_domains_life(echo: Domain, tmp_path: Path) -> None:
         assert echo.state() == "running (unpaused)"
         echo("destroy")
         assert echo.state() == "shut off (destroyed)"
+
+
+@pytest.fixture
+def tuned(libvirtd: Libvirtd, shims: Path, tmp_path: Path) -> Domain:
+    """With a disk of 1 MiB."""
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(1 << 20))
+    boot, devices = bare("echo.rv64.elf"), CONSOLE + PORTS + disk(image, "vda")
+    return Domain(libvirtd, domain_xml("tuned", shims / "qemu-system-riscv64", boot=boot, devices=devices))
+
+
+def test_a_disks_limits_and_size(tuned: Domain, tmp_path: Path) -> None:
+    with tuned:
+        tuned.start()
+        tuned("blkdeviotune", "vda", "--total-iops-sec", 100, "--live")
+        limits = {"--read-bytes-sec": 5000, "--write-bytes-sec": 6000, "--write-bytes-sec-max": 7000}
+        tuned("blkdeviotune", "vda", *(word for limit in limits.items() for word in limit), "--live")
+        said = dict(re.findall(r"(\w+) *: (\d+)", tuned("blkdeviotune", "vda")))
+        assert {name: number for name, number in said.items() if int(number) > 1} == {
+            "total_iops_sec": "100", "read_bytes_sec": "5000", "write_bytes_sec": "6000", "write_bytes_sec_max": "7000",
+        }  # fmt: skip
+        tuned("blockresize", "vda", "2MiB")
+        assert re.search(rf"Capacity: +{2 << 20}\b", tuned("domblkinfo", "vda"))
+        assert (tmp_path / "disk.img").stat().st_size == 2 << 20
+        assert f"block.0.capacity={2 << 20}" in tuned("domstats", "--block")
+
+
+REFUSED = {
+    ("send-key", "KEY_A"): "The command send-key has not been found",
+    ("screenshot", "/dev/null"): "no screens to take screenshot from",
+    ("inject-nmi",): "machine does not provide NMIs",
+    ("dompmwakeup",): "wake-up from suspend is not supported by this guest",
+    ("save", "/dev/null"): "The command migrate-set-parameters has not been found",
+    ("blockpull", "vda"): "The command block-stream has not been found",
+}
+
+
+def test_what_there_is_not_is_refused(tuned: Domain) -> None:
+    with tuned:
+        console = tuned.start()
+        console.expect("echo")
+        for (command, *words), why in REFUSED.items():
+            with pytest.raises(LibvirtError, match=why):
+                tuned(command, *words)
+        assert tuned.state().startswith("running")
+        console.send("still there\r")
+        console.expect("STILL THERE")
+
+
+def test_events(echo: Domain, tmp_path: Path) -> None:
+    said, told = tmp_path / "qmp", tmp_path / "libvirt"
+    with echo, said.open("w") as one, told.open("w") as other:
+        echo.start()
+        words = ["--domain", echo.name, "--loop", "--event"]
+        watchers = [
+            subprocess.Popen(echo.libvirtd.command("qemu-monitor-event", *words, "RESET"), stdout=one),
+            subprocess.Popen(echo.libvirtd.command("event", *words, "lifecycle"), stdout=other),
+        ]
+        try:
+            # When they listen isn't told.
+            wait(lambda: not echo("reset") or "host-qmp-system-reset" in said.read_text(), "RESET", said.read_text)
+            wait(lambda: not turn(echo) or "Resumed Unpaused" in told.read_text(), "a change", told.read_text)
+        finally:
+            for watcher in watchers:
+                watcher.kill()
+                watcher.wait()
+
+
+def turn(domain: Domain) -> bool:
+    """Stop it and let it go on."""
+    return bool(domain("suspend") and domain("resume"))
 
 
 def test_a_guest_ends_itself(echo: Domain) -> None:

@@ -6,45 +6,49 @@ import re
 from pathlib import Path
 
 import pytest
-from libvirt_kit import PLAIN, Domain, linux, wait
+from cli_kit import Terminal
+from libvirt_kit import PLAIN, PORTS, Domain, disk, linux, wait
 
 from ratite.clients.bench.libvirtd import CONSOLE, Libvirtd, domain_xml
 from ratite.clients.boots import guests
 from ratite.clients.boots.initramfs import MARKER
-from tests.debian import BOOT, MARKS, PATIENCE
+from ratite.clients.demo_linux import MAILBOX, WINDOW, guests_of
+from tests.debian import BOOT, MARKS, PATIENCE, PLACE
 
 pytestmark = pytest.mark.peer
-MODULES = "failover net_failover virtio_net virtio_blk"
-PCI = "<controller type='pci' index='0' model='pcie-root'/>" + "<controller type='pci' model='pcie-root-port'/>" * 4
+MODULES = "failover net_failover virtio_net virtio_blk virtio_balloon"
 MIB = 1 << 20
 # PCI Express: the capability's number, its Slot Control register, and in that power, power light and attention light.
 PCI_EXPRESS, SLOT_CONTROL, SLOT_ON, SLOT_OFF = 0x10, 0x18, 0x01C0, 0x07C0
-
-
-def disk(path: Path, name: str) -> str:
-    driver = "<driver name='qemu' type='raw'/>"
-    return f"<disk type='file' device='disk'>{driver}<source file='{path}'/><target dev='{name}' bus='virtio'/></disk>"
 
 
 def net(mac: str) -> str:
     return f"<interface type='ethernet'><mac address='{mac}'/><model type='virtio'/></interface>"
 
 
+def free(sh: Shell) -> int:
+    """KiB of memory that a guest doesn't use."""
+    return int(sh("awk '/MemFree/ {print $2}' /proc/meminfo"))
+
+
 class Shell:
     """A guest's shell on a domain's console."""
 
-    def __init__(self, domain: Domain) -> None:
-        assert domain.console is not None
-        self._console = domain.console
+    def __init__(self, console: Terminal) -> None:
+        self._console = console
         self._count = 0
         self._console.expect(MARKER, PATIENCE)
+        self._console.expect("# ", PATIENCE)
         self("stty -echo; PS1=; cd /lib/modules")
 
     def __call__(self, command: str) -> str:
         """What a command prints."""
         self._count += 1
-        self._console.send(f"{command}; echo @@$(({self._count}+1000))@@\r")
-        return self._console.expect(f"@@{self._count + 1000}@@", PATIENCE).strip()
+        line = f"{command}; echo @@$(({self._count}+1000))@@"
+        self._console.send(f"{line}\r")
+        said = self._console.expect(f"@@{self._count + 1000}@@", PATIENCE).strip()
+        # MicroBlaze's busybox has no stty.
+        return said.removeprefix(line).strip()
 
     def finds(self, what: str, folder: str) -> None:
         """What a driver for hot plug does, which Debian's kernel has not: slots get power, and what is new there is found."""
@@ -74,11 +78,10 @@ def test_debian_with_disks_and_nets(libvirtd: Libvirtd, shims: Path, tmp_path: P
     first, second = tmp_path / "first.img", tmp_path / "second.img"
     first.write_bytes(b"the first disk".ljust(MIB, b"\0"))
     second.write_bytes(b"the second disk".ljust(MIB, b"\0"))
-    devices = CONSOLE + PCI + disk(first, "vda") + net("52:54:00:00:00:01")
+    devices = CONSOLE + PORTS + disk(first, "vda") + net("52:54:00:00:00:01") + "<memballoon model='virtio'/>"
     xml = domain_xml("debian", shims / "qemu-system-riscv64", boot=linux(BOOT), memory=512, cpus=2, devices=devices)
     with Domain(libvirtd, xml) as debian:
-        debian.start()
-        sh = Shell(debian)
+        sh = Shell(debian.start())
         sh(f"for m in {MODULES}; do insmod $m.ko; done")
         assert sh("nproc") == "2"
         assert sh("dd if=/dev/vda bs=14 count=1 2>/dev/null") == "the first disk"
@@ -87,6 +90,20 @@ def test_debian_with_disks_and_nets(libvirtd: Libvirtd, shims: Path, tmp_path: P
         sh("ip link set eth0 up; ping -c 3 -W 1 10.0.0.1")
         name = debian("domiflist").splitlines()[-1].split()[0]
         assert "tx_bytes" in debian("domifstat", name)
+        debian("domif-setlink", "52:54:00:00:00:01", "down")
+        assert sh("until [ $(cat /sys/class/net/eth0/carrier) = 0 ]; do sleep 0.1; done; echo down") == "down"
+        debian("domif-setlink", "52:54:00:00:00:01", "up")
+        assert sh("until [ $(cat /sys/class/net/eth0/carrier) = 1 ]; do sleep 0.1; done; echo up") == "up"
+        debian("blockresize", "vda", "2MiB")
+        assert sh("until [ $(cat /sys/class/block/vda/size) = 4096 ]; do sleep 0.1; done; echo grown") == "grown"
+        before = free(sh)
+        debian("setmem", "384MiB", "--live")
+        wait(lambda: "actual 393216" in debian("dommemstat"), "the balloon to fill", lambda: debian("dommemstat"))
+        assert before - free(sh) > 64 << 10
+        debian("setmem", "512MiB", "--live")
+        wait(lambda: "actual 524288" in debian("dommemstat"), "the balloon to empty", lambda: debian("dommemstat"))
+        debian("dommemstat", "--period", "1", "--live")
+        wait(lambda: "unused " in debian("dommemstat"), "the guest's numbers", lambda: debian("dommemstat"))
         debian.attach(disk(second, "vdb"))
         sh.finds("vdb", "/sys/class/block")
         assert sh("dd if=/dev/vdb bs=15 count=1 2>/dev/null") == "the second disk"
@@ -105,6 +122,34 @@ def test_debian_with_disks_and_nets(libvirtd: Libvirtd, shims: Path, tmp_path: P
         debian.become("shut off (shutdown)")
 
 
+@MARKS[1]
+def test_linux_of_two_architectures(libvirtd: Libvirtd, shims: Path, tmp_path: Path) -> None:
+    """RISC-V Linux with MicroBlaze Linux beside it; a text goes from shell to shell, through RAM and mailbox that both see."""
+    boot, beside = (guest.boot for guest in guests_of(PLACE, tmp_path))
+    machine = ",".join(["file=managed-virt/simple", *(f"mb_{name}={value}" for name, value in beside.items())])
+    devices = CONSOLE + "<serial type='pty'/>" + PLAIN
+    xml = domain_xml(
+        "both", shims / "qemu-system-riscv64", machine="hetero", boot=linux(boot), memory=256, cpus=2, devices=devices,
+        arguments=["-machine", machine],
+    )  # fmt: skip
+    with Domain(libvirtd, xml) as both:
+        riscv, microblaze = shells = [Shell(console) for console in both.start_all("serial0", "serial1")]
+        assert [cpu["target"] for cpu in both.qmp("query-cpus-fast")] == ["microblaze", "riscv64", "riscv64"]
+        assert [sh("uname -m") for sh in shells] == ["riscv64", "microblaze"]
+        assert riscv("nproc") == "2"
+        assert int(riscv("awk '/MemTotal/ {print $2}' /proc/meminfo")) < 256 << 10
+        for sh in shells:
+            sh("test -e /dev/mem || mknod /dev/mem c 1 1")
+        both("suspend")
+        assert both.state() == "paused (user)"
+        both("resume")
+        riscv(f"(echo from one to the other | window put {WINDOW:x} {MAILBOX:x} >/dev/null 2>&1 &)")
+        assert microblaze(f"window get {WINDOW:x} {MAILBOX:x}") == "from one to the other"
+        assert "vcpu.current=2" in both("domstats")
+        both("destroy")
+        assert both.state() == "shut off (destroyed)"
+
+
 @pytest.fixture(scope="module")
 def microblaze(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The MicroBlaze guests' files."""
@@ -119,8 +164,7 @@ def test_microblaze_linux(libvirtd: Libvirtd, shims: Path, microblaze: Path, tar
     emulator = shims / f"qemu-system-{target}"
     xml = domain_xml("mb", emulator, arch=target, machine=f"petalogix-{board}", boot=boot, memory=128, devices=CONSOLE + PLAIN)
     with Domain(libvirtd, xml) as domain:
-        domain.start()
-        sh = Shell(domain)
+        sh = Shell(domain.start())
         assert "microblaze" in sh("uname -m")
         domain("suspend")
         domain("resume")

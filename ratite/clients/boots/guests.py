@@ -32,7 +32,7 @@ MICROBLAZE, ELFS = _BUILT / "linux-microblaze" / "images.tar.xz", _BUILT / "elf"
 MODULES = (
     "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net", "drivers/virtio/virtio_mmio",
     "drivers/block/virtio_blk", "drivers/char/hw_random/virtio-rng",
-    "drivers/virtio/virtio_input", "drivers/input/evdev",
+    "drivers/virtio/virtio_input", "drivers/input/evdev", "drivers/virtio/virtio_balloon",
 )  # fmt: skip
 _KERNEL = re.compile(r"linux-image-6\.12\.[^ ]*-riscv64")
 _CONF = """Dir::State "{root}/state";
