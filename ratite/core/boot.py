@@ -22,7 +22,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from ratite.core import loader
-from ratite.core.fdt import DeviceTree, Node, flatten, parse
+from ratite.core.fdt import DeviceTree, Node, flatten, parse, size_of
 from ratite.core.fdt.tree import group_of
 from ratite.core.loader import Image, Segment
 from ratite.qapi.errors import GenericError
@@ -103,7 +103,7 @@ class Boot:
         top = min(ram.end, ram.start + WITHIN) & -PAGE
         args = -(-ARGS_MAX // PAGE) * PAGE
         # Made with the addresses that it will have, and again at each reset: its length doesn't depend on them.
-        self.tree_at, size = ram.start, len(self.tree())
+        self.tree_at, size = ram.start, size_of(*self._nodes())
         self._tree_room = -(-(size + TREE_SLACK) // PAGE) * PAGE
         self.args_at = top - args
         self.tree_at = self.args_at - self._tree_room
@@ -196,6 +196,9 @@ class Boot:
 
     def tree(self) -> bytes:
         """The device tree as it is now, flattened."""
+        return flatten(*self._nodes())
+
+    def _nodes(self) -> tuple[Node, list[tuple[int, int]]]:
         if self._given is not None:
             root, reserved = self._given
         else:
@@ -208,7 +211,7 @@ class Boot:
                 chosen[name] = cells(value, 2)
         if self._given is None:
             chosen["rng-seed"] = os.urandom(SEED)
-        return flatten(root, reserved)
+        return root, reserved
 
     # -- at a reset
 

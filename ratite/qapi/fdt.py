@@ -86,6 +86,20 @@ def flatten(root: Node, reserved: Sequence[tuple[int, int]] = ()) -> bytes:
     return blob
 
 
+def size_of(root: Node, reserved: Sequence[tuple[int, int]] = ()) -> int:
+    """The most bytes that `flatten` makes of the same, which takes much longer; GenericError where that can't.
+
+    Fewer where a property's name is the end of another's: they share its letters.
+    """
+    _package()
+    names: set[str] = set()
+    size = _HEAD.size + 16 * (len(reserved) + 1) + 4
+    for _, node in root.walk():
+        size += 8 + (len(node.name) + 4 & ~3) + sum(12 + (len(value) + 3 & ~3) for value in node.props.values())
+        names.update(node.props)
+    return size + sum(len(name) + 1 for name in names)
+
+
 def parse(path: str, blob: bytes) -> tuple[Node, list[tuple[int, int]]]:
     """(tree, memory reservations) of a blob; GenericError that names the file `path` when it isn't one.
 

@@ -15,7 +15,7 @@ from core_kit import Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratite.core.fdt import DeviceTree, Node, flatten, parse
+from ratite.core.fdt import DeviceTree, Node, flatten, parse, size_of
 from ratite.core.fdt.tree import group_of
 from ratite.qapi.errors import GenericError
 from ratite.qapi.fdt import cells
@@ -47,8 +47,12 @@ def plain(node: Node) -> list[tuple[str, dict[str, bytes]]]:
 @given(trees(), st.lists(st.tuples(st.integers(1, 1 << 60), st.integers(1, 1 << 40)), max_size=3))
 def test_what_is_flattened_is_read_back(shape: Any, reserved: list[tuple[int, int]]) -> None:
     tree = made(shape)
-    root, found = parse("x", flatten(tree, reserved))
+    blob = flatten(tree, reserved)
+    root, found = parse("x", blob)
     assert (plain(root), found) == (plain(tree), reserved)
+    names = {name for _, node in tree.walk() for name in node.props}
+    shared = [name for name in names if any(other != name and other.endswith(name) for other in names)]
+    assert 0 <= size_of(tree, reserved) - len(blob) <= sum(len(name) + 1 for name in shared)
 
 
 @settings(max_examples=100, deadline=None)

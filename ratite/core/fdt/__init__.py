@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ratite.core.fdt.tree import Described, DeviceTree
-from ratite.qapi.fdt import Node, flatten, parse
+from ratite.qapi.fdt import Node, flatten, parse, size_of
 
-__all__ = ("Described", "DeviceTree", "Node", "flatten", "parse")
+__all__ = ("Described", "DeviceTree", "Node", "flatten", "parse", "size_of")
