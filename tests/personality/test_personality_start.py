@@ -234,3 +234,21 @@ def test_first_reply_needs_no_heavy_module(shims: Shims, machine: str, tmp_path:
     assert not modules & {*HEAVY, "site"}
     if machine == "none":
         assert not [name for name in modules if name.startswith(("ratite.core.engine", "ratite.targets.", "ratite.hw."))]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([b"-append", b"\xff"], "'\\udcff': options must be UTF-8"),
+        (["-device", b'{"driver":"\xfe"}'], "options must be UTF-8"),
+        (["-chardev", "socket,id=c,fd=99999999999999999999,server=on"], "'99999999999999999999' has not been found"),
+        (["-add-fd", "fd=99,set=1"], "fd is not valid or already in use"),
+        (["-m", "9" * 5000], "is out of range for parameter 'size'"),
+        (["-blockdev", "a." * 2000 + "a=1"], "is nested too deep"),
+        (["-add-fd", "fd=\u0663,set=1"], "Parameter 'fd' expects a number"),
+        (["-add-fd", "fd=1_0,set=1"], "Parameter 'fd' expects a number"),
+    ],
+)
+def test_values_that_mean_no_good(shims: Shims, words: list[str | bytes], text: str) -> None:
+    done = shims.run("riscv64", "-M", "none", *[os.fsdecode(word) for word in words])
+    assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -35,6 +35,11 @@ class Given(NamedTuple):
 def read(words: Sequence[str]) -> list[Given]:
     """The options in order; both `-x` and `--x` are taken, as QEMU does.  CommandLineError."""
     found = []
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise CommandLineError(f"{word!a}: options must be UTF-8") from None
     rest = iter(words)
     for word in rest:
         if not word.startswith("-") or word == "-":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.personality.commandline import Given
 from ratite.daemon.personality.start import Start, Step
-from ratite.daemon.personality.syntax import CommandLineError, is_json, json_value, nested
+from ratite.daemon.personality.syntax import CommandLineError, is_json, json_value, nested, number_of
 
 if TYPE_CHECKING:
     from ratite.core.objects.registry import TypeRegistry
@@ -73,9 +73,10 @@ class Line:
 
     def name_fd(self, text: str) -> str:
         """The name by which the commands find an inherited descriptor."""
-        if not text.isdecimal():
+        number = number_of(text)
+        if number is None or not 0 <= number < 1 << 31:
             raise CommandLineError(f"File descriptor named '{text}' has not been found")
-        self.start.fds[text] = int(text)
+        self.start.fds[text] = number
         return text
 
 

@@ -17,6 +17,10 @@ from typing import Any
 
 from ratite.qapi.errors import QmpError
 
+# No number that is taken has more digits.
+_DIGITS = 20
+_NUMBER = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|[0-9]+)")
+_DEPTH = 100
 _SIZE = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)(\.[0-9]+)?([bBkKmMgGtTpPeE]?)")
 _SHIFTS = MappingProxyType({"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60})
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -87,6 +91,8 @@ def nested(text: str, implied: str = "", lists: Container[str] = ()) -> dict[str
 
 def _put(into: dict[str, Any], key: str, value: str) -> None:
     *path, last = key.split(".")
+    if len(path) > _DEPTH:
+        raise CommandLineError(f"Parameter '{key[:40]}...' is nested too deep")
     done = ""
     for name in path:
         done += name
@@ -148,19 +154,26 @@ def as_bool(key: str, text: str) -> bool:
 
 def as_number(key: str, text: str) -> int:
     """A number of a closed group of parameters: decimal, or with 0x."""
-    try:
-        value = int(text, 0)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1 << 64:
+    value = number_of(text)
+    if value is None or not 0 <= value < 1 << 64:
         raise CommandLineError(f"Parameter '{key}' expects a number")
     return value
+
+
+def number_of(text: str) -> int | None:
+    """A decimal number, or with 0x; None for what is none, or has more digits than any that is taken."""
+    if len(text) > _DIGITS + 1 or not _NUMBER.fullmatch(text):
+        return None
+    try:
+        return int(text, 0)
+    except ValueError:  # 010
+        return None
 
 
 def size_of(text: str, unit: str = "") -> int | None:
     """Bytes of "512M", "1.5g", "0x1000"; `unit` is the suffix of one without; None when it is no size."""
     match = _SIZE.fullmatch(text)
-    if match is None or (match[2] and match[1][:2] in ("0x", "0X")):
+    if match is None or len(match[1]) > _DIGITS or (match[2] and match[1][:2] in ("0x", "0X")):
         return None
     shift = _SHIFTS[(match[3] or unit).lower()]
     whole = int(match[1], 0 if match[1][:2] in ("0x", "0X") else 10) << shift

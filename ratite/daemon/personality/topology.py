@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ratite.daemon.personality.syntax import CommandLineError
+from ratite.daemon.personality.syntax import CommandLineError, number_of
 
 # Levels that there are elsewhere: one of each is no level.
 _OTHERS = ("drawers", "books", "dies", "clusters", "modules")
@@ -28,10 +28,10 @@ def topology(given: Mapping[str, str], machine: str, most: int) -> Topology:
     for key, text in given.items():
         if key not in _KEYS:
             raise CommandLineError(f"Parameter 'smp.{key}' is unexpected")
-        try:
-            numbers[key] = int(text, 0)
-        except ValueError:
-            raise CommandLineError(f"Parameter 'smp.{key}' expects integer") from None
+        number = number_of(text)
+        if number is None:
+            raise CommandLineError(f"Parameter 'smp.{key}' expects integer")
+        numbers[key] = number
     if any(number <= 0 for number in numbers.values()):
         raise CommandLineError("Invalid CPU topology: CPU topology parameters must be greater than zero")
     for key in _OTHERS:

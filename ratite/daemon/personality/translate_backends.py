@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -239,4 +240,8 @@ def _add_fd(line: Line, given: Given) -> None:
     fd = as_number("fd", found.get("fd", ""))
     if fd <= 2:
         raise CommandLineError("fd cannot be used for standard I/O streams")
+    try:
+        os.fstat(fd)
+    except (OSError, OverflowError):
+        raise CommandLineError("fd is not valid or already in use") from None
     line.start.fdsets.append((fd, as_number("set", found.get("set", "")), found.get("opaque")))

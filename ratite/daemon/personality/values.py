@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ratite.daemon.personality.syntax import CommandLineError, as_bool, size_of
+from ratite.daemon.personality.syntax import CommandLineError, as_bool, number_of, size_of
 from ratite.qapi.resolved import INTEGER_RANGES, ResolvedSchema, element_type
 
 SIZE_TEXT = "Parameter '{}' expects a size value"
@@ -77,11 +77,8 @@ def scalar(type_name: str, text: str, path: str) -> Any:
         return size
     if type_name in INTEGER_RANGES:
         low, high = INTEGER_RANGES[type_name]
-        try:
-            number = int(text, 0)
-        except ValueError:
-            number = high + 1
-        if not low <= number <= high:
+        number = number_of(text)
+        if number is None or not low <= number <= high:
             raise CommandLineError(f"Parameter '{path}' expects a {'int64' if low < 0 else 'uint64'} value")
         return number
     if type_name == "number":
