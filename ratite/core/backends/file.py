@@ -29,7 +29,21 @@ def open_for_bytes(files: HostFiles, path: str, flags: int) -> int:
         raise GenericError(f"Could not open '{path}': {reason}") from None
 
 
-class FileChardev(StreamChardev):
+class OwnStream(StreamChardev):
+    """Descriptors with no peer behind them: the end of the input is not the end of the line."""
+
+    ABSTRACT: ClassVar[bool] = True
+
+    def hang_up(self) -> None:
+        """There is nobody else to talk to."""
+
+    def end_of_input(self) -> None:
+        with self.mutex:
+            fd, self._read_fd = self._read_fd, -1
+        os.close(fd)
+
+
+class FileChardev(OwnStream):
     """Output goes to the file `out`, made new or (`append`) continued; input comes from the file `in`, if any."""
 
     TYPE: ClassVar[str] = "chardev-file"
@@ -54,16 +68,8 @@ class FileChardev(StreamChardev):
         self.connected_event.set()
         self.io.add(self)
 
-    def hang_up(self) -> None:
-        """There is nobody else to talk to."""
 
-    def end_of_input(self) -> None:
-        with self.mutex:
-            fd, self._read_fd = self._read_fd, -1
-        os.close(fd)
-
-
-class StdioChardev(StreamChardev):
+class StdioChardev(OwnStream):
     """The daemon's standard input and output; a terminal is raw while it is in use (`signal`: ^C still ends us)."""
 
     TYPE: ClassVar[str] = "chardev-stdio"
@@ -87,14 +93,6 @@ class StdioChardev(StreamChardev):
         self._write_fd = _own_description(self.fds[1], os.O_WRONLY)
         self.connected_event.set()
         self.io.add(self)
-
-    def hang_up(self) -> None:
-        """There is nobody else to talk to."""
-
-    def end_of_input(self) -> None:
-        with self.mutex:
-            fd, self._read_fd = self._read_fd, -1
-        os.close(fd)
 
     def close(self) -> None:
         super().close()

@@ -7,7 +7,6 @@ thread's.
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +16,6 @@ from ratite.core.backends.net.netdev import FRAME_MAX, HostNetdev
 if TYPE_CHECKING:
     from ratite.core.backends.net.set import NetdevSet
 
-WAITING = 256  # frames that wait to be sent
 _BATCH = 64  # frames read at once
 
 
@@ -26,16 +24,14 @@ class FrameNetdev(HostNetdev):
 
     TYPE: ClassVar[str] = "netdev-frames"
     ABSTRACT: ClassVar[bool] = True
+    WAITING: ClassVar[int] = 256  # frames
 
     def __init__(self, id: str, owner: NetdevSet) -> None:
         super().__init__(id, owner)
         # The descriptor; ours once `open` has succeeded.
         self._fd = -1
         self._head = b""
-        # Guards the descriptor and what waits to be sent; held for a call of the host that doesn't wait.
-        self._mutex = threading.Lock()
         self._out: deque[bytes] = deque()
-        self._refused = False
 
     def close(self) -> None:
         self._closed = True
@@ -55,19 +51,12 @@ class FrameNetdev(HostNetdev):
             if self._fd < 0:
                 self.frames_dropped += 1
                 return True
-            if len(self._out) >= WAITING:
+            if len(self._out) >= self.WAITING:
                 self._refused = True
                 return False
             self._out.append(frame)
         self.frames_out += 1
         return True
-
-    def flush(self) -> None:
-        with self._mutex:
-            self._push()
-            rest = bool(self._out)
-        if rest:
-            self.owner.io.wake()
 
     def _push(self) -> None:
         """Writes what the interface takes; the mutex is held."""
@@ -93,14 +82,6 @@ class FrameNetdev(HostNetdev):
             self._send_rest()
         if events & READ:
             self._receive(fd)
-
-    def _send_rest(self) -> None:
-        with self._mutex:
-            self._push()
-            room = self._refused and len(self._out) <= WAITING // 2
-            self._refused = self._refused and not room
-        if room:
-            self._has_room()
 
     def _receive(self, fd: int) -> None:
         frames = []

@@ -9,6 +9,7 @@ Everything here is called under the machine lock.  With nobody at the other end 
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -86,15 +87,44 @@ class Netdev(Obj):
 
 
 class HostNetdev(Netdev):
-    """One whose frames come by the IO thread: where the frontend has no room they wait here, and nothing is read meanwhile."""
+    """One whose frames come by the IO thread: where the frontend has no room they wait here, and nothing is read meanwhile.
+
+    What the guest sends is written at once as far as the host takes it, by whoever flushes (`_push`); the rest waits in `_out`,
+    of which WAITING is the most that a kind lets wait, for the IO thread (`_send_rest`).
+    """
 
     ABSTRACT: ClassVar[bool] = True
+    WAITING: ClassVar[int]
+    _out: deque[bytes] | bytearray
 
     def __init__(self, id: str, owner: NetdevSet) -> None:
         super().__init__(id, owner)
         # Under the machine lock.
         self._frames: deque[bytes] = deque()
         self._closed = False
+        # Guards the host's end and what waits to be sent; held for a call of the host that doesn't wait.
+        self._mutex = threading.Lock()
+        self._refused = False
+
+    def flush(self) -> None:
+        with self._mutex:
+            self._push()
+            rest = bool(self._out)
+        if rest:
+            self.owner.io.wake()
+
+    def _push(self) -> None:
+        """Writes what the host takes; the mutex is held."""
+        raise NotImplementedError
+
+    def _send_rest(self) -> None:
+        """The host takes more; on the IO thread."""
+        with self._mutex:
+            self._push()
+            room = self._refused and len(self._out) <= self.WAITING // 2
+            self._refused = self._refused and not room
+        if room:
+            self._has_room()
 
     def detach(self) -> None:
         super().detach()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from typing import TYPE_CHECKING, ClassVar
 
 from ratite.core import log
@@ -34,6 +33,7 @@ class StreamNetdev(HostNetdev):
     """Frames over a stream socket; `address` as in sockets.py."""
 
     TYPE: ClassVar[str] = "netdev-stream"
+    WAITING: ClassVar[int] = BUFFER
 
     def __init__(
         self, id: str, owner: NetdevSet, address: sockets.Address, server: bool, events: bool = True, delay: float = 0
@@ -47,10 +47,7 @@ class StreamNetdev(HostNetdev):
         self._listener: socket.socket | None = None
         self._inode: sockets.Inode | None = None
         self._peer: socket.socket | None = None
-        # Guards the peer and what waits to be sent; held for a call of the host that doesn't wait.
-        self._mutex = threading.Lock()
-        self._out = bytearray()
-        self._refused = False
+        self._out: bytearray = bytearray()
         self._in = bytearray()
 
     @property
@@ -101,13 +98,6 @@ class StreamNetdev(HostNetdev):
             self._out += frame
         self.frames_out += 1
         return True
-
-    def flush(self) -> None:
-        with self._mutex:
-            self._push()
-            rest = bool(self._out)
-        if rest:
-            self.owner.io.wake()
 
     def _push(self) -> None:
         """Sends what the socket takes; the mutex is held."""
@@ -169,14 +159,6 @@ class StreamNetdev(HostNetdev):
         if self._events:
             with self.owner.lock:
                 self.owner.emit("NETDEV_STREAM_CONNECTED", {"netdev-id": self.id, "addr": where})
-
-    def _send_rest(self) -> None:
-        with self._mutex:
-            self._push()
-            room = self._refused and len(self._out) <= BUFFER // 2
-            self._refused = self._refused and not room
-        if room:
-            self._has_room()
 
     def _receive(self, peer: socket.socket) -> None:
         data = received(lambda: peer.recv(CHUNK))
