@@ -124,7 +124,7 @@ def listen(address: Address, files: HostFiles = FREE) -> tuple[socket.socket, In
     """A listening socket, not blocking, and its inode where it has one."""
     inode: Inode | None = None
     if address.kind == "unix" and not address.abstract:
-        made, inode = _listen_unix(address.place, files)
+        made, inode = _bound_unix(unix_socket(address.place), address.place, files, f"Failed to bind socket to {address.place}")
     else:
         # Abstract names are the network's: no directory holds them.
         files.need(NET, f"a socket at {address}")
@@ -153,14 +153,14 @@ def _abstract(address: Address) -> bytes:
     return name if address.tight else name.ljust(_PATH_MAX, b"\0")
 
 
-def _listen_unix(path: str, files: HostFiles) -> tuple[socket.socket, Inode]:
-    made = unix_socket(path)
+def _bound_unix(made: socket.socket, path: str, files: HostFiles, failure: str) -> tuple[socket.socket, Inode]:
+    """`made` at a path, and its inode there; GenericError that begins with `failure`, and it is closed."""
     try:
         with files.place(path, make=True) as place:
             return made, _bind(made, place)
     except OSError as error:
         made.close()
-        raise GenericError(f"Failed to bind socket to {path}: {error.strerror}") from None
+        raise GenericError(f"{failure}: {error.strerror}") from None
     except BaseException:
         made.close()
         raise
@@ -212,16 +212,7 @@ def datagrams_between(local: Address, remote: Address, files: HostFiles = FREE) 
 
 def bind_datagrams(path: str, files: HostFiles = FREE) -> tuple[socket.socket, Inode]:
     """A UNIX socket for datagrams at a path, and its inode; GenericError."""
-    made = unix_socket(path, datagrams=True)
-    try:
-        with files.place(path, make=True) as place:
-            return made, _bind(made, place)
-    except OSError as error:
-        made.close()
-        raise GenericError(f"can't bind unix={path} to socket: {error.strerror}") from None
-    except BaseException:
-        made.close()
-        raise
+    return _bound_unix(unix_socket(path, datagrams=True), path, files, f"can't bind unix={path} to socket")
 
 
 def _resolve(address: Address, flags: int = 0, kind: int = socket.SOCK_STREAM, family: int | None = None) -> list[Any]:
