@@ -94,8 +94,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("x-query-virtio*", "not built yet"),
     ("x-query-numa", "there are no NUMA nodes yet"),
     ("set-numa-node", "there are no NUMA nodes yet"),
-    ("watchdog-set-action", "no watchdog device"),
-    ("WATCHDOG", "no watchdog device"),
     ("MEMORY_DEVICE_SIZE_CHANGE", "no memory device that guests resize"),
     ("MEMORY_FAILURE", "no host memory failure is reported"),
     ("SUSPEND*", "no machine has a state of sleep"),

@@ -4,7 +4,8 @@
     shutdown   poweroff: the machine ends                pause: it stops, to be looked at (status shutdown)
     panic      pause: the machine stops (guest-panicked) shutdown, exit-failure: it powers off, with exit code 0 or 1
                none: the CPU that can't go on stays so, the others run
-    watchdog   no machine has a watchdog: kept for one
+    watchdog   reset, poweroff, pause (status watchdog)  shutdown: power buttons are pressed    debug: a line in the log
+               none; inject-nmi: where a CPU has that line
 """
 
 from __future__ import annotations

@@ -402,9 +402,32 @@ class Machine:
         """A guest resets the machine through a device.  Under the machine lock, any thread; never blocks."""
         self.state.request_reset(reason)
 
-    def request_io_stop(self) -> None:
-        """A disk's error stops the machine.  Under the machine lock, any thread; never blocks."""
-        self.state.request_io_stop()
+    def request_stop(self, status: str) -> None:
+        """A device stops the machine, which is `status` then.  Under the machine lock, any thread; never blocks."""
+        self.state.request_stop(status)
+
+    def watchdog_fired(self) -> None:
+        """A guest has left its watchdog alone for too long.  On the owner thread (a timer's callback); never blocks."""
+        action = self.actions.watchdog
+        self.emit("WATCHDOG", action=action)
+        if action == "reset":
+            self.request_reset()
+        elif action == "poweroff":
+            self.request_shutdown()
+        elif action == "pause":
+            self.request_stop("watchdog")
+        elif action == "shutdown":
+            self.owner.soon(self.powerdown)
+        elif action == "inject-nmi":
+            self.owner.soon(self._watchdog_nmi)
+        elif action == "debug":
+            log.warn("watchdog fired", machine=self.name)
+
+    def _watchdog_nmi(self) -> None:
+        try:
+            self.inject_nmi()
+        except GenericError as refusal:
+            log.warn("watchdog fired, and nothing can be done", reason=refusal.desc)
 
     @property
     def on_resume(self) -> list[Callable[[], None]]:

@@ -8,6 +8,7 @@
        └──────────────────────────────────── paused
        │                                       (guest-panicked: a CPU can't fetch its trap handler; cont() tries again)
        │                                       (io-error: a disk failed and is to stop the machine; cont() tries again)
+       │                                       (watchdog: one fired, and is to stop the machine)
        └── shutdown, internal-error: only reset() leads out
 
 What a guest did (panic, power-off, reset) reaches the owner through its queue, stamped with the `epoch` it happened in:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from ratite.core.cpu.base import Cpu
     from ratite.core.machine import Machine
 
-PRELAUNCH, RUNNING, PAUSED, IO_ERROR = "prelaunch", "running", "paused", "io-error"
+PRELAUNCH, RUNNING, PAUSED = "prelaunch", "running", "paused"
 PANICKED, SHUTDOWN, INTERNAL_ERROR = "guest-panicked", "shutdown", "internal-error"
 
 
@@ -161,16 +162,16 @@ class RunState:
                 thread.request_park()
             self._machine.owner.post(self._guest_reset, reason, self.epoch)
 
-    def request_io_stop(self) -> None:
-        """A disk's error stops the machine; never blocks.  Under the machine lock."""
+    def request_stop(self, status: str) -> None:
+        """A disk's error or a watchdog stops the machine; never blocks.  Under the machine lock."""
         if self.running:
             for thread in self.threads.values():
                 thread.request_park()
-            self._machine.owner.post(self._io_stop, self.epoch)
+            self._machine.owner.post(self._device_stop, status, self.epoch)
 
-    def _io_stop(self, epoch: int) -> None:
+    def _device_stop(self, status: str, epoch: int) -> None:
         if epoch == self.epoch:
-            self._stop_anyway(IO_ERROR)
+            self._stop_anyway(status)
 
     def _guest_shutdown(self, cause: str, exit_code: int, epoch: int) -> None:
         if epoch == self.epoch:

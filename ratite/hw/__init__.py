@@ -44,4 +44,5 @@ TYPES = (
     "ratite.hw.virtio.serial:VirtSerialPort",
     "ratite.hw.virtio.serial:VirtioSerialBus",
     "ratite.hw.virtio.serial:VirtioSerialDevice",
+    "ratite.hw.watchdog.i6300esb:I6300esb",
 )

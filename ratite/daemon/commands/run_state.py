@@ -35,11 +35,17 @@ def system_reset(ctx: Context, arguments: dict[str, Any]) -> None:
 
 @command("set-action", side=OWNER, alone=True)
 def set_action(ctx: Context, arguments: dict[str, Any]) -> None:
-    """Choose what reboots, power-offs and panics do; without a machine, for the one to come."""
+    """Choose what reboots, power-offs, panics and watchdogs do; without a machine, for the one to come."""
     if ctx.daemon.has_machine:
         ctx.machine.actions.set(arguments)
     else:
         ctx.daemon.actions.update(arguments)
+
+
+@command("watchdog-set-action", side=OWNER, alone=True)
+def watchdog_set_action(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Choose what a watchdog does."""
+    set_action(ctx, {"watchdog": arguments["action"]})
 
 
 @command("system_wakeup", early=False)

@@ -24,7 +24,7 @@ from ratite.qapi.machinefile.dump import dump_document, render
 # Options that leave no trace in a machine file, though they do something.
 _OUTSIDE = (
     "S", "action", "add-fd", "daemonize", "D", "mon", "monitor", "msg", "name", "no-reboot", "no-shutdown", "pidfile",
-    "preconfig", "qmp", "qmp-pretty", "run-with", "uuid",
+    "preconfig", "qmp", "qmp-pretty", "run-with", "uuid", "watchdog-action",
 )  # fmt: skip
 _SECTIONS = MappingProxyType({"blockdev-add": ("blockdevs", "node-name"), "netdev_add": ("netdevs", "id")})
 

@@ -101,6 +101,10 @@ def _action(start: Start, given: Given) -> None:
     start.actions.append(Step("set-action", dict(values(given)), given.written))
 
 
+def _watchdog_action(start: Start, given: Given) -> None:
+    start.actions.append(Step("set-action", {"watchdog": given.value}, given.written))
+
+
 def _compat(start: Start, given: Given) -> None:
     for key, value in values(given).items():
         mark, _, side = key.partition("-")
@@ -154,6 +158,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
     "action": _action,
     "compat": _compat,
     "no-reboot": _no_reboot,
+    "watchdog-action": _watchdog_action,
     "run-with": _run_with,
     "uuid": _uuid,
     "S": _paused,

@@ -314,7 +314,7 @@ class VirtioBlk(VirtioDevice):
         self._failed.append(job)
         self.io_status = "nospace" if request.error == errno.ENOSPC else "failed"
         self._tell_error(job, request.error, "stop")
-        self.machine.request_io_stop()
+        self.machine.request_stop("io-error")
         return True
 
     def _go_on(self) -> None:
