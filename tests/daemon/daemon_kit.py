@@ -9,13 +9,14 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.qmp.session import Session
 from ratite.daemon.views import View, Views, load_schema
 from ratite.qapi.errors import QmpError
+
+if TYPE_CHECKING:
+    import pytest
 
 GREETING = b'{"QMP":{}}\r\n'
 CAPABILITIES = b'{"execute":"qmp_capabilities"}'

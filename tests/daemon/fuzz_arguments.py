@@ -1,9 +1,11 @@
-"""Arguments for commands, made from the schema of a view: mostly of the right shape, and now and then of a wrong one."""
+"""Arguments for commands, made from the schema of a view: mostly of the right shape, and now and then of a wrong one.
+
+Types become functions once, and chance is one number in [0, 1) at a time: an input must cost little beside what it tests.
+"""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -39,6 +41,7 @@ WORDS: MappingProxyType[str, Sequence[str]] = MappingProxyType(
         "data": ("", "hello", "aGVsbG8=", "\x00\xff", "x" * 5000), "accel": ("interp", "nope", ""),
     }
 )  # fmt: skip
+SCALARS = (None, True, False, 0, "", "/", "/machine", "oob", "memory-backend-ram", "ns16550", "socket", "%s", "\x7f\x00")
 NUMBERS = (0, 1, 2, 3, 4, 8, 16, 4096, 4097, 1 << 20, 0x10000000, 0x80000000, 0x80000800, (1 << 31) - 1, 1 << 32, (1 << 63) - 1)
 
 # What works on one machine or another, and what undoes it: random arguments seldom fit together.
@@ -77,39 +80,34 @@ WORKS: tuple[tuple[str, dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
-def anything(rng: random.Random, depth: int) -> Any:
+Draw = Callable[[], float]  # the next number in [0, 1)
+Make = Callable[[Draw, int], Any]  # a value, nested so deep at most
+
+
+def pick(draw: Draw, items: Sequence[Any]) -> Any:
+    """One of them."""
+    return items[int(draw() * len(items))]
+
+
+def anything(draw: Draw, depth: int) -> Any:
     """A JSON value of any shape."""
-    roll = rng.randrange(10 if depth else 8)
+    roll = int(draw() * (10 if depth else 8))
     if roll == 8:
-        return [anything(rng, depth - 1) for _ in range(rng.randrange(4))]
+        return [anything(draw, depth - 1) for _ in range(int(draw() * 4))]
     if roll == 9:
-        return {rng.choice(("a", "type", "data", "id", "\u2603")): anything(rng, depth - 1) for _ in range(rng.randrange(3))}
+        return {pick(draw, ("a", "type", "data", "id", "\u2603")): anything(draw, depth - 1) for _ in range(int(draw() * 3))}
     if roll == 3:
-        return rng.randrange(-(2**63), 2**64)
+        return int(draw() * (1 << 53)) << 11 | int(draw() * (1 << 11)) if draw() < 0.7 else -int(draw() * (1 << 53)) << 10
     if roll == 4:
-        return rng.random() * 10 ** rng.randrange(-300, 300)
+        return draw() * 10 ** int(draw() * 600 - 300)
     if roll == 7:
-        return "".join(
-            chr(rng.choice((rng.randrange(128), rng.randrange(0xD7FF), rng.randrange(0x10000, 0x1FFFD))))
-            for _ in range(rng.randrange(6))
-        )
-    if roll == 6:
-        return rng.choice(("/", "/machine", "oob", "memory-backend-ram", "ns16550", "socket", "%s", "\x7f\x00"))
-    return (None, True, False, 0, 0, "")[roll]
+        ranges = [pick(draw, _CHARACTERS) for _ in range(int(draw() * 6))]
+        return "".join(chr(first + int(draw() * count)) for first, count in ranges)
+    return pick(draw, SCALARS)
 
 
-def _tame(made: Any) -> None:
-    """What would wait for a peer that never comes, or fill the disk, isn't asked for."""
-    if isinstance(made, list):
-        for each in made:
-            _tame(each)
-    elif isinstance(made, dict):
-        if made.get("wait"):
-            made["wait"] = False
-        if made.get("preallocation") in ("falloc", "full"):
-            made["preallocation"] = "off"
-        for each in made.values():
-            _tame(each)
+# (first, how many): half a surrogate pair is no character
+_CHARACTERS = ((0, 128), (0, 128), (0, 0xD7FF), (0x10000, 0xFFFD))
 
 
 class Arguments:
@@ -120,74 +118,127 @@ class Arguments:
         self._schema = view.tables.schema
         self._commands = view.tables.commands
         self.names = sorted(self._commands)
-        self._members: dict[str, list[tuple[str, str, bool]]] = {}
+        self._objects: dict[str, _Object] = {}
+        self._values: dict[tuple[str, str], Make] = {}
 
-    def make(self, rng: random.Random, name: str) -> dict[str, Any]:
+    def make(self, draw: Draw, name: str) -> dict[str, Any]:
         """Arguments of a command; of one that isn't there, whatever comes."""
         command = self._commands.get(name)
-        if command is None or rng.random() < 0.03:
-            return {rng.choice(("path", "id", "x")): anything(rng, 2)}
+        if command is None or draw() < 0.03:
+            return {pick(draw, ("path", "id", "x")): anything(draw, 2)}
         if command.arg_type is None:
-            return {} if rng.random() < 0.9 else {"x": 1}
-        made = self._object(rng, command.arg_type, 4)
-        _tame(made)
-        if not command.gen:  # device_add: properties that the schema doesn't know
-            made.update({key: self._text(rng, key) for key in ("chardev", "cluster", "drive") if rng.random() < 0.3})
-        return made
-
-    def _object(self, rng: random.Random, name: str, depth: int) -> dict[str, Any]:
-        definition = self._schema.get(name)
+            return {} if draw() < 0.9 else {"x": 1}
         made: dict[str, Any] = {}
-        for key, kind, optional in self._all(name):
-            if rng.random() < (0.3 if optional else 0.97):
-                made[key] = self._value(rng, kind, key, depth)
-        if definition["meta"] == "union" and depth > 0:
-            tag = made.get(definition["discriminator"])
-            branch = next((b["type"] for b in definition["branches"] if b["name"] == tag), None)
-            if branch is not None and branch != "q_empty":
-                made.update(self._object(rng, branch, depth - 1))
-        if rng.random() < 0.02:
-            made[rng.choice(("zz", "a", "id"))] = anything(rng, 1)
+        self.object(command.arg_type).fill(draw, 4, made)
+        if not command.gen:  # device_add: properties that the schema doesn't know
+            made.update({key: _text(key)(draw, 0) for key in ("chardev", "cluster", "drive") if draw() < 0.3})
         return made
 
-    def _all(self, name: str) -> list[tuple[str, str, bool]]:
-        """(name, type, optional) of an object type's members that this view has."""
-        found = self._members.get(name)
+    def object(self, name: str) -> _Object:
+        """What fills objects of a type."""
+        found = self._objects.get(name)
         if found is None:
-            found = self._members[name] = [
-                (member["name"], member["type"], member.get("optional", False))
-                for member in self._schema.members(name)
-                if holds(member.get("if"), self._facts)
-            ]
+            found = self._objects[name] = _Object(self, name)
         return found
 
-    def _value(self, rng: random.Random, kind: str, key: str, depth: int) -> Any:
-        if rng.random() < 0.03:
-            return anything(rng, 2)
+    def members(self, name: str) -> list[tuple[str, float, Make]]:
+        """(name, how often it is there, maker) of an object type's members that this view has."""
+        return [
+            (member["name"], 0.3 if member.get("optional") else 0.97, self._maker(member["type"], member["name"]))
+            for member in self._schema.members(name)
+            if holds(member.get("if"), self._facts)
+        ]
+
+    def branches(self, name: str) -> tuple[str, dict[str, str]]:
+        """A union's discriminator, and the type of each of its branches that has members; of others ("", {})."""
+        definition = self._schema.get(name)
+        if definition["meta"] != "union":
+            return "", {}
+        branches = {each["name"]: each["type"] for each in definition["branches"] if each["type"] != "q_empty"}
+        return definition["discriminator"], branches
+
+    def _maker(self, kind: str, key: str) -> Make:
+        found = self._values.get((kind, key))
+        if found is None:
+            inner = self._right(kind, key)
+
+            def make(draw: Draw, depth: int) -> Any:
+                return anything(draw, 2) if draw() < 0.03 else inner(draw, depth)
+
+            # Who would wait for a peer that never comes isn't asked to.
+            found = self._values[kind, key] = make if key != "wait" else lambda draw, depth: False
+        return found
+
+    def _right(self, kind: str, key: str) -> Make:
+        """What makes values of the right type."""
         element = element_type(kind)
         if element is not None:
-            return [self._value(rng, element, key, depth - 1) for _ in range(rng.choice((0, 1, 1, 2, 5)) if depth > 0 else 0)]
+            return lambda draw, depth: [
+                self._maker(element, key)(draw, depth - 1) for _ in range(pick(draw, (0, 1, 1, 2, 5)) if depth > 0 else 0)
+            ]
         if kind == "str":
-            return self._text(rng, key)
-        if kind == "bool":
-            return rng.random() < 0.5
+            return _text(key)
         if kind in INTEGER_RANGES:
             low, high = INTEGER_RANGES[kind]
-            return rng.choice((low, high, low - 1, high + 1)) if rng.random() < 0.1 else rng.choice(NUMBERS)
+            edges = (low, high, low - 1, high + 1)
+            return lambda draw, depth: pick(draw, edges if draw() < 0.1 else NUMBERS)
         if kind == "any":
-            return anything(rng, 1) if rng.random() < 0.5 else rng.choice((0, 1, True, "x", "uart", 4096))
-        if kind in ("number", "null"):
-            return rng.random() if kind == "number" else None
+            return lambda draw, depth: anything(draw, 1) if draw() < 0.5 else pick(draw, (0, 1, True, "x", "uart", 4096))
+        simple: dict[str, Make] = {
+            "bool": lambda draw, depth: draw() < 0.5, "number": lambda draw, depth: draw(), "null": lambda draw, depth: None,
+        }  # fmt: skip
+        return simple.get(kind) or self._defined(kind, key)
+
+    def _defined(self, kind: str, key: str) -> Make:
         definition = self._schema.get(kind)
         if definition["meta"] == "enum":
             values = [value["name"] for value in definition["members"] if holds(value.get("if"), self._facts)]
-            return rng.choice(values) if values and rng.random() < 0.95 else "nope"
+            if key == "preallocation":  # those that fill the disk
+                values = [value for value in values if value not in ("falloc", "full")]
+            return lambda draw, depth: pick(draw, values) if values and draw() < 0.95 else "nope"
         if definition["meta"] == "alternate":
-            return self._value(rng, rng.choice(definition["branches"])["type"], key, depth - 1)
-        return self._object(rng, kind, depth - 1) if depth > 0 else {}
+            kinds = [branch["type"] for branch in definition["branches"]]
+            return lambda draw, depth: self._maker(pick(draw, kinds), key)(draw, depth - 1)
+        return self.object(kind).make
 
-    @staticmethod
-    def _text(rng: random.Random, key: str) -> str:
-        if rng.random() < 0.85:
-            return rng.choice(WORDS.get(key, IDS))
-        return rng.choice((*IDS, *PATHS, *FILES, "\x7f\x00", "%n%s", "-1", "0x10"))
+
+class _Object:
+    """Makes objects of a type: members by chance, then those of the branch that the tag chooses."""
+
+    def __init__(self, arguments: Arguments, name: str) -> None:
+        self._arguments = arguments
+        self._name = name
+        self._tag, self._branches = arguments.branches(name)
+        # Types may lead back to themselves: the members' makers are looked up at the first use.
+        self._members: list[tuple[str, float, Make]] | None = None
+
+    def make(self, draw: Draw, depth: int) -> dict[str, Any]:
+        """One."""
+        made: dict[str, Any] = {}
+        if depth > 0:
+            self.fill(draw, depth - 1, made)
+        return made
+
+    def fill(self, draw: Draw, depth: int, made: dict[str, Any]) -> None:
+        """Put members into `made`."""
+        members = self._members
+        if members is None:
+            members = self._members = self._arguments.members(self._name)
+        for name, chance, make in members:
+            if draw() < chance:
+                made[name] = make(draw, depth)
+        if self._tag and depth > 0:
+            tag = made.get(self._tag)
+            branch = self._branches.get(tag) if isinstance(tag, str) else None
+            if branch is not None:
+                self._arguments.object(branch).fill(draw, depth - 1, made)
+        if draw() < 0.02:
+            made[pick(draw, ("zz", "a", "id"))] = anything(draw, 1)
+
+
+def _text(key: str) -> Make:
+    words = WORDS.get(key, IDS)
+    return lambda draw, depth: pick(draw, words if draw() < 0.85 else _ANY_TEXT)
+
+
+_ANY_TEXT = (*IDS, *PATHS, *FILES, "\x7f\x00", "%n%s", "-1", "0x10")

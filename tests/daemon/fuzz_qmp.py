@@ -1,17 +1,22 @@
 """Random bytes against QMP: `python -m tests.daemon.fuzz_qmp --inputs N --seed S [--socket PATH] [--corpus DIR]`.
 
-An input is one message, its arguments made from the schema of a view, or a mutation of it, cut into chunks anywhere.  It goes
-to a daemon with a machine in this process (fuzz_world: each kind of machine and each view in turns), every 16th to a session
-whose commands do nothing; with --socket every hundredth also to a real daemon.  What must hold:
+An input is one message, its arguments made from the schema of a view, or a mutation of it.  64 are a batch, written in a few
+pieces, which may be cut anywhere.  It goes to a daemon with a machine in this process (fuzz_world: each kind of machine and
+each view in turns), every 16th to a session whose commands do nothing; with --socket every hundredth input also to a real
+daemon.
+What must hold:
 
-    no exception leaves a command or a session, and the session still answers a good command after 0xFF and a newline
+    no exception leaves a command or a session, and none is in the log
     every answer is one line of ASCII JSON with CRLF: a reply, or an error of one of the five classes
-    a well-formed command gets exactly one answer, with its id, and the class that it deserves
+    a well-formed command gets exactly one answer, in order, with its id, and the class that it deserves
+    so does each message in what else came, and after 0xFF and a newline the session still answers a good command
     chunking doesn't matter: the same bytes in one piece give the same answers (of the session whose commands do nothing)
+    after each batch another monitor gets its answers, from the loop and from the machine
     a daemon that has ended leaves no descriptor and no thread behind, and memory doesn't grow
 
-Each input has a number; `--seed S` with `--start K` gives the same input K again, from a multiple of --world also the same
-machine.  A failure prints both and is kept in --corpus; inputs kept there are tried first.  --state FILE resumes where the
+Each batch has a number; `--seed S` with `--start K` gives the batch of input K again, from a multiple of --world also the same
+machine.  Of a batch that fails the shortest beginning is looked for that fails too, each time with a new daemon that was sent
+the same before; its last input is printed, and kept in --corpus, whose inputs are tried first.  --state FILE resumes where the
 last run ended, and keeps what memory and descriptors were meanwhile.
 """
 
@@ -24,296 +29,309 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from daemon_kit import CAPABILITIES, OOB_CAPABILITIES, Harness, Raw, views  # noqa: E402
-from fuzz_arguments import WORKS, Arguments, anything  # noqa: E402
+from fuzz_input import BATCH, PROBE, Group, Input, Known, Maker, cuts  # noqa: E402
 from fuzz_world import KINDS, VIEWS, FuzzMonitor, World  # noqa: E402
 
-from ratite.daemon.views import View, Views  # noqa: E402
+from ratite.daemon.views import RATITE, View, Views  # noqa: E402
+from ratite.qapi.wire import JsonStream  # noqa: E402
 
 CLASSES = {"GenericError", "CommandNotFound", "DeviceNotFound", "DeviceNotActive", "KVMMissingCap"}
-SCRAPS = (
-    b"{", b"}", b"[", b"]", b":", b",", b'"', b"'", b"\\", b"\\u", b"\\ud83d", b"\xff", b"\xfe", b"\x00", b"\n", b"\r\n",
-    b"true", b"nul", b"1e400", b"-", b"0", b"01", b"1.5", b"9" * 30, b'"execute"', b'"exec-oob"', b'"id"', b'"arguments"',
-    b"\xc3\xa9", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"[" * 40, b"{'a':" * 20, b'"' + b"a" * 300 + b'"', b" ",
-)  # fmt: skip
-# Each of these ends the daemon, or answers with what takes long to read.
-RARE = frozenset({"quit", "query-qmp-schema", "query-modules", "machine-dump"})
-PROBE = b'\xff\n{"execute":"query-name","id":"probe"}'
-
-
-# So many inputs go to one daemon unless --world says otherwise, and so many of them to one session.
-WORLD, SESSION = 4096, 64
-
-# Whole commands are written so many at a time, but for those after which the next one may mean something else.
-TOGETHER = 12
-ALONE = frozenset({"view-select", "quit"})
-
-
-class Maker:
-    """Makes input K of a seed, for a view."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._arguments: dict[frozenset[str], Arguments] = {}
-
-    def make(self, number: int, view: View) -> tuple[random.Random, bytes, object]:
-        """(its own randomness, the bytes, what is known of the answer: None or (has id, id, command))."""
-        rng = random.Random(self._seed << 40 | number)
-        message, expected = self._message(rng, view)
-        data = json.dumps(message, ensure_ascii=rng.random() < 0.7).encode("utf-8", "surrogatepass")
-        if rng.random() < 0.8:
-            return rng, data, expected
-        for _ in range(rng.choice((1, 1, 1, 2, 3))):
-            data = self._mutate(rng, data)
-        return rng, data, None
-
-    def _message(self, rng: random.Random, view: View) -> tuple[Any, object]:
-        roll = rng.random()
-        if roll < 0.03:
-            return anything(rng, 3), None
-        made = self._of(view)
-        if roll < 0.3:
-            name, arguments = rng.choice(WORKS)
-            if rng.random() < 0.2:
-                arguments = {**made.make(rng, name), **arguments}
-        else:
-            name = rng.choice(made.names) if roll < 0.97 else rng.choice(("nope", "", "query-statu", "\u00e9"))
-            if name in RARE and rng.random() < 0.98:
-                name = "query-status"
-            arguments = made.make(rng, name)
-        message: dict[str, Any] = {rng.choice(("execute",) * 9 + ("exec-oob",)): name}
-        if arguments or rng.random() < 0.5:
-            message["arguments"] = arguments
-        if rng.random() < 0.8:
-            message["id"] = anything(rng, 2)
-        if rng.random() < 0.05:
-            message[rng.choice(("x", "control", "execute", "exec-oob"))] = anything(rng, 1)
-        plain = set(message) <= {"execute", "arguments", "id"} and isinstance(message.get("execute"), str)
-        plain = plain and isinstance(message.get("arguments", {}), dict)
-        known = ("id" in message, message.get("id"), message.get("execute")) if plain else None
-        return message, known
-
-    def _of(self, view: View) -> Arguments:
-        made = self._arguments.get(view.facts)
-        if made is None:
-            made = self._arguments[view.facts] = Arguments(view)
-        return made
-
-    @staticmethod
-    def _mutate(rng: random.Random, data: bytes) -> bytes:
-        at = rng.randrange(len(data) + 1)
-        to = min(len(data), at + rng.choice((1, 1, 2, 5, 20)))
-        kind = rng.randrange(7)
-        if kind == 0:
-            return data[:at] + data[to:]
-        if kind == 1:
-            return data[:at] + bytes([rng.randrange(256)]) + data[at:]
-        if kind == 2:
-            return data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :]
-        if kind == 3:
-            return data[:at] + rng.choice(SCRAPS) + data[at:]
-        if kind == 4:
-            return data[:at] + data[at:to] * 2 + data[to:]
-        if kind == 5:
-            return data[:at]
-        return data + rng.choice((b"", b"\n", b"\r\n", b" ")) + data[at:]
-
-
-def chunks(rng: random.Random, data: bytes) -> list[bytes]:
-    """The bytes in pieces, mostly in one."""
-    if rng.random() < 0.85:
-        return [data]
-    cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.choice((1, 2, 5))))
-    return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+# Batches to one daemon unless --world says otherwise, and to one session; each so manieth goes to the session without a daemon.
+WORLD, SESSION, IDLE = 128, 8, 16
+# What the other monitor asks after each batch: one is answered on the loop, one by the machine, if there is one.
+ALIVE = b'{"execute":"query-status","id":1}{"execute":"qom-list","arguments":{"path":"/"},"id":2}'
+# Batches between two looks at memory; from the first on it may not grow by more KiB than this.
+SAMPLE, GROWTH = 320, 64 << 10
 
 
 def check_answer(answer: Any) -> None:
     """A line must be a reply or an error as the protocol has them."""
     assert isinstance(answer, dict), answer
-    keys = set(answer) - {"id"}
-    assert keys in ({"return"}, {"error"}), answer
-    if "error" in answer:
-        assert set(answer["error"]) == {"class", "desc"}, answer
-        assert answer["error"]["class"] in CLASSES, answer
-        assert isinstance(answer["error"]["desc"], str) and answer["error"]["desc"], answer
-        assert not answer["error"]["desc"].startswith("internal error"), answer
+    assert len(answer) == 1 + ("id" in answer), answer
+    if "return" not in answer:
+        error = answer["error"]
+        assert set(error) == {"class", "desc"}, answer
+        assert error["class"] in CLASSES, answer
+        assert isinstance(error["desc"], str) and error["desc"], answer
+        assert not error["desc"].startswith("internal error"), answer
 
 
-def expected_class(view: Any, name: str, answer: Any) -> bool:
+def expected_class(view: View, known: Known, answer: Any) -> bool:
     """Whether an unmutated command got an answer of the right class."""
-    error_class = answer.get("error", {}).get("class")
-    if name not in view.commands or name == "qmp_capabilities":
-        return error_class == "CommandNotFound"
-    return error_class != "CommandNotFound"
+    found = answer.get("error", {}).get("class") == "CommandNotFound"
+    if known.name == "qmp_capabilities":
+        return found or known.oob
+    return found == (known.name not in view.commands)
+
+
+def same(answer: Any, sent: Any) -> bool:
+    """Whether an id is the one that was sent (noncharacters can't be sent back)."""
+    return answer == sent or "\\ufff" in json.dumps(sent) or json.dumps(answer) == json.dumps(sent)
+
+
+def check_answers(inputs: Sequence[Input], answers: Sequence[Any], view: View | None) -> None:
+    """Each input has its own answers, in order; `view`: the one that all were answered in, if it is known."""
+    for answer in answers:
+        check_answer(answer)
+    ahead = {one.known.id: one.known for one in inputs if one.known is not None and one.known.oob}
+    if ahead:
+        behind = []
+        for answer in answers:
+            known = ahead.pop(answer.get("id"), None) if isinstance(answer.get("id"), str) else None
+            if known is None:
+                behind.append(answer)
+            else:
+                assert view is None or expected_class(view, known, answer), (known, answer)
+        assert not ahead, f"no answer to {list(ahead)}"
+        answers = behind
+    at = iter(answers)
+    for one in inputs:
+        if one.known is None:
+            count = len(JsonStream().feed(one.parts[0]))
+            got = list(islice(at, count + 1))
+            assert got[-1:] == [{"return": {}, "id": one.probe}] and len(got) == count + 1, (
+                f"{count} messages in {one.data[:300]!r} and a probe got {got}"
+            )
+        elif not one.known.oob:
+            _check_one(one, next(at, None), view)
+    assert (more := next(at, None)) is None, f"an answer to nothing: {more}"
+
+
+def _check_one(one: Input, answer: Any, view: View | None) -> None:
+    known = one.known
+    assert known is not None and answer is not None, f"no answer to {one.data[:300]!r}"
+    assert ("id" in answer) == known.has_id, (one.data[:300], answer)
+    assert not known.has_id or same(answer["id"], known.id), (one.data[:300], answer)
+    assert view is None or expected_class(view, known, answer), (one.data[:300], answer)
+
+
+class Failed(Exception):
+    """Something that must hold didn't when these inputs of a batch were sent: from the one with index `begin` up to `end`."""
+
+    def __init__(self, inputs: Sequence[Input], begin: int, end: int, why: BaseException) -> None:
+        super().__init__(f"{type(why).__name__}: {why}")
+        self.inputs = inputs
+        self.begin = begin
+        self.end = end
+
+
+class Life:
+    """A daemon's, from its first batch on.  A session serves some of them, as a monitor does."""
+
+    def __init__(self, maker: Maker, number: int, world: int, views: Views | None) -> None:
+        self._maker = maker
+        self.first = number
+        self.judged = self.skipped = self.answers = 0
+        self._fds, self._threads = usage().fds, set(threading.enumerate())
+        self._world = World(list(KINDS)[number // world % len(KINDS)], views)
+        self.views = self._world.daemon.views
+        self._other = self._world.monitor((RATITE, ()), False)
+        self._monitor: FuzzMonitor | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether a command has ended it."""
+        return self._world.ending
+
+    def close(self) -> None:
+        """The daemon ends, and must leave nothing."""
+        self._world.close()
+        for thread in set(threading.enumerate()) - self._threads:
+            thread.join(5)
+            assert not thread.is_alive(), f"thread {thread.name} is left"
+        left = usage().fds - self._fds
+        assert left <= 0, f"{left} descriptors are left"
+
+    def batch(self, number: int, until: int = BATCH) -> Sequence[Input]:
+        """Try a batch, or so many inputs of it: all its inputs.  Failed, if something is wrong."""
+        chance = self._maker.random(number // SESSION, 1)
+        if self._monitor is None or number % SESSION == 0 or not self._monitor.open:
+            if self._monitor is not None:
+                self._monitor.close()
+            self._monitor = self._world.monitor(chance.choice(VIEWS), oob=chance.random() < 0.3)
+        monitor = self._monitor
+        groups = self._maker.batch(number, monitor.session.view, monitor.session.oob)
+        return try_groups(groups, lambda group: self._send(monitor, group), until)
+
+    def _send(self, monitor: FuzzMonitor, group: Group) -> None:
+        world, view = self._world, monitor.session.view
+        if world.ending:
+            self.skipped += len(group.inputs)
+            return
+        fds = tuple(os.dup(0) for _ in range(group.fds))
+        answers = monitor.exchange(group.pieces(), fds)
+        assert not world.log.errors, world.log.errors
+        self.answers += len(answers)
+        if world.ending:
+            # It may have ended in their midst.
+            self.skipped += len(group.inputs)
+            for answer in answers:
+                check_answer(answer)
+            return
+        check_answers(group.inputs, answers, view if view is monitor.session.view else None)
+        assert monitor.open, "the monitor was closed"
+        assert [answer["id"] for answer in self._other.ask(ALIVE)] == [1, 2]
+        assert not world.log.errors, world.log.errors
+        self.judged += len(group.inputs)
+
+    def again(self, data: bytes) -> None:
+        """Bytes that once failed, in each view."""
+        for view in VIEWS:
+            if not self.over:
+                self._send(self._world.monitor(view, False), Group((Input(0, data, None),), 0, 0, 0))
+
+
+def try_groups(groups: Sequence[Group], send: Callable[[Group], None], until: int) -> Sequence[Input]:
+    """Send a batch's groups, or its first `until` inputs: all inputs.  Failed, with those that were being sent."""
+    inputs = [one for group in groups for one in group.inputs]
+    begin = 0
+    for group in groups:
+        end = min(begin + len(group.inputs), until)
+        if begin < end:
+            try:
+                send(group._replace(inputs=group.inputs[: end - begin]))
+            except Exception as error:
+                raise Failed(inputs, begin, end, error) from error
+        begin = end
+    return inputs
+
+
+def least(fails: Callable[[int], bool], good: int, bad: int) -> int:
+    """The least number in (good, bad] that fails, if `bad` does and `good` doesn't."""
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if fails(middle):
+            bad = middle
+        else:
+            good = middle
+    return bad
 
 
 class Fuzzer:
-    """Feeds inputs to sessions; a session serves many inputs, as a monitor does, and so does a daemon."""
+    """Feeds batches to daemons, and to a session that has none."""
 
     def __init__(self, seed: int, world: int = WORLD) -> None:
         self._size = world
-        self._maker, self._idle_maker = Maker(seed), Maker(seed)
-        self.answers = 0
-        self.last = b""
+        self._maker = Maker(seed)
         cache = views()
         self._idle_views = [cache.get(*VIEWS[0]), cache.get(*VIEWS[1]), cache.get(*VIEWS[3])]
-        self._harness = Harness(self._idle_views[0])
-        self._seed = seed
-        self._world: World | None = None
-        self._monitor: FuzzMonitor | None = None
         self._views: Views | None = None
-        self._before = usage()
-        # Whole commands that go out together, each with what is known of its answer.
-        self._together: list[tuple[bytes, Any]] = []
+        self._life: Life | None = None
+        self.judged = self.skipped = self.answers = 0
+        # First and last batch of the latest daemon, and the inputs of the batch that was tried anew.
+        self._first = self._last = 0
+        self._tried: Sequence[Input] = ()
 
-    def start_anew(self) -> None:
-        """Take a fresh session, and a fresh daemon."""
-        self._harness = Harness(self._idle_views[0])
-        self.end()
+    def batch(self, number: int) -> Sequence[Input]:
+        """Try a batch: its inputs.  Failed, or whatever escapes, if something is wrong."""
+        if number % IDLE == 7:
+            return self._idle(number)
+        if self._life is None or self._life.over or number % self._size == 0:
+            self.end()
+            self._life = self._new_life(number)
+            self._views = self._life.views
+        self._last = number
+        return self._life.batch(number)
+
+    def _new_life(self, number: int) -> Life:
+        return Life(self._maker, number, self._size, self._views)
 
     def end(self) -> None:
-        """The daemon ends, and must leave nothing."""
-        self._send_together()
-        world, self._world, self._monitor = self._world, None, None
-        if world is not None:
-            world.close()
-            del world
-            for thread in set(threading.enumerate()) - {threading.current_thread()}:
-                thread.join(5)
-                assert not thread.is_alive(), f"thread {thread.name} is left"
-            left = usage().fds - self._before.fds
-            assert left <= 0, f"{left} descriptors are left"
+        """The daemon ends."""
+        life, self._life = self._life, None
+        if life is not None:
+            self._first = life.first
+            self.judged += life.judged
+            self.skipped += life.skipped
+            self.answers += life.answers
+            life.close()
 
-    def _ready(self, number: int) -> FuzzMonitor:
-        """The monitor that an input goes to."""
-        rng = random.Random(self._seed << 40 | 1 << 39 | number // SESSION)
-        world, monitor = self._world, self._monitor
-        if number % SESSION == 0:
-            self._send_together()
-        if world is None or world.ending or number % self._size == 0:
-            self.end()
-            self._before = usage()
-            kind = list(KINDS)[number // self._size % len(KINDS)]
-            world, monitor = World(kind, self._views), None
-            self._world, self._views = world, world.daemon.views
-        if monitor is None or number % SESSION == 0 or not monitor.open:
-            if monitor is not None:
-                monitor.close()
-            monitor = self._monitor = world.monitor(rng.choice(VIEWS), oob=rng.random() < 0.3)
-        return monitor
+    def _idle(self, number: int, until: int = BATCH) -> Sequence[Input]:
+        chance = self._maker.random(number, 2)
+        harness = Harness(chance.choice(self._idle_views), oob=chance.random() < 0.5)
+        groups = self._maker.batch(number, harness.session.view, harness.session.oob)
+        return try_groups(groups, lambda group: self._try_idle(harness, group), until)
 
-    def one(self, number: int) -> bytes:
-        """Try input `number`; its bytes.  AssertionError, or whatever escapes, is a failure."""
-        if number % 16 == 7:
-            view = self._harness.session.view
-            rng, data, expected = self._idle_maker.make(number, view)
-            self.last = data
-            if number % SESSION == 7:
-                self._harness = Harness(rng.choice(self._idle_views), oob=rng.random() < 0.5)
-            self.try_bytes(rng, data, expected if view is self._harness.session.view else None, compare=True)
-            return data
-        monitor = self._ready(number)
-        rng, data, expected = self._maker.make(number, monitor.session.view)
-        if expected is not None and expected[2] not in ALONE and rng.random() < 0.9:
-            self._together.append((data, expected))
-            if len(self._together) == TOGETHER:
-                self._send_together()
-            return data
-        self._send_together()
-        self.last = data
-        if monitor.open and not self._world_ends:
-            self._live(monitor, rng, data, expected)
-        return data
-
-    @property
-    def _world_ends(self) -> bool:
-        return self._world is None or self._world.ending
-
-    def _send_together(self) -> None:
-        """What has gathered, at once: a command's answer each, in order."""
-        together, self._together = self._together, []
-        world, monitor = self._world, self._monitor
-        if not together or world is None or monitor is None or world.ending or not monitor.open:
-            return
-        self.last = b"".join(data for data, _ in together)
-        view = monitor.session.view
-        answers = monitor.ask(self.last)
+    def _try_idle(self, harness: Harness, group: Group) -> None:
+        """The checks of inputs to a session whose commands do nothing."""
+        session = harness.session
+        whole = Harness(session.view, oob=session.oob)
+        sent = b"".join(one.sent for one in group.inputs)
+        draw = random.Random(group.seed).random
+        answers = [answer for piece in cuts(draw, sent, 1) for answer in harness.feed(piece)]
+        check_answers(group.inputs, answers, session.view)
+        assert session.idle and session.unsent == 0
+        assert whole.feed(sent) == answers, "chunking matters"
         self.answers += len(answers)
-        for answer in answers:
-            check_answer(answer)
-        assert not world.log.errors, world.log.errors
-        if world.ending:
-            return
-        assert len(answers) == len(together), (len(answers), len(together))
-        for (_, expected), answer in zip(together, answers, strict=True):
-            self._check_one(view if view is monitor.session.view else None, expected, answer)
+        self.judged += len(group.inputs)
 
-    @staticmethod
-    def _check_one(view: View | None, expected: tuple[bool, Any, str], answer: Any) -> None:
-        has_id, id, name = expected
-        assert ("id" in answer) == has_id
-        assert not has_id or same(answer["id"], id), (answer["id"], id)
-        assert view is None or expected_class(view, name, answer), (name, answer)
+    def narrow(self, number: int, failed: Failed) -> Sequence[Input]:
+        """The input of a batch that just failed that is to blame: the last of the shortest beginning that fails as well, each
+        tried by a daemon that was sent the same before; all that were being sent if none fails again."""
+        if number % IDLE == 7:
+            fails = self._idle_fails
+            first = number
+        else:
+            with suppress(Exception):
+                self.end()
+            fails, first = self._fails, self._first
+        if not fails(first, number, failed.end):
+            return failed.inputs[failed.begin : failed.end]
+        at = least(lambda count: fails(first, number, count), failed.begin, failed.end)
+        return failed.inputs[at - 1 : at]
+
+    def narrow_end(self) -> Sequence[Input]:
+        """The input after which the daemon that has just ended leaves something behind; none if it doesn't again."""
+        first, last = self._first, self._last
+        if not self._fails(first, last, BATCH):
+            return ()
+        number = least(lambda end: self._fails(first, end - 1, BATCH), first, last + 1) - 1
+        at = least(lambda count: self._fails(first, number, count), 0, BATCH)
+        self._fails(first, number, BATCH)
+        return self._tried[at - 1 : at]
+
+    def _idle_fails(self, first: int, number: int, count: int) -> bool:
+        try:
+            self._idle(number, count)
+        except Failed:
+            return True
+        return False
+
+    def _fails(self, first: int, number: int, count: int) -> bool:
+        """Whether a daemon fails, or leaves something, that gets all from batch `first` on, and of `number` so many."""
+        life = self._new_life(first)
+        fails = False
+        try:
+            for before in range(first, number):
+                if before % IDLE != 7:
+                    life.batch(before)
+            if number % IDLE != 7:
+                self._tried = life.batch(number, count)
+        except Failed as failed:
+            self._tried, fails = failed.inputs, True
+        try:
+            life.close()
+        except AssertionError:
+            fails = True
+        return fails
 
     def again(self, data: bytes) -> None:
         """Bytes that once failed, to each kind of machine in each view."""
-        self.try_bytes(random.Random(0), data, compare=True)
-        for number in range(0, len(KINDS) * self._size, self._size):
-            self._ready(number)
-            for view in VIEWS:
-                if self._world is not None and not self._world.ending:
-                    self._live(self._world.monitor(view, False), random.Random(0), data, None)
-        self.end()
-
-    def _live(self, monitor: FuzzMonitor, rng: random.Random, data: bytes, expected: Any) -> None:
-        """An input to a daemon with a machine."""
-        world = self._world
-        assert world is not None
-        pieces = list(filter(None, chunks(rng, data)))
-        fds = tuple(os.dup(0) for _ in range(rng.choice((0,) * 30 + (1, 1, 20)) if pieces else 0))
-        view = monitor.session.view
-        answers: list[Any] = []
-        for piece in pieces:
-            answers += monitor.ask(piece, fds)
-            fds = ()
-        if expected is not None and not world.ending:
-            (answer,) = answers
-            self._check_one(view, expected, answer)
-        elif monitor.open and not world.ending:
-            answers += monitor.ask(PROBE)
-            assert answers, "no answer to the probe"
-            if not world.ending:
-                assert answers[-1] == {"return": {}, "id": "probe"}, answers[-1]
-        for answer in answers:
-            check_answer(answer)
-        self.answers += len(answers)
-        assert not world.log.errors, world.log.errors
-        assert monitor.open or world.ending, "the monitor was closed"
-
-    def try_bytes(self, rng: random.Random, data: bytes, expected: Any = None, compare: bool = False) -> None:
-        """The checks of one input to a session whose commands do nothing."""
-        harness = self._harness
-        answers: list[Any] = []
-        for piece in chunks(rng, data):
-            answers += harness.feed(piece)
-        tail = harness.feed(PROBE)
-        assert tail, "no answer to the probe"
-        assert tail[-1] == {"return": {}, "id": "probe"}, tail[-1]
-        for answer in answers + tail:
-            check_answer(answer)
-        self.answers += len(answers) + len(tail)
-        assert harness.session.idle and harness.session.unsent == 0
-        if expected is not None:
-            (answer,) = answers
-            self._check_one(harness.session.view, expected, answer)
-        if compare:
-            whole = Harness(harness.session.view, oob=harness.session.oob)
-            assert whole.feed(data) + whole.feed(PROBE) == answers + tail, "chunking matters"
+        self._try_idle(Harness(self._idle_views[0]), Group((Input(0, data, None),), 1, 0, 0))
+        for number in range(len(KINDS)):
+            self._life = Life(self._maker, number, 1, self._views)
+            self._views = self._life.views
+            self._life.again(data)
+            self.end()
 
 
 class Usage(NamedTuple):
@@ -331,11 +349,6 @@ def usage(memory: bool = False) -> Usage:
         rollup = Path("/proc/self/smaps_rollup").read_text()
         private = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_"))
     return Usage(private, len(os.listdir("/proc/self/fd")), threading.active_count())
-
-
-def same(answer: Any, sent: Any) -> bool:
-    """Whether an id is the one that was sent (noncharacters can't be sent back)."""
-    return answer == sent or "\\ufff" in json.dumps(sent) or json.dumps(answer) == json.dumps(sent)
 
 
 class SocketSide:
@@ -358,7 +371,7 @@ class SocketSide:
         with Raw(self._path, negotiate=False) as raw:
             raw.send(rng.choice((CAPABILITIES, OOB_CAPABILITIES, b"")))
             try:
-                for piece in chunks(rng, data):
+                for piece in cuts(rng.random, data, 0.15):
                     raw.send(piece)
                 if rng.random() < 0.3:
                     raw.send(PROBE)
@@ -373,56 +386,87 @@ class SocketSide:
             assert "return" in self._watch.ask(b'{"execute":"query-status"}')
 
 
-def _fail(corpus: Path, seed: int, number: int, data: bytes, error: BaseException) -> None:
-    corpus.mkdir(parents=True, exist_ok=True)
-    kept = corpus / f"{seed}-{number}.bin"
-    kept.write_bytes(data)
-    print(f"input {number} of seed {seed} failed: {type(error).__name__}: {error}\n  {data[:300]!r}\n  kept as {kept}")
+class Run:
+    """A run of the fuzzer, as the command line has it."""
 
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._fuzzer = Fuzzer(options.seed, max(1, options.world // BATCH))
+        self._side = SocketSide(options.socket) if options.socket else None
+        self._corpus = Path(options.corpus)
+        self._state = Path(options.state) if options.state else None
+        self._start = options.start // BATCH
+        self._samples: list[list[int]] = []
+        self._failures = 0
 
-def _run(options: argparse.Namespace) -> int:
-    fuzzer = Fuzzer(options.seed, options.world)
-    side = SocketSide(options.socket) if options.socket else None
-    corpus = Path(options.corpus)
-    for kept in sorted(corpus.glob("*.bin")):
-        fuzzer.again(kept.read_bytes())
-    state = Path(options.state) if options.state else None
-    start, samples = options.start, []
-    if state is not None and state.exists():
-        saved = json.loads(state.read_text())
-        if saved["seed"] == options.seed:
-            start, samples = max(start, saved["next"]), saved["samples"]
-    begun, failures, number = time.monotonic(), 0, start
-    for number in range(start, options.inputs):
-        data = b""
-        try:
-            data = fuzzer.one(number)
-            if side is not None and number % options.every == 0:
-                side.one(random.Random(number), data)
-        except Exception as error:
-            failures += 1
-            _fail(corpus, options.seed, number, data or fuzzer.last, error)
-            try:
-                fuzzer.start_anew()
-            except Exception as other:
-                print(f"  and after that: {type(other).__name__}: {other}")
-            if failures >= 20:
+    def run(self) -> int:
+        """1 if anything failed."""
+        for kept in sorted(self._corpus.glob("*.bin")):
+            self._fuzzer.again(kept.read_bytes())
+        self._resume()
+        begun, number, last = time.monotonic(), self._start, -(-self._options.inputs // BATCH)
+        for number in range(self._start, last):
+            self._one(number)
+            if self._failures >= 20:
                 break
-        if number % 20_000 == 19_999:
-            rate = (number - start + 1) / (time.monotonic() - begun)
-            print(f"{number + 1} inputs, {failures} failures, {rate:.0f}/s", flush=True)
-            samples.append([number + 1, *usage(memory=True), os.getpid(), failures])
-            if state is not None:
-                state.write_text(json.dumps({"seed": options.seed, "next": number + 1, "samples": samples}))
-    done = max(0, number + 1 - start) if options.inputs > start else 0
-    seconds = time.monotonic() - begun
-    if side is not None:
-        side.close()
-    fuzzer.end()
-    through = f", {side.count} of them over the socket" if side is not None else ""
-    print(f"{done} inputs (from {start}, seed {options.seed}){through}: {fuzzer.answers} answers, {failures} failures, "
-          f"{seconds:.0f} s")  # fmt: skip
-    return 1 if failures else 0
+            if number % SAMPLE == SAMPLE - 1:
+                self._sample(number + 1, (number + 1 - self._start) * BATCH / (time.monotonic() - begun))
+        seconds = time.monotonic() - begun
+        if self._side is not None:
+            self._side.close()
+        fuzzer = self._fuzzer
+        try:
+            fuzzer.end()
+        except Exception as error:
+            self._keep(number, fuzzer.narrow_end(), error)
+        through = f", {self._side.count} also over the socket" if self._side is not None else ""
+        print(
+            f"{fuzzer.judged} inputs (from {self._start * BATCH}, seed {self._options.seed}){through}: {fuzzer.answers} "
+            f"answers, {self._failures} failures, {fuzzer.skipped} not judged since the daemon ended, {seconds:.0f} s"
+        )
+        return 1 if self._failures else 0
+
+    def _resume(self) -> None:
+        if self._state is not None and self._state.exists():
+            saved = json.loads(self._state.read_text())
+            if saved["seed"] == self._options.seed:
+                self._start, self._samples = max(self._start, saved["next"] // BATCH), saved["samples"]
+
+    def _one(self, number: int) -> None:
+        try:
+            inputs = self._fuzzer.batch(number)
+            if self._side is not None:
+                for one in inputs:
+                    if one.number % self._options.every == 0:
+                        self._side.one(random.Random(one.number), one.data)
+        except Failed as error:
+            self._keep(number, self._fuzzer.narrow(number, error), error)
+        except Exception as error:
+            # The daemon before this batch left something behind, or the next couldn't begin.
+            self._keep(number, self._fuzzer.narrow_end(), error)
+
+    def _keep(self, number: int, inputs: Sequence[Input], error: Exception) -> None:
+        self._failures += 1
+        which = f"input {inputs[0].number}" if len(inputs) == 1 else f"batch of input {number * BATCH}"
+        data = b"".join(one.sent for one in inputs)
+        print(f"{which} of seed {self._options.seed} failed: {type(error).__name__}: {error}\n  {data[:2000]!r}")
+        if data:
+            self._corpus.mkdir(parents=True, exist_ok=True)
+            kept = self._corpus / f"{self._options.seed}-{inputs[0].number}.bin"
+            kept.write_bytes(data)
+            print(f"  kept as {kept}", flush=True)
+
+    def _sample(self, batches: int, rate: float) -> None:
+        now = usage(memory=True)
+        print(f"{batches * BATCH} inputs, {self._failures} failures, {rate:.0f}/s, {now.private} KiB", flush=True)
+        before = [sample[1] for sample in self._samples if sample[4] == os.getpid()]
+        if before and now.private > before[0] + GROWTH:
+            self._failures += 1
+            print(f"memory grew from {before[0]} to {now.private} KiB")
+        self._samples.append([batches * BATCH, *now, os.getpid(), self._failures])
+        if self._state is not None:
+            saved = {"seed": self._options.seed, "next": batches * BATCH, "samples": self._samples}
+            self._state.write_text(json.dumps(saved))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -433,12 +477,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--corpus", default=str(Path(__file__).parent / "corpus"), help="kept failures, tried first")
     parser.add_argument("--state", help="file to resume from and to save progress in")
-    parser.add_argument("--world", type=int, default=WORLD, help=f"inputs to one machine (default {WORLD})")
+    parser.add_argument("--world", type=int, default=WORLD * BATCH, help=f"inputs to one machine (default {WORLD * BATCH})")
     parser.add_argument("--socket", help="a daemon's socket; every --every-th input goes there too")
     parser.add_argument("--every", type=int, default=100)
     options = parser.parse_args(argv)
     sys.setrecursionlimit(4000)
-    return _run(options)
+    return Run(options).run()
 
 
 if __name__ == "__main__":

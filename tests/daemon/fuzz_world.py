@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -94,6 +94,7 @@ class FuzzMonitor(Monitor):
         super().__init__(daemon.new_session(), world.loop, daemon.log, daemon.execute, daemon.closed)
         self.lines: list[bytes] = []
         self._world = world
+        self._more = False
         daemon.serve(self)
         enable = ["oob"] if oob else []
         self.session.receive(json.dumps({"execute": "qmp_capabilities", "arguments": {"enable": enable}}).encode())
@@ -113,7 +114,7 @@ class FuzzMonitor(Monitor):
         return len(data)
 
     def _watch(self, read: bool, write: bool) -> None:
-        if self.session.idle:
+        if self.session.idle or (read and self._more):
             self._world.loop.stop()
 
     def _shut(self) -> None:
@@ -121,14 +122,17 @@ class FuzzMonitor(Monitor):
 
     def ask(self, data: bytes, fds: tuple[int, ...] = ()) -> list[Any]:
         """The answers to `data`, without events; AssertionError if one doesn't come."""
-        self.received(data, fds)
-        lost = None
-        while not (self.session.idle or self._over):
-            lost = lost or self._loop.call_later(PATIENCE, self._world.give_up, data)
-            self._loop.run_forever()
-            assert not self._world.lost, f"no answer to {data[:300]!r}"
-        if lost is not None:
-            lost.cancel()
+        return self.exchange([data], fds)
+
+    def exchange(self, pieces: Sequence[bytes], fds: tuple[int, ...] = ()) -> list[Any]:
+        """The answers to all pieces, each given as soon as the session would read it, descriptors with the first."""
+        session = self.session
+        for number, piece in enumerate(pieces):
+            self.received(piece, fds)
+            fds = ()
+            self._more = number + 1 < len(pieces)
+            while not (session.idle or (self._more and session.wants_input) or self._over):
+                self._world.run(piece)
         text, self.lines = b"".join(self.lines), []
         assert not text or text.endswith(b"\r\n")
         answers = [json.loads(line) for line in text.split(b"\r\n")[:-1]]
@@ -177,15 +181,22 @@ class World:
         self.loop.call_soon(self.loop.stop)
         self.loop.run_forever()
 
+    def run(self, data: bytes) -> None:
+        """The loop turns until something stops it; AssertionError if that is no answer to `data`, but time."""
+        lost = self.loop.call_later(PATIENCE, self.give_up)
+        self.loop.run_forever()
+        assert not self.lost, f"no answer to {data[:300]!r}"
+        lost.cancel()
+
     def until(self, there: Callable[[], bool]) -> None:
         """The loop turns until something is so; AssertionError if it never is."""
-        lost = self.loop.call_later(PATIENCE, self.give_up, b"")
+        lost = self.loop.call_later(PATIENCE, self.give_up)
         while not there():
             self.step()
             assert not self.lost
         lost.cancel()
 
-    def give_up(self, data: bytes) -> None:
+    def give_up(self) -> None:
         """An answer is lost."""
         self.lost = True
         self.loop.stop()
@@ -202,7 +213,7 @@ class World:
     def close(self) -> None:
         """End the daemon as a client would, and leave nothing."""
         self.daemon.shutdown("host-qmp-quit")
-        lost = self.loop.call_later(PATIENCE, self.give_up, b"")
+        lost = self.loop.call_later(PATIENCE, self.give_up)
         while not self.over and not self.lost:
             self.loop.run_forever()
         lost.cancel()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
+import fuzz_world
 import pytest
 from daemon_kit import Harness, views
-from fuzz_qmp import PROBE, Fuzzer, check_answer, main
+from fuzz_input import PROBE
+from fuzz_qmp import Fuzzer, check_answer, main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratite.clients.qmp import DaemonProcess
+from ratite.daemon.dispatch import Dispatcher
+from ratite.daemon.qmp.monitor import Monitor
+from ratite.daemon.qmp.session import Request
 
 VIEW = views().get()
 JSON = st.recursive(
@@ -50,9 +57,50 @@ def test_a_short_run_of_the_fuzzer(tmp_path: Path, path: str) -> None:
     with DaemonProcess(path) as process:
         process.client().close()
         # Each kind of machine has its turn.
-        words = f"--inputs 3000 --seed 7 --corpus {tmp_path} --world 600 --socket {path} --every 20"
+        words = f"--inputs 3000 --seed 7 --corpus {tmp_path} --world 640 --socket {path} --every 20"
         assert main(words.split()) == 0
         assert process.process.poll() is None
+
+
+EXECUTE = Dispatcher.execute
+
+
+def raises(self: Dispatcher, connection: Monitor, request: Request) -> None:
+    raise RuntimeError("planted")
+
+
+def never_answers(self: Dispatcher, connection: Monitor, request: Request) -> None:
+    pass
+
+
+def answers_twice(self: Dispatcher, connection: Monitor, request: Request) -> None:
+    EXECUTE(self, connection, request)
+    connection.session.reply(request, {})
+
+
+def leaks(self: Dispatcher, connection: Monitor, request: Request) -> None:
+    os.dup(0)
+    EXECUTE(self, connection, request)
+
+
+@pytest.mark.parametrize("fault", [raises, never_answers, answers_twice, leaks])
+def test_the_fuzzer_finds_which_input_it_was(
+    fault: Callable[[Dispatcher, Monitor, Request], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """One command has a fault."""
+
+    def execute(self: Dispatcher, connection: Monitor, request: Request) -> None:
+        (fault if request.name == "query-uuid" else EXECUTE)(self, connection, request)
+
+    monkeypatch.setattr(Dispatcher, "execute", execute)
+    monkeypatch.setattr(fuzz_world, "PATIENCE", 1.0)
+    assert main(f"--inputs 640 --seed 3 --corpus {tmp_path} --world 640".split()) == 1
+    said, found = capsys.readouterr().out, list(tmp_path.iterdir())
+    assert found, said
+    for each in found:
+        assert b"query-uuid" in each.read_bytes()
+        assert f"input {each.stem.partition('-')[2]} of seed 3 failed" in said
 
 
 # Each ended in a fault of ours when it was first tried.

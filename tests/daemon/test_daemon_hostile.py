@@ -101,7 +101,7 @@ def _commands(monitor: FuzzMonitor) -> list[bytes]:
     works = [{"execute": name, "arguments": arguments} for name, arguments in WORKS if name in made.names]
     # Two are left out: one that ends the daemon, and one by which a reset would.
     names = sorted(set(made.names) - {"quit", "set-action"})
-    made_up = [{"execute": name, "arguments": made.make(rng, name)} for name in names]
+    made_up = [{"execute": name, "arguments": made.make(rng.random, name)} for name in names]
     return [json.dumps(message).encode() for message in works + made_up]
 
 
