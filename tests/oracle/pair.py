@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import struct
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from ratite.core.accel.base import Exit, RamRange, Vcpu
 from ratite.core.accel.interp import EvalVcpu
+from ratite.core.engine import block as B
 from ratite.core.engine.native import NativeLibrary
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.evaluator import Evaluator
 from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
 from tests.engine.toy import ToyRam
+from tests.oracle.recorder import Recorder
 from tests.oracle.tiers import Tier
+from tests.oracle.written import HEAD, WrittenEvaluator, WrittenVcpu
 
+BUILDER = "ratite.targets.riscv.isa:build"
 CODE_LIMIT = 8 << 20
 LINE = 64
+CODES = MappingProxyType({1: "B", 2: "H", 4: "I", 8: "Q"})  # of struct, by size
+KINDS = MappingProxyType({Evaluator.RAN: Exit.BUDGET, Evaluator.HALTED: Exit.HALT, Evaluator.PANIC: Exit.PANIC})
 
 
 class Span:
@@ -75,29 +82,44 @@ def refill(cpu: Vcpu, ram: ToyRam, offset: int, data: bytes) -> None:
     old = ram.map[offset:offset + len(data)]
     if old == data:
         return
-    for at in range(0, len(data), LINE):
-        line = data[at:at + LINE]
-        if line != old[at:at + LINE]:
-            ram.map[offset + at:offset + at + len(line)] = line
-            cpu.invalidate(ram, offset + at, len(line))  # type: ignore[arg-type]
+    for page in range(0, len(data), 16 * LINE):
+        if old[page:page + 16 * LINE] == data[page:page + 16 * LINE]:
+            continue
+        for at in range(page, min(page + 16 * LINE, len(data)), LINE):
+            line = data[at:at + LINE]
+            if line != old[at:at + LINE]:
+                ram.map[offset + at:offset + at + len(line)] = line
+                cpu.invalidate(ram, offset + at, len(line))  # type: ignore[arg-type]
+
+
+def parts_of(isa: Isa) -> list[tuple[int, int]]:
+    """Of a record, what is state: all but the elements that take what is written to those that read 0."""
+    edges = [HEAD]
+    for f in isa.layout:
+        if f.zero:
+            edges += [HEAD + f.offset + f.size * f.count, HEAD + f.offset + f.size * f.slots]
+    return list(zip(edges[::2], [*edges[1::2], HEAD + isa.layout.size], strict=True))
 
 
 class Pair:
-    """``left`` evaluates, ``right`` runs native code, in compiled regions where ``tier`` is 1 or 2."""
+    """``left`` evaluates, ``right`` runs native code, in compiled regions where ``tier`` is 1 or 2. ``known``: see
+    WrittenEvaluator; None: the plain evaluator."""
 
     def __init__(
         self, builder: str, config: Mapping[str, object], spans: Sequence[Span], library: NativeLibrary, tier: int = 0,
+        known: Collection[str] | None = (),
     ) -> None:
         native = library.get(builder, config)
         self.isa: Isa = native.isa
         size = max(s.offset + s.size for s in spans)
         self.rams = (ToyRam(size), ToyRam(size))
         ports = [OraclePort(builder, config, ram, spans) for ram in self.rams]
-        self.left = EvalVcpu(self.isa, ports[0], BusError)
+        self.left = EvalVcpu(self.isa, ports[0], BusError) if known is None else \
+            WrittenVcpu(self.isa, ports[0], BusError, known)
         self.tier = Tier(tier)
         self.right = NativeVcpu(native, ports[1], BusError, CODE_LIMIT, self.tier.manager)  # type: ignore[arg-type]
-        arrays = self.right._arrays
-        self._files: list[tuple[Evaluator, str, Any]] = [(self.left.cpu, f.name, arrays[f.name]) for f in self.isa.layout]
+        self.recorder = Recorder(self.right)
+        self._parts = parts_of(self.isa)
 
     def fill(self, image: bytes) -> None:
         """New contents of the whole RAM."""
@@ -111,33 +133,72 @@ class Pair:
             for (name, index), value in state.items():
                 cpu.set(name, value, index)
 
-    def step(self, count: int) -> tuple[int, str, str]:
-        """Both go on by one, or by about ``count`` if that is more: (steps done, kind of exit, differences)."""
-        if count == 1:
-            ended = self.right.step()
-            other = self.left.step()
-            done = 1
-        else:
-            done, ended = self.right.advance(count)
-            other = self.left.step(done)
-            if ended.kind == Exit.PANIC:  # finding nothing to fetch takes no step
-                other = self.left.step()
-        return done, ended.kind, self.differences(other.kind, ended.kind)
+    def singles(self, count: int) -> tuple[int, str, str]:
+        """Both go on by up to ``count`` instructions, each compared: (steps done, kind of exit, differences)."""
+        done, kind = self.recorder.run(count)
+        cpu, size, view = self.left.cpu, self.recorder.size, self.recorder.view
+        outcome = cpu.RAN
+        for k in range(done):
+            pc = cpu.pc_value
+            outcome = cpu.step()
+            if self.packed() != view[k * size:(k + 1) * size]:
+                return k + 1, kind, f"step {k + 1}, from {pc:#x}: {self.recorded(k)}"
+            if outcome != cpu.RAN and k < done - 1:
+                return k + 1, kind, f"step {k + 1}, from {pc:#x}: exit {outcome} / none"
+        if kind == Exit.PANIC:  # finding nothing to fetch takes no step
+            outcome = cpu.step()
+        return done, kind, self.differences(KINDS[outcome], kind)
+
+    def burst(self, count: int) -> tuple[int, str, str]:
+        """As ``singles``, but for about ``count`` instructions at once."""
+        done, ended = self.right.advance(count)
+        cpu = self.left.cpu
+        outcome, left = cpu.RAN, done + (ended.kind == Exit.PANIC)
+        while left and outcome == cpu.RAN:
+            outcome = cpu.step()
+            left -= 1
+        if left:
+            return done, ended.kind, f"exit {outcome} / {ended.kind}, {left} before"
+        return done, ended.kind, self.differences(KINDS[outcome], ended.kind)
+
+    def packed(self) -> bytearray:
+        """What the evaluator's CPU is in, as a record is."""
+        cpu = self.left.cpu
+        if isinstance(cpu, WrittenEvaluator):
+            return cpu.packed()
+        block = bytearray(self.recorder.size)
+        struct.pack_into("<3Q", block, 0, cpu.pc_value, self.isa.contexts.index(cpu.ctx), cpu.traps)
+        for f in self.isa.layout:
+            struct.pack_into(f"<{f.count}{CODES[f.size]}", block, HEAD + f.offset, *cpu.state[f.name])
+        return block
+
+    def recorded(self, k: int) -> str:
+        """How record ``k`` differs from the evaluator's state, as text."""
+        size = self.recorder.size
+        return "; ".join(self._texts(bytes(self.packed()), bytes(self.recorder.view[k * size:(k + 1) * size])))
+
+    def _texts(self, ours: bytes, theirs: bytes) -> list[str]:
+        heads = (struct.unpack_from("<3Q", block) for block in (ours, theirs))
+        bad = [f"{name} {a:#x} / {b:#x}" for name, a, b in zip(("pc", "context", "traps"), *heads, strict=True) if a != b]
+        for f in self.isa.layout:
+            sides = [struct.unpack_from(f"<{f.count}{CODES[f.size]}", block, HEAD + f.offset) for block in (ours, theirs)]
+            bad += [f"{f.names[n]} {a:#x} / {b:#x}" for n, (a, b) in enumerate(zip(*sides, strict=True)) if a != b]
+        return bad
 
     def differences(self, kind: str, other: str) -> str:
         """What differs now, as text; "" for nothing."""
-        bad = [f"{name} {cpu.state[name]} / {array[:]}" for cpu, name, array in self._files if cpu.state[name] != array[:]]
-        left, right = self.left, self.right
+        left, right = self.left.cpu, self.right
+        ours, base = self.packed(), B.BASE - HEAD
+        same = left.pc_value == right.get("pc") and ours[8:16] == right._map[B.BASE + B.CTX:B.BASE + B.CTX + 8] and \
+            left.traps == right.traps and all(ours[a:b] == right._map[base + a:base + b] for a, b in self._parts)
+        bad = []
+        if not same:
+            theirs = struct.pack("<3Q", right.get("pc"), right.get("ctx"), right.traps)
+            bad = self._texts(bytes(ours), theirs + right._map[B.BASE:base + len(ours)])
         if kind != other:
             bad.append(f"exit {kind} / {other}")
-        if left.cpu.pc_value != right.get("pc"):
-            bad.append(f"pc {left.cpu.pc_value:#x} / {right.get('pc'):#x}")
-        if left.cpu.ctx and self.isa.contexts.index(left.cpu.ctx) != right.get("ctx"):
-            bad.append(f"context {left.cpu.ctx} / {right.get('ctx')}")
-        if left.cpu.executed != right.instructions:
-            bad.append(f"instructions {left.cpu.executed} / {right.instructions}")
-        if left.cpu.traps != right.traps:
-            bad.append(f"traps {left.cpu.traps} / {right.traps}")
+        if left.executed != right.instructions:
+            bad.append(f"instructions {left.executed} / {right.instructions}")
         return "; ".join(bad)
 
     def memory_differs(self) -> str:

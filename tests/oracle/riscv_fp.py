@@ -35,9 +35,8 @@ from ratite.targets.riscv.isa import build
 from tests.engine.toy import ToyRam
 from tests.oracle.fp_operands import table
 from tests.oracle.ledger import Chunk, Ledger, soak
-from tests.oracle.pair import CODE_LIMIT, OraclePort, Span
+from tests.oracle.pair import BUILDER, CODE_LIMIT, OraclePort, Span
 
-BUILDER = "ratite.targets.riscv.isa:build"
 START, TABLE, ROW = 0x10000, 0x2000, 64
 ROWS = 32768
 RD_F, RD_X = 4, 13

@@ -20,9 +20,8 @@ from ratite.targets.riscv.features import Features
 from ratite.targets.riscv.isa import csr_table
 from tests.oracle import riscv_evaluator
 from tests.oracle.driver import Job, command
-from tests.oracle.pair import Pair, Span
-from tests.oracle.riscv_evaluator import Stream, numbers
-from tests.oracle.unicorn_pair import BUILDER
+from tests.oracle.pair import BUILDER, Pair, Span
+from tests.oracle.riscv_evaluator import KNOWN, Stream, numbers
 
 TABLES, TABLE_PAGES = 0x62340000, 16
 SPANS = (*riscv_evaluator.SPANS, Span(TABLES, TABLE_PAGES << 12, riscv_evaluator.SIZE))
@@ -174,18 +173,20 @@ class MmuStream(Stream):
         state["pmp_count", 0] = max((k + 1 for k in range(16) if configs[k] >> 3 & 3), default=0)
 
 
-def make(xlen: int, library: NativeLibrary, without: str = "", tier: int = 0) -> tuple[Pair, dict[str, object]]:
+def make(
+    xlen: int, library: NativeLibrary, without: str = "", tier: int = 0, *, plain: bool = False,
+) -> tuple[Pair, dict[str, object]]:
     """The pair of executors and its configuration."""
     config = config_of(xlen, without)
-    return Pair(BUILDER, config, SPANS, library, tier), config
+    return Pair(BUILDER, config, SPANS, library, tier, None if plain else KNOWN), config
 
 
 def job(args: Namespace) -> Job:
-    pair, config = make(args.xlen, NativeLibrary(), args.without, args.tier)
+    pair, config = make(args.xlen, NativeLibrary(), args.without, args.tier, plain=args.plain)
     name = f"{pair.isa.name} all" + (f" but {args.without}" if args.without else "")
     stream = partial(MmuStream, config=config)
     return Job(pair.tier.named("riscv-mmu"), name, lambda *chunk: riscv_evaluator.run_chunk(pair, *chunk, stream), pair)
 
 
 if __name__ == "__main__":
-    sys.exit(command(__doc__, job, xlen=True, tier=True, more=riscv_evaluator.without, count=100_000, chunk=200_000))
+    sys.exit(command(__doc__, job, xlen=True, tier=True, more=riscv_evaluator.more, count=100_000, chunk=200_000))

@@ -23,9 +23,8 @@ from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
 from tests.engine.toy import ToyRam
-from tests.oracle.pair import CODE_LIMIT, OraclePort, Span
+from tests.oracle.pair import BUILDER, CODE_LIMIT, OraclePort, Span
 from tests.oracle.streams import numbers
-from tests.oracle.unicorn_pair import BUILDER
 
 START, SIZE = 0x80000000, 0x200000
 OPERANDS, LOG, PLAY, UART, FINISHER = 0x80080000, 0x80100000, 0x80140000, 0x10000000, 0x100000

@@ -26,9 +26,8 @@ from ratite.targets.riscv.counters import NOTE_STIMECMP
 from tests.engine.toy import ToyRam
 from tests.oracle.driver import Job, command
 from tests.oracle.ledger import Chunk
-from tests.oracle.pair import CODE_LIMIT, Span
+from tests.oracle.pair import BUILDER, CODE_LIMIT, Span
 from tests.oracle.riscv_qemu import A0, A1, A2, ECALL, MACHINE, S2, START, T0, T1, SerialPort, Writer, run_qemu
-from tests.oracle.unicorn_pair import BUILDER
 
 SIZE, OPERANDS, LOG, PLAY, SNIPPETS, TABLES = (
     0x400000, START + 0x180000, START + 0x240000, START + 0x300000, START + 0x340000, START + 0x350000)

@@ -19,6 +19,7 @@ class Varied(Eager):
     def __init__(self, tier: int) -> None:
         super().__init__(tier)
         self.threshold = 2  # one round to decode something
+        self.seconds = 900.0  # soaks run when nobody else wants the processor
         self.rng = random.Random(0)
 
     def limits(self, tier: int, *, calls: bool = False, window: bool = False) -> dict[str, object]:
@@ -28,12 +29,21 @@ class Varied(Eager):
             "calls": rng.random() < 0.4, "loop_entries": rng.random() < 0.8, "window": window and rng.random() < 0.8}
 
 
-class Tier:
-    """How one native CPU executes. ``manager`` is for its constructor, and goes with the CPU."""
+class Loops(Varied):
+    """Regions of one short loop each, all alike."""
 
-    def __init__(self, number: int) -> None:
+    def limits(self, tier: int, *, calls: bool = False, window: bool = False) -> dict[str, object]:
+        return {**super().limits(tier), "instructions": 24, "eager": False, "calls": False, "loop_entries": True,
+                "window": False}
+
+
+class Tier:
+    """How one native CPU executes. ``manager`` is for its constructor, and goes with the CPU. ``policy``: what regions are
+    like, for tier 1 or 2."""
+
+    def __init__(self, number: int, policy: type[Varied] = Varied) -> None:
         self.number = number
-        self._policy = Varied(number) if number else None
+        self._policy = policy(number) if number else None
         self.manager = RegionManager(self._policy) if self._policy else None
 
     def reseed(self, seed: int | str) -> None:

@@ -11,10 +11,9 @@ from ratite.core.engine.native import NativeLibrary
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.memory import BusError
 from tests.engine.toy import ToyRam
-from tests.oracle.pair import CODE_LIMIT, OraclePort, Span
+from tests.oracle.pair import BUILDER, CODE_LIMIT, OraclePort, Span
 from tests.oracle.tiers import Tier
 
-BUILDER = "ratite.targets.riscv.isa:build"
 START = 0x10000
 
 
