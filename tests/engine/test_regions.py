@@ -8,6 +8,7 @@ import random
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from ratite.core.accel.base import Exit
 from ratite.core.engine.block import RELAX_EACH
 from ratite.core.engine.cache import ObjectCache, key_of
 from ratite.core.engine.native import NativeIsa, NativeLibrary
-from ratite.core.engine.region import client
+from ratite.core.engine.region import builder, client
 from ratite.core.engine.region.access import Access, groups
 from ratite.core.engine.region.manager import RegionManager
 from ratite.core.engine.region.policy import Policy
@@ -314,6 +315,7 @@ def test_the_hottest_place_is_compiled_first(toy: tuple[Isa, NativeIsa], monkeyp
         pair.step(3 * count - 30)
 
     def taken(least: int = 0) -> int:
+        waiting.count(1)
         request = waiting.take(least)
         assert request is not None
         return request.offset
@@ -324,7 +326,44 @@ def test_the_hottest_place_is_compiled_first(toy: tuple[Isa, NativeIsa], monkeyp
     assert taken() == loops[2]
     run(loops[0], 600)
     run(loops[1], 50)
-    assert taken(300) == loops[0] and waiting.take(300) is None and taken() == loops[1] and waiting.take() is None
+    assert taken(200) == loops[0] and waiting.take(20) is None and taken() == loops[1] and waiting.take() is None
+    pair.close()
+
+
+def test_guests_that_need_every_core_keep_them(toy: tuple[Isa, NativeIsa], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is seldom run waits for a free core, or until the worker has rested; what is hot doesn't."""
+    isa, _ = toy
+    manager = RegionManager(Policy(threshold=10))
+    chosen, waiting, now, busy = manager.builder, Waiting(), [100.0], [1]
+    monkeypatch.setattr(chosen, "submit", waiting.append)
+    monkeypatch.setattr(chosen, "_waiting", waiting)
+    monkeypatch.setattr(builder, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(builder, "os", SimpleNamespace(cpu_count=lambda: 2))
+    monkeypatch.setattr(RegionManager, "busy", property(lambda _: busy[0]))
+    pair = pair_of(toy, manager)
+    loops = 0, 0x400, 0x800
+
+    def run(at: int, count: int) -> None:
+        pair.start(BASE + at, {("r", 7): count})
+        pair.step(3 * count - 30)
+
+    def taken(seconds: float = 1.0) -> int | None:
+        now[0] += seconds
+        request = chosen._next(0)
+        return None if request is None else request.offset
+
+    for at in loops:
+        pair.write(at, loop(isa, isa.assemble("add", rd=2, rs=2, rt=1)))
+        run(at, 50)
+    assert taken() == loops[2] and len(waiting) == 2
+    busy[0], chosen._rested = 2, 110.0
+    assert taken() is None
+    run(loops[0], 10_000)
+    assert taken(chosen.policy.choice_seconds / 2) is None  # not looked at anew
+    chosen.policy.worth = 1000
+    assert taken() == loops[0] and taken() is None
+    now[0] = 110.0
+    assert taken() == loops[1]
     pair.close()
 
 

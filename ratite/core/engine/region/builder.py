@@ -51,6 +51,8 @@ class Builder:
         self._wake = threading.Condition()  # guards what follows
         self._new: deque[Request] = deque()
         self._waiting = Waiting()
+        self._counted = 0.0  # when its counters were read
+        self._rested = self._next_choice = 0.0  # while CPUs leave no core: when worker 0 may take anything, and choose again
         self._better: deque[Request] = deque()
         # Weak, since CPUs come and go as long as the cluster is there.
         self._gone: WeakSet[NativeVcpu] = WeakSet()
@@ -146,12 +148,15 @@ class Builder:
         while not self.closed:
             with self._wake:
                 request = self._begin(self._next(number))
-                if request is None and not self._wake.wait(self.policy.idle_seconds) and not self.waiting:
+                if request is None and not self._wake.wait(self._patience(number)) and not self.waiting:
                     for client in clients.values():
                         client.close()
             if request is not None:
+                begun = time.monotonic()
                 self._compile(request, clients)
+                now = time.monotonic()
                 with self._wake:
+                    self._rested = now + self.policy.rest * (now - begun)
                     self._end()
 
     def _begin(self, request: Request | None) -> Request | None:
@@ -164,11 +169,27 @@ class Builder:
         self._wake.notify_all()
 
     def _next(self, number: int) -> Request | None:
-        """What thread ``number`` compiles now. Guests go first: there are as many threads at work as they leave processors."""
-        if number and number >= (os.cpu_count() or 1) - self._manager.busy:
+        """What thread ``number`` compiles now. Guests go first: there are as many threads at work as they leave processors;
+        where they leave none, there is one for what is worth it at once, and seldom for the rest."""
+        now = time.monotonic()
+        spare = (os.cpu_count() or 1) - self._manager.busy
+        if number >= max(spare, 1) or (spare <= 0 and now < self._next_choice):
             return None
-        found = self._waiting.take(self.policy.pressing if self._better else 0)
-        return self._better.popleft() if found is None and self._better else found
+        if now - self._counted >= self.policy.count_seconds:
+            self._waiting.count(now - self._counted)
+            self._counted = now
+        anything = spare > 0 or now >= self._rested
+        least = self.policy.pressing if self._better else 0
+        found = self._waiting.take(least if anything else self.policy.worth)
+        if found is None and anything and self._better:
+            found = self._better.popleft()
+        if found is None:
+            self._next_choice = now + self.policy.choice_seconds
+        return found
+
+    def _patience(self, number: int) -> float:
+        """Seconds until thread ``number`` looks unasked: a core may be free by then, or a place hot."""
+        return self.policy.idle_seconds if number or not self._waiting else self.policy.choice_seconds
 
     # -- what is there
     def _found(self, request: Request) -> bool:

@@ -56,7 +56,8 @@ class RegionManager:
         self._evicting = threading.Lock()  # taken before the other
         self._closed = False
         self.views = 0  # how often the CPUs' view of memory changed
-        self._next_look = self._total = 0.0
+        self._next_look = 0.0
+        self._total = 0
         self._step = policy.look_seconds[0]
 
     # -- CPUs
@@ -230,29 +231,34 @@ class RegionManager:
 
     # -- the builder's threads
     def look(self, pause: float) -> float:
-        """Regions that deserve better are asked for; seconds until the next look."""
+        """Regions that deserve better are asked for; seconds until the next look: soon where heat rises fast."""
         low, high = self.policy.look_seconds
         if time.monotonic() < self._next_look:
             return min(pause, self._next_look - time.monotonic())
+        total, better = 0, []
         with self.lock:
-            regions = [r for rows in self._segments.values() for r in rows]
-            total = sum(r.heat for r in regions)
-            better = [self._better(region) for region in regions if region.tier == 1 and not region.promoted]
+            for region in [r for rows in self._segments.values() for r in rows]:
+                heat = region.heat
+                total += heat
+                if region.tier == 1 and not region.promoted:
+                    better.append(self._better(region, heat))
             for cpu in self._cpus:
                 if not cpu.outside:
                     cpu.look_up()  # heat is told when a region is left
         for request in better:
             if request is not None:
                 self.builder.submit(request)
-        step = low if total != self._total else min(high, 2 * self._step)
+        wanted = self._step * self.policy.look_heat / max(abs(total - self._total), 1)
+        step = max(low, min(high, wanted, 2 * self._step))
         self._total, self._step = total, step
         self._next_look = time.monotonic() + step
         return step
 
-    def _better(self, region: Installed) -> Request | None:
+    def _better(self, region: Installed, heat: int) -> Request | None:
         """What to ask for in the place of ``region``, once it deserves that."""
-        gives_up = region.deopts > 1000 and region.deopts * self.policy.deopt_distance > region.heat
-        if region.heat < self.policy.promote_heat and not (gives_up and region.deopts > 10_000):
+        deopts = region.deopts
+        gives_up = deopts > 1000 and deopts * self.policy.deopt_distance > heat
+        if heat < self.policy.promote_heat and not (gives_up and deopts > 10_000):
             return None
         region.promoted = True
         (ram, number), parcel, _ = region.entries[0]

@@ -32,7 +32,14 @@ class Policy:
         self.disk = 256 << 20  # bytes of all compiled code on disk
         self.covered = 2  # times that a place inside of a region must become hot again before it gets one of its own
         self.attempts = 4  # to compile one place whose code keeps changing
-        self.pressing = 100  # arrivals of late at a place that has no region yet, for which tier 2 waits
+        self.count_seconds = 0.05  # between two readings of the counters of arrivals, at the least
+        self.pressing = 1000  # arrivals a second at a place that has no region yet, for which tier 2 waits
+        # While CPUs have every core, what is compiled takes one from them. Some 50 ms for some 40 ns an arrival: this many a
+        # second bring that back within five seconds, and are compiled at once. Else a worker rests so many times as long as it
+        # has just worked, and looks so often whether that has changed.
+        self.worth = 250_000
+        self.rest = 15
+        self.choice_seconds = 0.2
         self.seconds = 30.0  # a worker may take for one region
         self.workers = 3  # at the most; each is a process of some 100 MB
         self.idle_seconds = 20.0  # without work, after which workers end
@@ -40,7 +47,8 @@ class Policy:
         # Tier 2: a region that executed so many instructions will execute as many again. At 2 ns each that is 100 ms, and
         # compiling it anew, with the paths that were decoded meanwhile, takes some 20 to 200 ms of another core.
         self.promote_heat = 50_000_000
-        self.look_seconds = (0.1, 2.0)  # how often heat is looked at: while it rises, and when it does not
+        self.look_seconds = (0.1, 2.0)  # between two looks at heat, at the least and at the most
+        self.look_heat = 5_000_000  # instructions in regions that are to lie between two looks: a look takes milliseconds
         # A region that gives up once in so few instructions (devices, a working set beyond the TLB) gets calls instead
         self.deopt_distance = 2000
 

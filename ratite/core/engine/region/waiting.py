@@ -1,8 +1,8 @@
 """Places that wait to be compiled: which is the hottest now.
 
 Arrivals at places that are hot already are counted by the CPU (``NativeVcpu.arrivals``), each in one of some counters that
-places share. What counts is how many came since the last choice, and ever less those before; where nobody comes any more, what
-became hot last is first.
+places share. A place's *heat* is how many come there in a second: half of it what came since the last reading, half what was
+known before. Where nobody comes any more, what became hot last is first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from ratite.core.engine.region.records import Request
 if TYPE_CHECKING:
     from ratite.core.engine.vcpu import NativeVcpu
 
-_FADING = 2  # what came before the last choice counts so many times less
 _WORD = (1 << 32) - 1
 
 
@@ -26,7 +25,7 @@ class Waiting:
     def __init__(self) -> None:
         self._requests: list[Request] = []
         self._seen: dict[NativeVcpu, array[int]] = {}
-        self._heat: dict[NativeVcpu, list[int]] = {}
+        self._heat: dict[NativeVcpu, list[float]] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -38,23 +37,32 @@ class Waiting:
     def keep(self, wanted: Callable[[Request], bool]) -> None:
         """Drops what is not ``wanted``, and what is known of CPUs that nothing waits for."""
         self._requests = [request for request in self._requests if wanted(request)]
-        left = {request.cpu for request in self._requests}
-        for known in (self._seen, self._heat):
-            for cpu in known.keys() - left:
-                del known[cpu]
+        self._cpus()
 
-    def take(self, least: int = 0) -> Request | None:
-        """The hottest; None where none has had ``least`` arrivals."""
-        for cpu in {request.cpu for request in self._requests}:
+    def _cpus(self) -> set[NativeVcpu]:
+        """Those that something waits for; others are forgotten."""
+        cpus = {request.cpu for request in self._requests}
+        for known in (self._seen, self._heat):
+            for cpu in known.keys() - cpus:
+                del known[cpu]
+        return cpus
+
+    def count(self, seconds: float) -> None:
+        """Reads the counters, as has been done ``seconds`` ago."""
+        for cpu in self._cpus():
             now = cpu.arrivals()
             before = self._seen.get(cpu, now)
-            heat = self._heat.get(cpu, [0] * len(now))
-            self._heat[cpu] = [h // _FADING + (n - b & _WORD) for h, n, b in zip(heat, now, before, strict=True)]
+            heat = self._heat.get(cpu, [0.0] * len(now))
+            self._heat[cpu] = [(h + (n - b & _WORD) / seconds) / 2 for h, n, b in zip(heat, now, before, strict=True)]
             self._seen[cpu] = now
-        best, most = -1, least - 1
+
+    def take(self, least: int = 0) -> Request | None:
+        """The hottest, as of the last reading; None where none has a heat of ``least``."""
+        best, most = -1, float(least)
         for k in range(len(self._requests) - 1, -1, -1):
             request = self._requests[k]
-            heat_here = self._heat[request.cpu][request.slot]
-            if heat_here > most:
-                best, most = k, heat_here
+            heat = self._heat.get(request.cpu)
+            here = heat[request.slot] if heat is not None else 0.0
+            if here > most or (best < 0 and here == most):
+                best, most = k, here
         return self._requests.pop(best) if best >= 0 else None
