@@ -13,7 +13,7 @@ import pytest
 
 from ratite.clients.bench import coremark, main, qmp, short
 from ratite.clients.bench.mix import Guest, Run, Timer, run_program, under_ratite
-from ratite.clients.bench.report import Row, table
+from ratite.clients.bench.report import Row, table, together
 
 
 def test_ratio_says_how_much_better_we_are() -> None:
@@ -197,3 +197,11 @@ def test_without_a_c_compiler_round_trips_are_left_out_by_name(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main.main(["qmp", "--no-peer"]) == 0
     assert "qmp is left out: a C compiler (cc) is needed" in capsys.readouterr().out
+
+
+def test_all_that_computes_is_judged_together() -> None:
+    alone = Row("c", "s", [1.0], [], "", False)
+    rows = [Row("a", "s", [1.0], [4.0], "peer", False), Row("b", "MIPS", [10.0], [10.0], "peer", True), alone]
+    mean, least = together("both", rows, (2.5, 0.5))
+    assert (mean.ours, mean.met) == ([2.0], False) and (least.ours, least.met) == ([1.0], True)
+    assert together("nothing to compare with", [alone], None) == []

@@ -7,11 +7,9 @@ the fastest valid (10 s); CoreMark validates each itself, and the last CRC of al
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
@@ -20,6 +18,7 @@ from typing import NamedTuple
 from ratite.clients.bench.mix import GUESTS, QEMU_MACHINES, Guest, Run, run_program, under_qemu, under_ratite
 from ratite.clients.bench.report import Row
 from ratite.clients.bench.subjects import version
+from ratite.clients.boots.caches import CodeCache
 
 BUILT = GUESTS.parents[2] / "build" / "coremark"
 BOARDS = ("rv64", "s3adsp1800", "ml605")
@@ -96,6 +95,8 @@ class Board:
         self.board, self.folder = board, folder
         self._accel, self._peer, self._options = accel, peer, options
         self._place = tempfile.TemporaryDirectory(prefix="ratite-bench-")
+        self._cache = CodeCache("cold", Path(self._place.name))
+        self._cache.prepare()
 
     def __enter__(self) -> Board:
         return self
@@ -103,19 +104,10 @@ class Board:
     def __exit__(self, *exception: object) -> None:
         self._place.cleanup()
 
-    @property
-    def _env(self) -> Mapping[str, str]:
-        return {**os.environ, "XDG_CACHE_HOME": self._place.name}
-
-    def forget(self) -> None:
-        """Of all that is compiled, tier 0 alone stays."""
-        for regions in Path(self._place.name).glob("ratite/regions-*"):
-            shutil.rmtree(regions)
-
     def ours(self, iterations: int) -> Run:
         """A run under ratite."""
         guest = Guest("coremark", self.folder, _line(iterations), timer=True)
-        (run,) = under_ratite([self.board], guest, self._accel, self._env)
+        (run,) = under_ratite([self.board], guest, self._accel, self._cache.environment)
         return run
 
     def theirs(self, iterations: int) -> list[Run]:
@@ -131,7 +123,7 @@ class Board:
 
     def measure(self, iterations: int, count: int) -> Measured:
         """A cold run and `count` further ones, in turns with QEMU."""
-        self.forget()
+        self._cache.prepare()
         ours, theirs = [], []
         for _ in range(count + 1):
             ours.append(self.ours(iterations))

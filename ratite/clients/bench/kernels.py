@@ -6,16 +6,15 @@ through the host's C compiler, where there is one.
 
 from __future__ import annotations
 
-import math
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, median
 
 from ratite.clients.bench.mix import GUESTS, QEMU_MACHINES, Run, in_turns, run_program
-from ratite.clients.bench.report import Row
+from ratite.clients.bench.report import Row, together
 from ratite.clients.bench.subjects import version
 
 SOURCE = GUESTS.parent / "src" / "kernels.c"
@@ -54,20 +53,15 @@ def measure(boards: list[str], guest: str, count: int, accel: str, say: Callable
         if len(sums) != 1:
             raise RuntimeError(f"{guest}.{board}: different checksums: {sorted(sums)}")
         peer = version(path) if path else "not installed"
-        gains, shares = [], []
+        first, shares = len(rows), []
         for name in ours[0].parts:
             mine = [run.parts[name] for run in ours]
             other = [run.parts[name] for run in theirs]
             rows.append(Row(f"{name} on {board}", "s", mine, other, peer, False))
-            if theirs:
-                gains.append(_best(theirs, name) / _best(ours, name))
             if host and host.parts[name] > 0:  # what is shorter than the clock's step has no share
                 shares.append(host.parts[name] / _best(ours, name))
-        if gains:
-            mean = math.exp(sum(map(math.log, gains)) / len(gains))
-            rows.append(Row(f"{guest} on {board}, geometric mean", "x QEMU", [mean], [], "", True, 2.0 if host else None))
-            rows.append(Row(f"{guest} on {board}, slowest", "x QEMU", [min(gains)], [], "", True, 1.0 if host else None))
+        rows += together(f"{guest} on {board}", rows[first:], (2.0, 1.0) if host else None)
         if shares:
-            mean = math.exp(sum(map(math.log, shares)) / len(shares))
+            mean = geometric_mean(shares)
             rows.append(Row(f"{guest} on {board}, share of the host's own speed", "x host", [mean], [], "", True))
     return rows

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from ratite.clients.bench import access, control, coremark, kernels, mix, monitor, page, parallel, qmp, short, virt
 from ratite.clients.bench.libvirtd import missing
-from ratite.clients.bench.report import Row, as_json, host, table
+from ratite.clients.bench.report import Row, as_json, host, table, together
 from ratite.clients.bench.subjects import peer, qemu, ratite
 from ratite.clients.boots.main import FOLDER
 from ratite.clients.qmp import CommandError, QmpClientError
@@ -32,7 +32,7 @@ def _arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
     parser.add_argument("--starts", type=int, default=30, help="starts of each daemon (default 30)")
     parser.add_argument("--accel", default="", help="accelerator (default: the best usable)")
     parser.add_argument("--short", action="store_true", help="short guests, without goals: for trying")
-    parser.add_argument("--long", action="store_true", help="kernels for six times as long")
+    parser.add_argument("--long", action="store_true", help="kernels six and the mix twelve times as long")
     parser.add_argument("--no-peer", action="store_true", help="measure ratite alone")
     parser.add_argument("--json", metavar="PATH", nargs="?", const="-", help="write all samples there (alone: to stdout)")
     options = parser.parse_args(argv)
@@ -57,6 +57,7 @@ def _measure(options: argparse.Namespace) -> list[Row]:
         return None if options.no_peer else peer(program)
 
     guest = "mix-short" if options.short else "mix"
+    mixed = "mix-long" if options.long else guest
     rows: list[Row] = []
     if "monitor" in options.parts:
         path = which("qemu-system-riscv64")
@@ -71,7 +72,7 @@ def _measure(options: argparse.Namespace) -> list[Row]:
     if "access" in options.parts:
         rows += access.measure(options.runs, options.accel, _say)
     if "mix" in options.parts:
-        rows += mix.measure(options.boards, guest, options.runs, options.accel, _say, which)
+        rows += mix.measure(options.boards, mixed, options.runs, options.accel, _say, which)
     if "kernels" in options.parts:
         group = "kernels-short" if options.short else "kernels-long" if options.long else "kernels"
         rows += kernels.measure(options.boards, group, options.runs, options.accel, _say, which)
@@ -92,6 +93,9 @@ def _measure(options: argparse.Namespace) -> list[Row]:
             rows += virt.measure(which(virt.PROGRAM), options.runs if options.short else max(options.runs, 10), _say)
     if "harts" in options.parts:
         rows += _harts(options, which)
+    if {"mix", "kernels", "coremark"} <= set(options.parts):
+        what = [row for row in rows if row.name.endswith((" on rv64", "coremark on rv64, cold"))]
+        rows += together("mix, kernels and coremark on rv64, cold", what, None if options.short else (2.0, 1.0))
     return rows
 
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from ratite.clients import machines
 from ratite.clients.bench.report import Row
 from ratite.clients.bench.subjects import version
+from ratite.clients.boots.caches import CodeCache
 from ratite.clients.qmp import Client, DaemonProcess
 
 GUESTS = Path(__file__).resolve().parents[3] / "tests" / "guests" / "elf"
@@ -205,14 +206,20 @@ def _consoles(listeners: list[socket.socket], start: Callable[[], object], typed
 
 def in_turns(board: str, guest: str, count: int, accel: str, path: str | None, options: tuple[str, ...],
              say: Callable[[str], None]) -> tuple[list[Run], list[Run]]:  # fmt: skip
-    """`count` runs under ratite and, where `path` names it, under QEMU with `options`."""
+    """`count` runs under ratite and, where `path` names it, under QEMU with `options`. No compiled region is kept from one of
+    ratite's runs to the next, so that each has its compiling in it; tier 0 is."""
     ours: list[Run] = []
     theirs: list[Run] = []
-    for number in range(count):
-        say(f"{guest}.{board}: run {number + 1} of {count}")
-        ours += under_ratite([board], Guest(guest), accel)
-        if path:
-            theirs.append(under_qemu(path, options, Guest(guest).elf(board)))
+    with tempfile.TemporaryDirectory(prefix="ratite-bench-") as made:
+        cache = CodeCache("cold", Path(made))
+        cache.prepare()
+        under_ratite([board], Guest("mix-short"), accel, cache.environment)
+        for number in range(count):
+            say(f"{guest}.{board}: run {number + 1} of {count}")
+            cache.prepare()
+            ours += under_ratite([board], Guest(guest), accel, cache.environment)
+            if path:
+                theirs.append(under_qemu(path, options, Guest(guest).elf(board)))
     return ours, theirs
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import geometric_mean, median, quantiles
 from typing import NamedTuple
 
 
@@ -36,6 +36,18 @@ class Row(NamedTuple):
         if self.goal is None or not self.ours:
             return None
         return median(self.ours) >= self.goal if self.larger_is_better else median(self.ours) <= self.goal
+
+
+def together(name: str, rows: Sequence[Row], goals: tuple[float, float] | None) -> list[Row]:
+    """How much better we are in all rows that have a peer: the geometric mean, and the least; `goals` of both."""
+    gains = [row.ratio for row in rows if row.ratio]
+    if not gains:
+        return []
+    mean, least = goals or (None, None)
+    return [
+        Row(f"{name}, geometric mean", "x QEMU", [geometric_mean(gains)], [], "", True, mean),
+        Row(f"{name}, slowest", "x QEMU", [min(gains)], [], "", True, least),
+    ]
 
 
 def number(values: Sequence[float]) -> str:
