@@ -26,4 +26,4 @@ def test_harts_come_and_go_and_the_machine_starts_anew(tmp_path: Path) -> None:
         assert guest.sh("nproc").split()[-1] == "3", "a reset starts the hart that was stopped"
         guest.console.sock.sendall(b"poweroff -f\n")
         event = guest.qmp.wait_event("SHUTDOWN", timeout=PATIENCE)
-        assert event["data"] == {"guest": True, "reason": "guest-shutdown"}
+        assert event["data"] == {"guest": True, "reason": "guest-shutdown", "code": 0}
