@@ -167,9 +167,8 @@ def libvirt(place: Path, request: pytest.FixtureRequest, cache_home: Path) -> It
     elif reason := missing():
         pytest.skip(reason)
     else:
-        command = [place / "bin" / "ratite", "cache", "warm", "rv64-riscv-cpu", "microblaze-cpu"]
-        subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
         with Libvirtd(place / "libvirt", code=cache_home / "ratite") as libvirtd:
+            libvirtd.warm("rv64-riscv-cpu", "microblaze-cpu")
             yield {"LIBVIRT_DEFAULT_URI": libvirtd.uri}
 
 

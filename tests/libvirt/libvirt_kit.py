@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,8 @@ class Domain:
         console = self._consoles[line] = Terminal(command=self.libvirtd.command("console", self.name, "--force", *where))
         console.expect("Escape character is")
         console.expect("\n")
+        # What is typed before virsh takes keys as they are would be a line of the terminal's.
+        wait(lambda: not console.flags() & termios.ICANON, "virsh to take keys", console.flags)
         return console
 
     def hang_up(self) -> None:

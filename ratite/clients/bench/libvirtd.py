@@ -1,7 +1,7 @@
 """A libvirtd of one's own, for tests and measurements: Debian's, unmodified, every path of it in one folder.
 
 It runs in a mount namespace of its own, in which /etc/libvirt, /var/lib/libvirt and the like are folders of ours, so that the
-host's libvirt is never met; no network, no cgroups, no security driver.  Needs root, `unshare`, `libvirtd` and `virsh`.
+host's libvirt is never met; no network, no cgroups, no security driver.  Needs root, libvirtd, virsh, and util-linux.
 What it does and hears is in `log`, one file that grows over restarts.
 
     with Libvirtd(folder) as libvirtd:
@@ -17,6 +17,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def missing() -> str:
     """Why there can be no libvirtd here; "" where there can."""
     if os.name != "posix" or os.geteuid():
         return "a private libvirtd needs root"
-    for program in PROGRAM, "virsh", "unshare":
+    for program in PROGRAM, "virsh", "unshare", "nsenter":
         if not shutil.which(program):
             return f"{program} is missing (Debian: libvirt-daemon, libvirt-daemon-driver-qemu, libvirt-clients; make peers)"
     command = ["unshare", "-m", "-p", "--fork", "mount", "-t", "proc", "proc", "/proc"]
@@ -85,7 +86,7 @@ def missing() -> str:
 
 class Libvirtd:
     """The daemon, running.  `verbose` logs every QMP message; `log` is where.  `code`: what domains find as the system's place
-    of compiled code."""
+    of compiled code, see `warm`."""
 
     def __init__(self, folder: Path, verbose: bool = True, code: Path | None = None) -> None:
         self.folder, self.log = folder, folder / "log" / "libvirtd.log"
@@ -93,6 +94,8 @@ class Libvirtd:
         self.uri = f"qemu+unix:///system?socket={folder}/run/libvirt-sock"
         for place in PLACES:
             (folder / place).mkdir(parents=True, exist_ok=True)
+        if code is not None:
+            code.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "run" / "qemu").mkdir(exist_ok=True)
         filters = "1:qemu 3:*" if verbose else "4:*"
         (folder / "etc" / "libvirtd.conf").write_text(_DAEMON.format(filters=filters, log="/var/log/libvirt/libvirtd.log"))
@@ -127,6 +130,15 @@ class Libvirtd:
         """End it and start it anew, as an update of the host would."""
         self.stop()
         self.start()
+
+    def warm(self, *models: str) -> None:
+        """Compile what domains with these types of CPUs are to find in the system's place; the host's isn't seen."""
+        enter = ["nsenter", f"--mount=/proc/{self._init.pid}/ns/mnt"]
+        command = [*enter, sys.executable, "-m", "ratite.daemon.cache", "warm", "--system", *models]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if done.returncode:
+            raise LibvirtError(f"no code for domains: {done.stderr.strip()}")
 
     def close(self) -> None:
         """End the daemon and whatever it has started."""

@@ -6,7 +6,6 @@ has a path of its own.  The times are libvirt's, as virsh tells them, its own wo
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -34,16 +33,14 @@ def measure(theirs: str | None, runs: int, say: Callable[[str], None]) -> list[R
         folder = Path(made)
         install = [sys.executable, "-m", "ratite.clients.cli", "install-shims", str(folder / "shims")]
         subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
-        # What `ratite cache warm --system` would have left on a host that runs domains.
-        warm = [sys.executable, "-m", "ratite.daemon.cache", "warm", "rv64-riscv-cpu"]
-        environment = {**os.environ, "XDG_CACHE_HOME": made}
-        subprocess.run(warm, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         emulators = {"ratite": folder / "shims" / PROGRAM}
         if theirs:
             emulators[version(theirs)] = Path(theirs)
         samples: dict[str, Samples] = {name: {key: [] for key in _NAMES} for name in emulators}
         (folder / "d").mkdir()
         with Libvirtd(folder / "d", verbose=False, code=folder / "ratite") as libvirtd:
+            # As a host has it that runs domains.
+            libvirtd.warm("rv64-riscv-cpu")
             libvirtd.virsh("list")
             for number in range(runs + 1):
                 say(f"libvirt: turn {number} of {runs}")
