@@ -12,10 +12,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ratite.core import log
+from ratite.core.future import Future
 
 if TYPE_CHECKING:
     from ratite.core.clock import VirtualClock
@@ -130,8 +130,6 @@ class Owner:
         future, fn, args = work
         if future is None:
             self._do_quietly(fn)
-            return
-        if not future.set_running_or_notify_cancel():
             return
         try:
             with self._lock:

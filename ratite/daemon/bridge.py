@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from ratite.qapi.errors import GenericError, QmpError
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
+    from ratite.core.future import Future
     from ratite.core.machine import Machine
     from ratite.daemon.log import Log
+    from ratite.daemon.loop import Loop
 
 Done = Callable[[Any, QmpError | None], None]
 
@@ -30,7 +29,7 @@ Done = Callable[[Any, QmpError | None], None]
 class Bridge:
     """The crossings of one daemon."""
 
-    def __init__(self, loop: AbstractEventLoop, log: Log) -> None:
+    def __init__(self, loop: Loop, log: Log) -> None:
         self._loop = loop
         self._log = log
 
@@ -38,17 +37,14 @@ class Bridge:
         """Run `fn` on the machine's owner thread; then `done(value, None)` or `done(None, error)` on the loop."""
 
         def finished(future: Future[Any]) -> None:
-            self._to_loop(self._finish, future, done)
+            error = future.exception()
+            self._to_loop(self._finish, None if error is not None else future.result(), error, done)
 
         machine.owner.post(fn).add_done_callback(finished)
 
-    def _finish(self, future: Future[Any], done: Done) -> None:
-        if future.cancelled():
-            done(None, GenericError("the machine is going away"))
-            return
-        error = future.exception()
+    def _finish(self, value: Any, error: BaseException | None, done: Done) -> None:
         if error is None:
-            done(future.result(), None)
+            done(value, None)
         elif isinstance(error, QmpError):
             done(None, error)
         else:
@@ -77,14 +73,12 @@ class Bridge:
 
     def aside(self, fn: Callable[[], Any], done: Done) -> None:
         """Run `fn`, which must touch nothing shared, on a thread of its own; then `done` on the loop as for `post`."""
-        future: Future[Any] = Future()
 
         def work() -> None:
             try:
-                future.set_result(fn())
+                self._to_loop(self._finish, fn(), None, done)
             except BaseException as error:
-                future.set_exception(error)
-            self._to_loop(self._finish, future, done)
+                self._to_loop(self._finish, None, error, done)
 
         threading.Thread(target=work, name="ratite-aside", daemon=True).start()
 

@@ -30,13 +30,12 @@ from ratite.qapi.errors import GenericError
 from ratite.qapi.wire import encode
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from ratite.core.backends.set import ChardevSet
     from ratite.core.hostfiles import HostFiles
     from ratite.core.machine import Machine
     from ratite.core.objects.registry import TypeRegistry
     from ratite.daemon.log import Log
+    from ratite.daemon.loop import Loop
     from ratite.daemon.options import Options
     from ratite.daemon.qmp.address import Endpoint
     from ratite.daemon.qmp.loopio import LoopIo
@@ -78,7 +77,7 @@ class Daemon:
     def __init__(
         self,
         options: Options,
-        loop: AbstractEventLoop,
+        loop: Loop,
         log: Log,
         endpoints: Sequence[Endpoint],
         modules: Sequence[ModuleType],
@@ -364,9 +363,7 @@ class Daemon:
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):
             number = getattr(signal, name, None)
             if number is not None:
-                # Hosts without signal handlers in loops end at once instead.
-                with suppress(NotImplementedError):
-                    self.loop.add_signal_handler(number, self.shutdown, "host-signal")
+                self.loop.add_signal_handler(number, self.shutdown, "host-signal")
         if self.options.lifeline is not None:
             # Whoever holds the other end has started us for himself; the kernel closes it however he ends.
             fd = int(self.options.lifeline)

@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from logging import LogRecord
     from queue import SimpleQueue
 
 LEVELS = MappingProxyType({"debug": 10, "info": 20, "warning": 30, "trace": 35, "error": 40})
@@ -65,26 +64,19 @@ class Log:
         """A fault of ratite's own, of a plug-in or of the host."""
         self._say("error", event, fields)
 
+    def callback_failed(self, error: Exception) -> None:
+        """What the daemon's loop tells: the callback is over, the loop goes on."""
+        self.error("a callback failed inside", exc_info=error)
+
     def take_core(self) -> None:
         """Have the core's lines come here from now on, in place of whoever had them; once a process."""
-        import logging
+        from ratite.core.log import taken_by
 
-        from ratite.core.log import LOGGER
+        taken_by(self._core_said)
 
-        handler = logging.Handler()
-        vars(handler)["emit"] = self._core_said
-        logger = logging.getLogger(LOGGER)
-        logger.handlers[:] = [handler]
-        logger.setLevel(self._threshold)
-        logger.propagate = False
-
-    def _core_said(self, record: LogRecord) -> None:
-        # A core.log.Line, or what a module says in words of its own.
-        event, fields = getattr(record.msg, "event", None) or record.getMessage(), dict(getattr(record.msg, "fields", {}))
-        if record.exc_info:
-            fields["exc_info"] = record.exc_info
-        level = next(name for name, least in _CORE_LEVELS if record.levelno >= least)
-        self._say(level, event, fields)
+    def _core_said(self, number: int, event: str, fields: dict[str, Any]) -> None:
+        level = next(name for name, least in _CORE_LEVELS if number >= least)
+        self._say(level, event, dict(fields))
 
     def close(self) -> None:
         """Everything is written, or the log's reader took too long; lines after this start anew."""

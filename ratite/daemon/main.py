@@ -10,7 +10,6 @@ from ratite.daemon.options import UsageError, help_text, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
 
     from ratite.daemon.options import Options
     from ratite.daemon.qmp.address import Endpoint
@@ -88,15 +87,15 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
     from functools import partial
 
     gc.disable()
-    asyncio = import_asyncio()
     from ratite.daemon import commands
     from ratite.daemon.daemon import Daemon
     from ratite.daemon.log import Log
+    from ratite.daemon.loop import EventLoop
 
     settle_interpreter()
     log = Log(options.log_level, options.log_file, options.log_json)
     pidfile = _write_pidfile(options.pidfile)
-    loop = asyncio.SelectorEventLoop()
+    loop = EventLoop(log.callback_failed)
     try:
         daemon = Daemon(options, loop, log, endpoints, commands.MODULES)
         daemon.at_end = partial(_remove_pidfile, pidfile)
@@ -113,19 +112,6 @@ def settle_interpreter() -> None:
     """The interpreter's own settings, for a whole process."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     sys.setrecursionlimit(RECURSION_LIMIT)
-
-
-def import_asyncio() -> ModuleType:
-    """asyncio without ssl, which it takes if it finds it: a tenth of the time to the first reply, for nothing."""
-    hidden = "ssl" not in sys.modules
-    if hidden:
-        sys.modules["ssl"] = None  # type: ignore[assignment]
-    try:
-        import asyncio
-    finally:
-        if hidden:
-            del sys.modules["ssl"]
-    return asyncio
 
 
 def _write_pidfile(path: str | None) -> str | None:

@@ -7,7 +7,6 @@ What its machine may touch of the host is one temporary folder; programs, networ
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 from ratite.core.hostfiles import ConfinedFiles, Root
 from ratite.daemon import commands
 from ratite.daemon.daemon import Daemon
+from ratite.daemon.loop import EventLoop
 from ratite.daemon.options import parse
 from ratite.daemon.qmp.monitor import Monitor
 from ratite.daemon.qmp.session import READY, Session
@@ -81,6 +81,10 @@ class Said:
     def error(self, event: str, **fields: Any) -> None:
         """A fault of ours."""
         self.errors.append(f"{event} {fields}")
+
+    def callback_failed(self, error: Exception) -> None:
+        """A callback of the loop raised it."""
+        self.error("a callback failed inside", exc_info=error)
 
     def take_core(self) -> None:
         """The core goes on saying what it says to Python's logging."""
@@ -149,7 +153,7 @@ class World:
         (folder / "disk").write_bytes(bytes(1 << 16))
         self.kind = kind
         self.log = Said()
-        self.loop = asyncio.SelectorEventLoop()
+        self.loop = EventLoop(self.log.callback_failed)
         self.over = False
         self.lost = False
         root = Root("t", str(folder), True, os.open(folder, os.O_PATH | os.O_DIRECTORY))

@@ -22,12 +22,11 @@ OVERHEAD = 4 << 30
 
 def live(request: Mapping[str, Any], fds: Sequence[int], schema: ResolvedSchema) -> int:
     """The instance's life, in a process of its own; its exit status."""
-    import asyncio
-
     from ratite.core.hostfiles import ConfinedFiles, Root
     from ratite.daemon import commands
     from ratite.daemon.daemon import Daemon
     from ratite.daemon.log import Log
+    from ratite.daemon.loop import EventLoop
     from ratite.daemon.options import Options
     from ratite.daemon.qmp.address import open_endpoint
 
@@ -50,9 +49,9 @@ def live(request: Mapping[str, Any], fds: Sequence[int], schema: ResolvedSchema)
     )
     options = Options(**request["options"])
     endpoint = open_endpoint(f"fd:{monitor},server=off")
-    loop = asyncio.SelectorEventLoop()
     gc.enable()
     log = Log(options.log_level)
+    loop = EventLoop(log.callback_failed)
     daemon = Daemon(options, loop, log, [endpoint], commands.MODULES, schema=schema, tied=True,
                     files=files, limits=request["limits"])  # fmt: skip
     status = daemon.run()

@@ -55,7 +55,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def _import_everything(allow: list[str]) -> ResolvedSchema:
     """All that an instance may need, but for what generates code."""
-    import asyncio
     import resource
 
     import structlog
@@ -64,12 +63,13 @@ def _import_everything(allow: list[str]) -> ResolvedSchema:
     import ratite.daemon.commands
     import ratite.daemon.control.birth
     import ratite.daemon.log
+    import ratite.daemon.loop
     import ratite.daemon.main
     import ratite.daemon.qmp.address
     from ratite.core.objects.registry import TypeRegistry
     from ratite.daemon.views import load_schema
 
-    del asyncio, resource, structlog
+    del resource, structlog
     sys.setswitchinterval(ratite.daemon.main.SWITCH_INTERVAL)
     sys.setrecursionlimit(ratite.daemon.main.RECURSION_LIMIT)
     registry = TypeRegistry(allow=allow)

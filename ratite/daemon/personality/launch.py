@@ -45,18 +45,17 @@ class Launch:
                 if step.command == "chardev-add":
                     absolute(step.arguments["backend"])
             self._background = Background.begin()
-        from ratite.daemon.main import import_asyncio, settle_interpreter
-
-        asyncio = import_asyncio()
         from ratite.daemon import commands
         from ratite.daemon.daemon import Daemon, StandIn
+        from ratite.daemon.loop import EventLoop
+        from ratite.daemon.main import settle_interpreter
         from ratite.daemon.personality.startup import Startup
 
         start, options = self._start, self._start.options
         settle_interpreter()
         log = self._open_log()
         remove_pidfile = partial(_remove_pidfile, _write_pidfile(options.pidfile))
-        loop = asyncio.SelectorEventLoop()
+        loop = EventLoop(log.callback_failed)
         try:
             stand_in = StandIn(start.target, start.machine, start.empty and not start.preconfig, frozenset(start.policy))
             daemon = Daemon(

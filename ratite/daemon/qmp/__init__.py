@@ -1,1 +1,1 @@
-"""QMP: the session without IO, events, and the thin asyncio shell around them."""
+"""QMP: the session without IO, events, and the thin shell around them."""

@@ -17,11 +17,11 @@ from ratite.daemon.qmp.unix import CHUNK, receive
 
 if TYPE_CHECKING:
     import socket
-    from asyncio import AbstractEventLoop
 
     from ratite.core.backends.chardev import Chardev, Line
     from ratite.daemon.daemon import Daemon
     from ratite.daemon.log import Log
+    from ratite.daemon.loop import Loop
     from ratite.daemon.qmp.loopio import LoopIo
     from ratite.daemon.qmp.session import Session
 
@@ -34,7 +34,7 @@ class Link(Monitor):
         line: Line,
         io: LoopIo,
         session: Session,
-        loop: AbstractEventLoop,
+        loop: Loop,
         log: Log,
         execute: Execute,
         closed: Closed,

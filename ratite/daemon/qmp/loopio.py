@@ -12,22 +12,21 @@ from typing import TYPE_CHECKING
 from ratite.core.backends.io import READ, WRITE
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, TimerHandle
-
     from ratite.core.backends.io import Handler
     from ratite.daemon.log import Log
+    from ratite.daemon.loop import Delayed, Loop
 
 
 class LoopIo:
     """An `Io`; made on the loop's thread."""
 
-    def __init__(self, loop: AbstractEventLoop, log: Log) -> None:
+    def __init__(self, loop: Loop, log: Log) -> None:
         self._loop = loop
         self._log = log
         self._thread = threading.get_ident()
         # Each handler with what is watched for it: descriptor → events.
         self._handlers: dict[Handler, dict[int, int]] = {}
-        self._timers: dict[Handler, TimerHandle] = {}
+        self._timers: dict[Handler, Delayed] = {}
         self._looking = False
         self._ended = False
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from ratite.daemon.qmp.session import OVERRUN, Request, Session
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from ratite.daemon.log import Log
+    from ratite.daemon.loop import Loop
 
 # So many commands at a time, then the other clients get their turn.
 TURN = 32
@@ -28,7 +27,7 @@ Closed = Callable[["Monitor"], None]
 class Monitor:
     """One client and its session.  `execute` gets each command, `closed` is told of the end."""
 
-    def __init__(self, session: Session, loop: AbstractEventLoop, log: Log, execute: Execute, closed: Closed) -> None:
+    def __init__(self, session: Session, loop: Loop, log: Log, execute: Execute, closed: Closed) -> None:
         self.session = session
         self._log = log
         self._loop = loop

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from ratite.daemon.qmp.monitor import Closed, Execute, Monitor
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from ratite.daemon.log import Log
+    from ratite.daemon.loop import Loop
     from ratite.daemon.qmp.session import Session
 
 # Small, since parsing a chunk of the most expensive JSON takes 2 µs a byte, and the others wait for it.
@@ -47,7 +46,7 @@ class Connection(Monitor):
         self,
         sock: socket.socket,
         session: Session,
-        loop: AbstractEventLoop,
+        loop: Loop,
         log: Log,
         execute: Execute,
         closed: Closed,
@@ -99,7 +98,7 @@ class Listener:
     """Accepts clients at a listening socket."""
 
     def __init__(
-        self, sock: socket.socket, loop: AbstractEventLoop, log: Log, accepted: Callable[[socket.socket], None]
+        self, sock: socket.socket, loop: Loop, log: Log, accepted: Callable[[socket.socket], None]
     ) -> None:
         self._log = log
         self._sock = sock

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ratite.core.backends.block.worker import Request
 
 SECTOR = 512
-# Bytes of an image, as QEMU has it.
-LENGTH_MAX = (1 << 63) - (1 << 30)
 
 
 class User(NamedTuple):
@@ -69,6 +67,8 @@ class BlockNode(Obj):
     KIND: ClassVar[str] = ""
     ABSTRACT: ClassVar[bool] = True
     DRIVER: ClassVar[str] = ""
+    # Bytes of an image at most, as QEMU has it.
+    LENGTH_MAX: ClassVar[int] = (1 << 63) - (1 << 30)
 
     size = debug("uint64", text="size that a guest sees", unit="bytes", getter="length")
     read_only = debug("bool", False, "whether writing is refused")
@@ -83,6 +83,8 @@ class BlockNode(Obj):
         self.wr_highest_offset = 0
         # Whether it was made along with the node that stands on it, and goes with that.
         self.implicit = False
+        # The node that it stands on.
+        self.below: BlockNode | None = None
         # As blockdev-add took it; of a node that was made along with another one nothing.
         self.options: Mapping[str, Any] = {}
 

@@ -25,7 +25,7 @@ class RawNode(BlockNode):
         size: int | None = None,
     ) -> None:
         super().__init__(id, chosen)
-        self.child = child
+        self.child = self.below = child
         self._check_place(offset, size)
         self._place(offset, size)
 

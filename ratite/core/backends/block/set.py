@@ -1,20 +1,21 @@
-"""The block nodes of a machine: `/blockdevs/NAME`, made and removed by blockdev-add and blockdev-del."""
+"""The block nodes of a machine: `/blockdevs/NAME`, made and removed by blockdev-add and blockdev-del.
+
+What nodes are is imported with the first one: most machines of a short life have none.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from ratite.core.backends.block.file import FileNode
-from ratite.core.backends.block.node import LENGTH_MAX, BlockNode, NodeOptions
-from ratite.core.backends.block.raw import RawNode
-from ratite.core.backends.block.throttle import Limits, ThrottledDisk, ThrottleGroup
 from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.objects.obj import Obj
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
+    from ratite.core.backends.block.node import BlockNode
+    from ratite.core.backends.block.throttle import Limits, ThrottledDisk, ThrottleGroup
     from ratite.core.owner import Owner
 
 # As QEMU's id_wellformed, and at most 31 letters.
@@ -50,6 +51,10 @@ class BlockSet(Obj):
             raise GenericError(f"Invalid node-name: '{name}'")
         if name in self.children:
             raise GenericError(f"Duplicate nodes with node-name='{name}'")
+        from ratite.core.backends.block.file import FileNode
+        from ratite.core.backends.block.node import NodeOptions
+        from ratite.core.backends.block.raw import RawNode
+
         chosen = NodeOptions.of(options)
         node: BlockNode
         if options["driver"] == "file":
@@ -85,9 +90,9 @@ class BlockSet(Obj):
     def find(self, name: str, missing: str = "") -> BlockNode:
         """The node; GenericError when there is none."""
         found = self.children.get(name)
-        if not isinstance(found, BlockNode):
+        if found is None:
             raise GenericError(missing or f"Failed to find node with node-name='{name}'")
-        return found
+        return cast("BlockNode", found)
 
     def limit(self, disk: ThrottledDisk, name: str | None, limits: Limits) -> None:
         """block_set_io_throttle: the disk joins the group of this name, or stays in its own, which gets the limits."""
@@ -108,11 +113,15 @@ class BlockSet(Obj):
             group.set_limits(limits)
 
     def _group(self, name: str, disk: ThrottledDisk) -> ThrottleGroup:
+        from ratite.core.backends.block.throttle import ThrottleGroup
+
         return self._groups.setdefault(name, ThrottleGroup(name, disk.machine.clock))
 
     def reopen(self, wanted: Sequence[Mapping[str, Any]]) -> None:
         """blockdev-reopen: nodes get other options, those that aren't given their defaults.  GenericError: nothing has changed,
         but where the host refuses a file, which those before it in the list don't notice."""
+        from ratite.core.backends.block.node import NodeOptions
+
         found = []
         for options in wanted:
             if "node-name" not in options:
@@ -130,8 +139,8 @@ class BlockSet(Obj):
         node = self.find(name, f"Cannot find device='' nor node-name='{name}'")
         if size < 0:
             raise GenericError("Parameter 'size' expects a >0 size")
-        if size > LENGTH_MAX:
-            raise GenericError(f"offset({size}) exceeds maximum({LENGTH_MAX})")
+        if size > node.LENGTH_MAX:
+            raise GenericError(f"offset({size}) exceeds maximum({node.LENGTH_MAX})")
         node.resize(size)
 
     def set_write_threshold(self, name: str, threshold: int) -> None:
@@ -141,7 +150,7 @@ class BlockSet(Obj):
     def remove(self, name: str) -> None:
         """blockdev-del: the node, and what was made along with it; refused while it is used."""
         node = self.find(name)
-        if any(isinstance(other, RawNode) and other.child is node for other in self.children.values()):
+        if any(other.below is node for other in self.nodes()):
             raise GenericError(f"Block device {name} is in use")
         if node.users:
             raise GenericError(f"Node {name} is in use")
@@ -151,12 +160,12 @@ class BlockSet(Obj):
         self.remove_child(node)
         node.close()
         node.phase = "unrealized"
-        if isinstance(node, RawNode) and node.child.implicit:
-            self._drop(node.child)
+        if node.below is not None and node.below.implicit:
+            self._drop(node.below)
 
     def nodes(self) -> list[BlockNode]:
         """All of them, the newest first."""
-        return [node for node in reversed(self.children.values()) if isinstance(node, BlockNode)]
+        return [cast("BlockNode", node) for node in reversed(self.children.values())]
 
     def close(self) -> None:
         """The machine goes, and every node with it."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from ratite.core.backends import sockets
-from ratite.core.backends.dialer import delay_of
 from ratite.core.backends.io import IoThread
-from ratite.core.backends.net.netdev import Netdev
-from ratite.core.backends.net.stream import StreamNetdev
 from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.objects.obj import Obj
 from ratite.qapi.errors import DeviceNotFound, GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.backends.net.netdev import Netdev
 
 # As Assembly's check_id.
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,126}")
@@ -55,15 +54,19 @@ class NetdevSet(Obj):
             from ratite.core.backends.net.tap import TapNetdev
 
             return TapNetdev(id, self, options)
+        if kind == "dgram":
+            from ratite.core.backends.net.dgram import DgramNetdev
+
+            return DgramNetdev(id, self, options)
+        from ratite.core.backends import sockets
+        from ratite.core.backends.dialer import delay_of
+        from ratite.core.backends.net.stream import StreamNetdev
+
         if kind == "stream":
             address, server = sockets.parse_address(options.get("addr")), options.get("server", False)
             refusal = "'reconnect' and 'reconnect-ms' options are incompatible with socket in server mode"
             delay = delay_of(options.get("reconnect"), options.get("reconnect-ms"), server, refusal)
             return StreamNetdev(id, self, address, server, delay=delay)
-        if kind == "dgram":
-            from ratite.core.backends.net.dgram import DgramNetdev
-
-            return DgramNetdev(id, self, options)
         ways = [way for way in ("fd", "listen", "connect") if way in options]
         if len(ways) != 1:
             raise GenericError("exactly one of listen=, connect=, mcast= or udp= is required")
@@ -78,9 +81,9 @@ class NetdevSet(Obj):
     def find(self, id: str) -> Netdev:
         """The netdev; DeviceNotFound."""
         found = self.children.get(id)
-        if not isinstance(found, Netdev):
+        if found is None:
             raise DeviceNotFound(f"Device '{id}' not found")
-        return found
+        return cast("Netdev", found)
 
     def remove(self, id: str) -> None:
         """netdev_del; refused while a device uses it."""
@@ -93,7 +96,6 @@ class NetdevSet(Obj):
 
     def close(self) -> None:
         """The machine goes, and every netdev with it."""
-        for found in list(self.children.values()):
-            if isinstance(found, Netdev):
-                found.detach()
-                self.remove(found.id)
+        for id in list(self.children):
+            self.find(id).detach()
+            self.remove(id)

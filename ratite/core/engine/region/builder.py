@@ -10,7 +10,6 @@ A region is made better (tier 2) when nothing that waits to be made at all is ho
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from ratite.core import log
 from ratite.core.engine import block as B
 from ratite.core.engine.cache import ObjectCache
 from ratite.core.engine.native import NativeIsa
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ratite.core.engine.region.manager import RegionManager
     from ratite.core.engine.vcpu import NativeVcpu
 
-_log = logging.getLogger(__name__)
 
 Place = tuple[int, int, int]  # id of the RAM, page, offset
 
@@ -123,7 +122,7 @@ class Builder:
         try:
             body(*args)
         except Exception:
-            _log.exception("a region could not be made; no more are tried")
+            log.error("a region could not be made; no more are tried", exc_info=True)
             with self._wake:
                 self.closed = True
                 self._end()  # nobody is to wait for the request that failed
@@ -319,7 +318,7 @@ class Builder:
             answer, body = client.ask(head, blobs, more, self.policy.seconds)
         except WorkerFailed as error:
             if not self.closed:
-                _log.warning("the compiler of regions failed at %#x: %s", request.pc, error)
+                log.warn("the compiler of regions failed", pc=f"{request.pc:#x}", reason=str(error))
             return None
         return answer, body[0] if body else b""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import select
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.region import wire
+
+if TYPE_CHECKING:
+    import subprocess
 
 Blobs = tuple[dict[str, Any], list[bytes]]
 
@@ -53,6 +55,8 @@ class Client:
     def _start(self) -> None:
         # In our session: where Linux groups sessions to share its cores (autogroup), one of its own would take as much as all
         # CPUs together, however nice it is. A process group of its own: a terminal's signals are not for it.
+        import subprocess
+
         file = os.path.join(os.path.dirname(__file__), "worker.py")
         self._process = subprocess.Popen(
             [sys.executable, "-P", file, os.pathsep.join(p for p in sys.path if p)], stdin=subprocess.PIPE,

@@ -15,12 +15,12 @@ lock. Lock order: the builder's and ``_evicting`` before the manager's, which is
 from __future__ import annotations
 
 import ctypes
-import logging
 import threading
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ratite.core import log
 from ratite.core.accel.base import RamBlock
 from ratite.core.engine import block as B
 from ratite.core.engine.cache import ObjectCache
@@ -35,7 +35,6 @@ from ratite.core.memory.code import LINE_BITS, PAGE_BITS
 if TYPE_CHECKING:
     from ratite.core.engine.vcpu import NativeVcpu
 
-_log = logging.getLogger(__name__)
 _ATTEMPTS = 4  # to find room for a region, while others take it
 
 
@@ -291,7 +290,7 @@ class RegionManager:
             return False
         except (BadObject, KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             self.counters[request.tier].failures += 1
-            _log.warning("a region is refused: %s", error)
+            log.warn("a region is refused", reason=str(error))
             return False
 
     def spent(self, tier: int, nanoseconds: int, failed: bool) -> None:
