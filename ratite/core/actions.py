@@ -4,6 +4,7 @@
     shutdown   poweroff: the machine ends                pause: it stops, to be looked at (status shutdown)
     panic      pause: the machine stops (guest-panicked) shutdown, exit-failure: it powers off, with exit code 0 or 1
                none: the CPU that can't go on stays so, the others run
+               UNTOLD: the same, and only the log says so; nobody can choose it
     watchdog   reset, poweroff, pause (status watchdog)  shutdown: power buttons are pressed    debug: a line in the log
                none; inject-nmi: where a CPU has that line
 """
@@ -22,6 +23,10 @@ ACTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "panic": ("pause", "shutdown", "exit-failure", "none"),
     "watchdog": ("reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"),
 })  # fmt: skip
+
+
+# QEMU's boards have no device that tells of panics: there such a CPU takes traps for ever, and nobody hears of it.
+UNTOLD = "untold"
 
 
 class Actions:

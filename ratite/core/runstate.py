@@ -31,6 +31,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratite.core import log
+from ratite.core.actions import UNTOLD
 from ratite.core.cpu.thread import END_S, KICK_AGAIN_S, PARK_S, CpuThread
 from ratite.core.owner import on_vcpu
 from ratite.qapi.errors import GenericError
@@ -204,9 +205,10 @@ class RunState:
         cpu.panic = f"{cause} at pc {self.panic.pc:#x}"
         log.warn("guest panicked", cpu=cpu.path, pc=hex(self.panic.pc), cause=cause)
         action = self._machine.actions.panic
-        if action == "none":
+        if action in ("none", UNTOLD):
             self._gave_up.add(cpu)
-            self._machine.emit("GUEST_PANICKED", action="run")
+            if action != UNTOLD:
+                self._machine.emit("GUEST_PANICKED", action="run")
             return
         if action in ("shutdown", "exit-failure"):
             self._machine.emit("GUEST_PANICKED", action="poweroff")

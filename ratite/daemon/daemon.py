@@ -316,12 +316,15 @@ class Daemon:
 
     def _new_machine(self, kind: str) -> Machine:
         self.log.take_core()
+        from ratite.core.actions import UNTOLD
         from ratite.core.machine import Machine
 
         machine = Machine(
             self.registry, autostart=not self.options.paused, chardevs=self.chardevs, files=self._host_files(),
             limits=self._limits, kind=kind,
         )  # fmt: skip
+        if self._stand_in is not None:
+            machine.actions.panic = UNTOLD
         machine.actions.set(self.actions)
         return machine
 

@@ -356,6 +356,22 @@ def test_programs_that_are_linked_to_the_start_of_ram(shims: Shims, program: byt
     assert (done.returncode, done.stderr) == (0, "")
 
 
+# Hart 1 tells that it is there and jumps to where nothing is; hart 0 waits for it, computes a while, and powers off.
+ONE_GOES_ASTRAY = struct.pack(
+    "<8I", 0xF14022F3, 0x00001317, 0x02029663, 0x00033383, 0xFE038EE3, 0x00008E37, 0xFFFE0E13, 0xFE0E1EE3
+) + POWER_OFF + struct.pack("<2I", 0x00533023, 0x00000067)  # fmt: skip
+
+
+def test_a_hart_that_goes_astray_stops_no_other(shims: Shims) -> None:
+    """On QEMU's board it takes traps for ever."""
+    (shims.place / "program").write_bytes(ONE_GOES_ASTRAY)
+    words = ["-M", "virt", "-smp", "2", "-bios", "program", "-display", "none", "-accel", "interp"]
+    done = shims.run("riscv64", *words)
+    assert done.returncode == 0 and "virt.cpu1" in done.stderr and "no instruction can be fetched at 0x0" in done.stderr
+    done = shims.run("riscv64", *words, "-action", "panic=exit-failure")
+    assert done.returncode == 1
+
+
 def test_what_books_tell_xv6_to_be_started_with(shims: Shims) -> None:
     (shims.place / "kernel").write_bytes(POWER_OFF)
     (shims.place / "fs.img").write_bytes(bytes(1 << 20))
