@@ -14,7 +14,7 @@ from ratite.clients.schema_diff import Finding
 
 # What isn't there at all.
 _MIGRATION = "migration and snapshots aren't built yet, and `query-migrate-capabilities` says so"
-_BLOCK_JOBS = "the block layer has no jobs but `blockdev-create`, no bitmaps or snapshots yet"
+_BLOCK_JOBS = "jobs make images, mirror and back up whole nodes; there are no bitmaps, chains of images or snapshots yet"
 _EXPORTS = "no block exports"
 _MEDIA = "there is no device with a removable medium"
 _DISPLAY = "there is no display, keyboard or mouse"
@@ -42,9 +42,9 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("blockdev-create arguments*", _BLOCK),
     ("query-stats*", "there is no cryptodev"),
     ("*bitmap*", _BLOCK_JOBS),
-    ("transaction", _BLOCK_JOBS),
-    ("blockdev-backup", _BLOCK_JOBS),
-    ("blockdev-mirror", _BLOCK_JOBS),
+    ("transaction arguments*", _BLOCK_JOBS),
+    ("blockdev-backup arguments*", _BLOCK_JOBS),
+    ("blockdev-mirror arguments*", _BLOCK_JOBS),
     ("blockdev-snapshot*", _BLOCK_JOBS),
     ("block-commit", _BLOCK_JOBS),
     ("block-stream", _BLOCK_JOBS),

@@ -1,4 +1,4 @@
-"""Jobs, by the one kind that there is: making images.  Statistics."""
+"""Jobs: making images, moving disks, backups in transactions.  Statistics."""
 
 from __future__ import annotations
 
@@ -120,3 +120,98 @@ def test_statistics(daemon: DaemonProcess) -> None:
         for nothing in ({"target": "vm"}, {"target": "vcpu", "providers": [{"provider": "kvm"}]}):
             assert qmp.execute("query-stats", nothing) == []
         assert qmp.execute("query-stats-schemas", provider="kvm") == []
+
+
+def nodes(qmp: Client, place: Path, **sizes: int) -> None:
+    """A raw node on a file of each size, as libvirt makes them."""
+    for name, size in sizes.items():
+        (place / name).write_bytes(name.encode() * (size // len(name)))
+        file = {"driver": "file", "filename": str(place / name), "node-name": f"{name}-file"}
+        qmp.execute("blockdev-add", file)
+        qmp.execute("blockdev-add", {"driver": "raw", "file": f"{name}-file", "node-name": name})
+
+
+def until(qmp: Client, id: str, status: str) -> list[str]:
+    """The states that a job goes through, up to this one."""
+    states = [""]
+    while states[-1] != status:
+        data = qmp.wait_event("JOB_STATUS_CHANGE")["data"]
+        if data["id"] == id:
+            states.append(data["status"])
+    return states[1:]
+
+
+def test_a_disk_moves_to_another_image(daemon: DaemonProcess, tmp_path: Path) -> None:
+    size = 1 << 20
+    with daemon.client() as qmp:
+        qmp.execute("machine-create")
+        nodes(qmp, tmp_path, a=size, b=size)
+        qmp.execute("object-add", {"qom-type": "address-space", "id": "mem"})
+        qmp.execute("device_add", driver="virtio-mmio", id="bus")
+        qmp.execute("device_add", driver="virtio-blk-device", id="d", drive="a")
+        qmp.execute("x-exit-preconfig")
+        mirror = {"job-id": "j", "device": "a", "target": "b", "sync": "full", "auto-dismiss": False}
+        qmp.execute("blockdev-mirror", mirror)
+        assert until(qmp, "j", "ready") == ["created", "running", "ready"]
+        assert qmp.execute("query-block-jobs") == [{
+            "type": "mirror", "device": "j", "len": size, "offset": size, "busy": False, "paused": False, "speed": 0,
+            "io-status": "ok", "ready": True, "status": "ready", "auto-finalize": True, "auto-dismiss": False,
+            "actively-synced": False,
+        }]  # fmt: skip
+        assert refusal(qmp, "blockdev-backup", **{**mirror, "job-id": "k"}) == (
+            "Node 'a' is busy: block device is in use by block job: mirror"
+        )
+        qmp.execute("job-pause", id="j")
+        qmp.execute("block-job-resume", device="j")
+        qmp.execute("job-complete", id="j")
+        assert until(qmp, "j", "concluded")[-3:] == ["waiting", "pending", "concluded"]
+        assert qmp.wait_event("BLOCK_JOB_COMPLETED")["data"]["type"] == "mirror"
+        (disk,) = qmp.execute("query-block")
+        assert disk["inserted"]["node-name"] == "b"
+        assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
+        qmp.execute("block-job-dismiss", id="j")
+        for name in ("a", "a-file"):
+            qmp.execute("blockdev-del", {"node-name": name})
+        assert refusal(qmp, "blockdev-del", **{"node-name": "b"}) == "Node b is in use"
+        with pytest.raises(CommandError) as caught:
+            qmp.execute("block-job-cancel", device="j")
+        assert (caught.value.error_class, caught.value.desc) == ("DeviceNotActive", "Block job 'j' not found")
+
+
+def test_transactions(daemon: DaemonProcess, tmp_path: Path) -> None:
+    def backup(source: str, job: str, **more: object) -> dict[str, object]:
+        given = {"job-id": job, "device": source, "target": f"{source}2", "sync": "full", **more}
+        return {"type": "blockdev-backup", "data": given}
+
+    with daemon.client() as qmp:
+        qmp.execute("machine-create")
+        nodes(qmp, tmp_path, a=1 << 16, a2=1 << 16, b=1 << 20, b2=1 << 20)
+        qmp.execute("x-exit-preconfig")
+        assert qmp.execute("transaction", actions=[]) == {}
+        for actions, words in (
+            ([backup("a", "x"), {"type": "abort", "data": {}}], "Transaction aborted using Abort action"),
+            ([backup("a", "x"), backup("b", "x")], "Job ID 'x' already in use"),
+            ([backup("a", "x"), backup("b", "y", target="a2")], "Source and target image have different sizes"),
+        ):
+            assert refusal(qmp, "transaction", actions=actions) == words
+        assert qmp.execute("query-jobs") == []
+        grouped = {"completion-mode": "grouped"}
+        qmp.execute("transaction", actions=[backup("a", "x"), backup("b", "y", speed=1)], properties=grouped)
+        assert until(qmp, "x", "waiting") == ["created", "running", "waiting"]
+        qmp.execute("block-job-set-speed", device="y", speed=0)
+        assert until(qmp, "x", "null") == ["pending", "concluded", "null"]
+        qmp.execute("transaction", actions=[backup("a", "x"), backup("b", "y", speed=1)], properties=grouped)
+        until(qmp, "x", "waiting")
+        qmp.execute("job-cancel", id="y")
+        assert until(qmp, "x", "null") == ["aborting", "concluded", "null"]
+        qmp.execute("transaction", actions=[backup("a", "x", **{"auto-finalize": False}), backup("b", "y", speed=1)])
+        until(qmp, "x", "pending")
+        assert qmp.wait_event("BLOCK_JOB_PENDING")["data"] == {"type": "backup", "id": "x"}
+        assert [job["status"] for job in qmp.execute("query-jobs")] == ["running", "pending"], "each by itself"
+        qmp.execute("job-finalize", id="x")
+        until(qmp, "x", "null")
+        qmp.execute("block-job-cancel", device="y", force=True)
+        until(qmp, "y", "null")
+        assert qmp.execute("query-block-jobs") == []
+    for name in "a", "b":
+        assert (tmp_path / f"{name}2").read_bytes() == (tmp_path / name).read_bytes()

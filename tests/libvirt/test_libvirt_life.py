@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -83,6 +84,36 @@ def test_a_disks_limits_and_size(tuned: Domain, tmp_path: Path) -> None:
         assert re.search(rf"Capacity: +{2 << 20}\b", tuned("domblkinfo", "vda"))
         assert (tmp_path / "disk.img").stat().st_size == 2 << 20
         assert f"block.0.capacity={2 << 20}" in tuned("domstats", "--block")
+
+
+def test_a_disk_is_copied_and_moves(tuned: Domain, tmp_path: Path) -> None:
+    image, kept, moved = (tmp_path / name for name in ("disk.img", "kept.img", "moved.img"))
+    image.write_bytes(b"content." * (1 << 17))
+    with tuned:
+        tuned.start()
+        copy = ("blockcopy", "vda", "--format", "raw", "--transient-job", "--wait")
+        tuned(*copy, "--finish", "--dest", kept)
+        assert str(image) in tuned("domblklist") and kept.read_bytes() == image.read_bytes()
+        tuned(*copy, "--pivot", "--dest", moved)
+        assert str(moved) in tuned("domblklist") and str(image) not in tuned("domblklist")
+        assert moved.read_bytes() == image.read_bytes()
+        tuned("blockresize", "vda", "2MiB")
+        assert (moved.stat().st_size, image.stat().st_size) == (2 << 20, 1 << 20)
+
+
+def test_a_watchdog_and_a_limited_generator(libvirtd: Libvirtd, shims: Path) -> None:
+    rng = "<rng model='virtio'><rate bytes='1234' period='2000'/><backend model='random'>/dev/urandom</backend></rng>"
+    # No PCI Express, so libvirt would look for a bridge to PCI if it were to find a place for it.
+    dog = "<watchdog model='i6300esb' action='pause'><address type='pci' bus='0' slot='9'/></watchdog>"
+    devices = CONSOLE + PORTS + dog + rng
+    emulator = shims / "qemu-system-riscv64"
+    with Domain(libvirtd, domain_xml("guarded", emulator, boot=bare("echo.rv64.elf"), devices=devices)) as domain:
+        domain.start()
+        ids = [device["id"] for bus in domain.qmp("query-pci") for device in bus["devices"]]
+        assert (0x8086, 0x25AB) in [(id["vendor"], id["device"]) for id in ids]
+        limit = {"path": "/machine/peripheral/rng0", "property": "max-bytes"}
+        said = domain("qemu-monitor-command", json.dumps({"execute": "qom-get", "arguments": limit}))
+        assert json.loads(said)["return"] == 1234
 
 
 REFUSED = {

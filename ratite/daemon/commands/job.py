@@ -15,16 +15,28 @@ def query_jobs(ctx: Context, arguments: dict[str, Any]) -> object:
     return ctx.machine.jobs.list() if ctx.daemon.has_machine else []
 
 
-@command("query-block-jobs")
+@command("query-block-jobs", side=OWNER, alone=True)
 def query_block_jobs(ctx: Context, arguments: dict[str, Any]) -> object:
-    """Those that work on nodes in use: of the kinds that there are none does."""
-    return []
+    """Those that work on nodes in use."""
+    return ctx.machine.jobs.block_list() if ctx.daemon.has_machine else []
 
 
 @command("job-cancel", side=OWNER)
 def job_cancel(ctx: Context, arguments: dict[str, Any]) -> None:
     """Give one up."""
     ctx.machine.jobs.cancel(arguments["id"])
+
+
+@command("job-pause", side=OWNER)
+def job_pause(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Have one stand still."""
+    ctx.machine.jobs.pause(arguments["id"])
+
+
+@command("job-resume", side=OWNER)
+def job_resume(ctx: Context, arguments: dict[str, Any]) -> None:
+    """Have one go on."""
+    ctx.machine.jobs.resume(arguments["id"])
 
 
 @command("job-complete", side=OWNER)
@@ -49,9 +61,10 @@ def job_finalize(ctx: Context, arguments: dict[str, Any]) -> None:
 def blockdev_create(ctx: Context, arguments: dict[str, Any]) -> None:
     """Make an image."""
     from ratite.core.backends.block.create import create
+    from ratite.core.jobs import ThreadJob
 
     options = arguments["options"]
     refuse_nul(options)
     if options["driver"] != "file":
         raise GenericError("Driver does not support blockdev-create")
-    ctx.machine.jobs.start(arguments["job-id"], "create", partial(create, options, ctx.machine.files))
+    ctx.machine.jobs.start(ThreadJob(arguments["job-id"], "create", partial(create, options, ctx.machine.files)))

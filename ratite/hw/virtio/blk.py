@@ -127,10 +127,13 @@ class VirtioBlk(VirtioDevice):
     def realize(self) -> None:
         """Takes the drive, which locks the image; GenericError."""
         super().realize()
+        self._use_drive()
+        self.machine.on_resume.append(self._go_on)
+
+    def _use_drive(self) -> None:
         if self.drive is not None:
             text = f"block device '{self.path}' (uses node '{self.drive.id}' as 'root' child)"
             self.drive.use(self, User(text, not self.drive.read_only))
-        self.machine.on_resume.append(self._go_on)
 
     def unrealize(self) -> None:
         on_resume = self.machine.on_resume
@@ -167,6 +170,14 @@ class VirtioBlk(VirtioDevice):
         """The drive has another size: the driver is told."""
         self.config[:] = self.make_config()
         self.config_changed()
+
+    def drive_replaced(self, other: BlockNode) -> None:
+        """Another node stands in the drive's place: a copy of it."""
+        assert self.drive is not None
+        self.drive.release(self)
+        self.drive = other
+        self.link_texts["drive"] = other.id
+        self._use_drive()
 
     def stopped(self) -> None:
         self._held.clear()

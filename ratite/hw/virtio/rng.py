@@ -45,8 +45,8 @@ class VirtioRng(VirtioDevice):
 
     def check_property(self, name: str, value: Any) -> None:
         super().check_property(name, value)
-        if name == "max-bytes" and value > UNLIMITED:
-            raise GenericError("'max-bytes' parameter must be non-negative, and less than 2^63")
+        if name == "max-bytes" and not 0 < value <= UNLIMITED:
+            raise GenericError("'max-bytes' parameter must be positive, and less than 2^63")
         if name == "period" and not value:
             raise GenericError("'period' parameter expects a positive integer")
 

@@ -65,7 +65,8 @@ def test_without_a_limit_time_need_not_pass() -> None:
 
 
 @pytest.mark.parametrize(("name", "value", "words"), [
-    ("max-bytes", 1 << 63, "'max-bytes' parameter must be non-negative, and less than 2^63"),
+    ("max-bytes", 1 << 63, "'max-bytes' parameter must be positive, and less than 2^63"),
+    ("max-bytes", 0, "'max-bytes' parameter must be positive, and less than 2^63"),
     ("period", 0, "'period' parameter expects a positive integer"),
 ])  # fmt: skip
 def test_limits_that_are_none(name: str, value: int, words: str) -> None:

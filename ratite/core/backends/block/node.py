@@ -16,16 +16,18 @@ from ratite.core.objects.props import debug
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
+    from ratite.core.backends.block.copy import CopyJob
     from ratite.core.backends.block.worker import Request
 
 SECTOR = 512
 
 
 class User(NamedTuple):
-    """Who uses a node: its words for messages, and whether it writes."""
+    """Who uses a node: its words for messages, whether it writes, and whether it lets others write."""
 
     text: str
     writes: bool
+    shares: bool = False
 
 
 class NodeOptions(NamedTuple):
@@ -80,6 +82,8 @@ class BlockNode(Obj):
         # A write that reaches further is told (BLOCK_WRITE_THRESHOLD), once; 0: none is.
         self.write_threshold = 0
         self.users: dict[Any, User] = {}
+        # The job that copies the node: it sees every request.
+        self.job: CopyJob | None = None
         self.wr_highest_offset = 0
         # Whether it was made along with the node that stands on it, and goes with that.
         self.implicit = False
@@ -103,10 +107,15 @@ class BlockNode(Obj):
 
     def submit(self, request: Request) -> None:
         """Have it done, as far as the node's options don't make nothing of it.  Inside the node; under the machine lock."""
+        if self.job is None or not self.job.intercept(request):
+            self.submit_past_job(request)
+
+    def submit_past_job(self, request: Request) -> None:
+        """The same for what the node's job has seen."""
         chosen = self.chosen
         if (request.op == DISCARD and not chosen.unmap) or (request.op == FLUSH and chosen.no_flush):
             request.op = NOTHING
-        if chosen.detect_zeroes != "off" and request.op == WRITE and _all_zero(request.data):
+        if chosen.detect_zeroes != "off" and request.op == WRITE and all_zero(request.data):
             request.op, request.data = ZERO, ()
             request.unmap = chosen.detect_zeroes == "unmap"
         if chosen.no_flush:
@@ -145,10 +154,10 @@ class BlockNode(Obj):
         if user.writes and self.read_only:
             raise GenericError(f"Block node '{self.id}' is read-only")
         for other_key, other in self.users.items():
-            if other_key is not key and (user.writes or other.writes):
-                need, forbid = (user, other) if user.writes else (other, user)
-                if user.writes and other.writes:
-                    need, forbid = other, user
+            if other_key is key:
+                continue
+            pairs = ((other, user), (user, other))
+            for need, forbid in [pair for pair in pairs if pair[0].writes and not pair[1].shares]:
                 raise GenericError(
                     f"Permission conflict on node '{self.id}': permissions 'write' are both required by {need.text} "
                     f"and unshared by {forbid.text}."
@@ -168,6 +177,16 @@ class BlockNode(Obj):
         """`key` uses the node no more."""
         if self.users.pop(key, None) is not None:
             self.users_changed()
+
+    def check_free(self) -> None:
+        """GenericError while a job copies the node."""
+        if self.job is not None:
+            raise GenericError(f"Node '{self.id}' is busy: block device is in use by block job: {self.job.KIND}")
+
+    def replace_by(self, other: BlockNode) -> None:
+        """Who uses the node uses another one of its size from now on."""
+        for user in tuple(self.users):
+            user.drive_replaced(other)
 
     def check_reopen(self, options: Mapping[str, Any]) -> None:
         """GenericError for options that can't be changed to those of BlockdevOptions."""
@@ -218,5 +237,6 @@ class BlockNode(Obj):
         return {}
 
 
-def _all_zero(data: Sequence[bytes | bytearray]) -> bool:
+def all_zero(data: Sequence[bytes | bytearray]) -> bool:
+    """Whether there is nothing but zeros in it."""
     return not any(piece.strip(b"\0") for piece in data)

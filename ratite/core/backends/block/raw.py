@@ -84,6 +84,12 @@ class RawNode(BlockNode):
         """The child has another size."""
         self._follow()
 
+    def drive_replaced(self, other: BlockNode) -> None:
+        """Another node stands in the child's place."""
+        self.child.release(self)
+        self.child = self.below = other
+        self.users_changed()
+
     def _follow(self) -> None:
         size = max(0, self.child.length() - self._offset)
         if not self._fixed and size != self._size:

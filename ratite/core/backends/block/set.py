@@ -141,6 +141,7 @@ class BlockSet(Obj):
             raise GenericError("Parameter 'size' expects a >0 size")
         if size > node.LENGTH_MAX:
             raise GenericError(f"offset({size}) exceeds maximum({node.LENGTH_MAX})")
+        node.check_free()
         node.resize(size)
 
     def set_write_threshold(self, name: str, threshold: int) -> None:
@@ -150,6 +151,7 @@ class BlockSet(Obj):
     def remove(self, name: str) -> None:
         """blockdev-del: the node, and what was made along with it; refused while it is used."""
         node = self.find(name)
+        node.check_free()
         if any(other.below is node for other in self.nodes()):
             raise GenericError(f"Block device {name} is in use")
         if node.users:
