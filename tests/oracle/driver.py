@@ -23,6 +23,11 @@ class Job:
         self.owner = owner
 
 
+def plainly(parser: argparse.ArgumentParser) -> None:
+    """The option of those that evaluate."""
+    parser.add_argument("--plain", action="store_true", help="the evaluator itself instead of what is written down from it")
+
+
 def command(
     doc: str | None, make: Callable[[argparse.Namespace], Job | str], *, count: int, chunk: int, xlen: bool = False,
     endian: bool = False, tier: bool = False, more: Callable[[argparse.ArgumentParser], object] | None = None,

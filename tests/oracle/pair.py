@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
-from ratite.core.accel.base import Exit, RamRange, Vcpu
+from ratite.core.accel.base import CpuPort, Exit, RamRange, Vcpu
 from ratite.core.accel.interp import EvalVcpu
 from ratite.core.engine import block as B
-from ratite.core.engine.native import NativeLibrary
+from ratite.core.engine.native import NativeIsa, NativeLibrary
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.evaluator import Evaluator
 from ratite.core.isa.isa import Isa
@@ -102,22 +102,20 @@ def parts_of(isa: Isa) -> list[tuple[int, int]]:
 
 
 class Pair:
-    """``left`` evaluates, ``right`` runs native code, in compiled regions where ``tier`` is 1 or 2. ``known``: see
-    WrittenEvaluator; None: the plain evaluator."""
+    """``left`` evaluates, ``right`` runs native code, in compiled regions where ``tier`` is 1 or 2; each with a RAM of ``size``
+    bytes of its own, behind a port that ``make_port`` makes. ``known``: see WrittenEvaluator; None: the plain evaluator."""
 
     def __init__(
-        self, builder: str, config: Mapping[str, object], spans: Sequence[Span], library: NativeLibrary, tier: int = 0,
+        self, native: NativeIsa, make_port: Callable[[ToyRam], CpuPort], size: int, tier: int = 0,
         known: Collection[str] | None = (),
     ) -> None:
-        native = library.get(builder, config)
         self.isa: Isa = native.isa
-        size = max(s.offset + s.size for s in spans)
         self.rams = (ToyRam(size), ToyRam(size))
-        ports = [OraclePort(builder, config, ram, spans) for ram in self.rams]
+        ports = [make_port(ram) for ram in self.rams]
         self.left = EvalVcpu(self.isa, ports[0], BusError) if known is None else \
             WrittenVcpu(self.isa, ports[0], BusError, known)
         self.tier = Tier(tier)
-        self.right = NativeVcpu(native, ports[1], BusError, CODE_LIMIT, self.tier.manager)  # type: ignore[arg-type]
+        self.right = NativeVcpu(native, ports[1], BusError, CODE_LIMIT, self.tier.manager)
         self.recorder = Recorder(self.right)
         self._parts = parts_of(self.isa)
 
@@ -145,20 +143,22 @@ class Pair:
                 return k + 1, kind, f"step {k + 1}, from {pc:#x}: {self.recorded(k)}"
             if outcome != cpu.RAN and k < done - 1:
                 return k + 1, kind, f"step {k + 1}, from {pc:#x}: exit {outcome} / none"
-        if kind == Exit.PANIC:  # finding nothing to fetch takes no step
-            outcome = cpu.step()
+        if kind == Exit.PANIC or (kind == Exit.HALT and outcome == cpu.RAN):
+            outcome = cpu.step()  # neither finding nothing to fetch nor beginning to wait takes a step
         return done, kind, self.differences(KINDS[outcome], kind)
 
     def burst(self, count: int) -> tuple[int, str, str]:
         """As ``singles``, but for about ``count`` instructions at once."""
         done, ended = self.right.advance(count)
         cpu = self.left.cpu
-        outcome, left = cpu.RAN, done + (ended.kind == Exit.PANIC)
+        outcome, left = cpu.RAN, done
         while left and outcome == cpu.RAN:
             outcome = cpu.step()
             left -= 1
         if left:
             return done, ended.kind, f"exit {outcome} / {ended.kind}, {left} before"
+        if ended.kind == Exit.PANIC or (ended.kind == Exit.HALT and outcome == cpu.RAN):
+            outcome = cpu.step()
         return done, ended.kind, self.differences(KINDS[outcome], ended.kind)
 
     def packed(self) -> bytearray:
@@ -201,6 +201,11 @@ class Pair:
             bad.append(f"instructions {left.executed} / {right.instructions}")
         return "; ".join(bad)
 
+    def lines(self, lines: int) -> None:
+        """Input lines of both."""
+        self.left.set("irq_lines", lines)
+        self.right.set("irq_lines", lines)
+
     def memory_differs(self) -> str:
         a, b = self.rams[0].map[:], self.rams[1].map[:]
         if a == b:
@@ -210,3 +215,12 @@ class Pair:
 
     def close(self) -> None:
         self.right.close()
+
+
+def paired(
+    config: Mapping[str, object], spans: Sequence[Span], library: NativeLibrary, tier: int = 0,
+    known: Collection[str] | None = (),
+) -> Pair:
+    """Of RISC-V."""
+    size = max(s.offset + s.size for s in spans)
+    return Pair(library.get(BUILDER, config), lambda ram: OraclePort(BUILDER, config, ram, spans), size, tier, known)

@@ -24,10 +24,10 @@ from ratite.core.isa.isa import Insn
 from ratite.core.isa.value import signed
 from ratite.targets.riscv.features import Features
 from ratite.targets.riscv.isa import csr_table
-from tests.oracle.driver import Job, command
+from tests.oracle.driver import Job, command, plainly
 from tests.oracle.fp_operands import operand
 from tests.oracle.ledger import Chunk
-from tests.oracle.pair import BUILDER, Pair, Span
+from tests.oracle.pair import Pair, Span, paired
 from tests.oracle.riscv_floats import is_float
 from tests.oracle.streams import numbers, random_word, wild
 
@@ -168,9 +168,7 @@ def run_episode(pair: Pair, stream: Stream, single: bool) -> tuple[int, str]:
     while total < STEPS:
         pc = pair.left.cpu.pc_value
         if single and total and rng.random() < 0.8:
-            lines = stream.lines()
-            pair.left.set("irq_lines", lines)
-            pair.right.set("irq_lines", lines)
+            pair.lines(stream.lines())
         done, kind, text = (pair.singles if single else pair.burst)(rng.randrange(2, 60 if single else 40))
         total += done
         if text:
@@ -191,14 +189,14 @@ def where(pair: Pair, pc: int) -> str:
 
 
 def more(parser: ArgumentParser) -> None:
-    parser.add_argument("--plain", action="store_true", help="the evaluator itself instead of what is written down from it")
+    plainly(parser)
     parser.add_argument("--without", default="", help="extensions to leave out, as in 'a c'")
 
 
 def job(args: Namespace) -> Job:
     off = args.without.split()
     config: dict[str, object] = {"word-size": args.xlen, "f": True, "d": True, **dict.fromkeys(off, False)}
-    pair = Pair(BUILDER, config, SPANS, NativeLibrary(), args.tier, None if args.plain else KNOWN)
+    pair = paired(config, SPANS, NativeLibrary(), args.tier, None if args.plain else KNOWN)
     return Job(pair.tier.named("riscv-evaluator"), pair.isa.name, lambda seed, count: run_chunk(pair, seed, count), pair)
 
 

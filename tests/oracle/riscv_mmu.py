@@ -20,7 +20,7 @@ from ratite.targets.riscv.features import Features
 from ratite.targets.riscv.isa import csr_table
 from tests.oracle import riscv_evaluator
 from tests.oracle.driver import Job, command
-from tests.oracle.pair import BUILDER, Pair, Span
+from tests.oracle.pair import Pair, Span, paired
 from tests.oracle.riscv_evaluator import KNOWN, Stream, numbers
 
 TABLES, TABLE_PAGES = 0x62340000, 16
@@ -178,7 +178,7 @@ def make(
 ) -> tuple[Pair, dict[str, object]]:
     """The pair of executors and its configuration."""
     config = config_of(xlen, without)
-    return Pair(BUILDER, config, SPANS, library, tier, None if plain else KNOWN), config
+    return paired(config, SPANS, library, tier, None if plain else KNOWN), config
 
 
 def job(args: Namespace) -> Job:

@@ -17,7 +17,7 @@ from ratite.core.accel.base import Exit
 from ratite.core.engine.native import NativeLibrary
 from tests.oracle import riscv_evaluator, riscv_mmu, riscv_qemu, riscv_qemu_modes, riscv_unicorn, riscv_unicorn_mmu
 from tests.oracle.ledger import Chunk, Ledger, soak, totals
-from tests.oracle.pair import Pair
+from tests.oracle.pair import paired
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def library() -> NativeLibrary:
 @pytest.mark.parametrize(("xlen", "without"), [(64, ""), (32, ""), (64, "cfd"), (32, "mac")])
 def test_evaluator_and_tier0_agree(library: NativeLibrary, xlen: int, without: str) -> None:
     config = {"word-size": xlen, "f": True, "d": True, **dict.fromkeys(without, False)}
-    pair = Pair(riscv_evaluator.BUILDER, config, riscv_evaluator.SPANS, library)
+    pair = paired(config, riscv_evaluator.SPANS, library)
     done = riscv_evaluator.run_chunk(pair, 12345, 6000)
     pair.close()
     assert done.differences == []
@@ -70,7 +70,7 @@ def test_the_evaluator_written_down_is_the_evaluator(library: NativeLibrary, xle
 
 def test_single_steps_are_recorded_one_by_one(library: NativeLibrary) -> None:
     """A difference in the midst of a run of steps is found where it is."""
-    pair = Pair(riscv_evaluator.BUILDER, {"word-size": 64}, riscv_evaluator.SPANS, library)
+    pair = paired({"word-size": 64}, riscv_evaluator.SPANS, library)
     assemble = pair.isa.assemble
     pair.fill((assemble("addi", rd=1, rs1=1, imm=1) * 20 + assemble("wfi") * 2).ljust(riscv_evaluator.SIZE, b"\0"))
     pair.start(0x10000, {("x", 1): 5})
@@ -115,7 +115,7 @@ def test_regions_and_unicorn_agree(library: NativeLibrary, oracle: ModuleType, x
 
 def test_a_difference_is_found(library: NativeLibrary) -> None:
     """One bit of one register is enough for either."""
-    pair = Pair(riscv_evaluator.BUILDER, {"word-size": 64}, riscv_evaluator.SPANS, library)
+    pair = paired({"word-size": 64}, riscv_evaluator.SPANS, library)
     pair.fill(bytes(riscv_evaluator.SIZE))
     pair.start(0x10000, {("mtvec", 0): 0x10000})
     assert pair.singles(1)[2] == ""

@@ -443,12 +443,12 @@ class WrittenEvaluator(Evaluator):
         exec(compile(text, f"<{self.isa.name} {name}>", "exec"), self.space)
         return self.space[name]  # type: ignore[no-any-return]
 
-    def routine_of(self, name: str, ctx: str, count: int) -> str:
-        """The name of a routine's function: (pc, arguments)."""
-        key = (name, ctx, count)
+    def routine_of(self, name: str, ctx: str, count: int, ilen: int = 0) -> str:
+        """The name of a routine's function: (pc, arguments). ``ilen``: where it may go on behind the instruction."""
+        key = (name, ctx, count, ilen)
         if key not in self._names:
-            self._names[key] = called = f"R_{name}_{self.isa.contexts.index(ctx)}_{count}"
-            w, names = Writer(self, ctx), [f"a{k}" for k in range(count)]
+            self._names[key] = called = f"R_{name}_{self.isa.contexts.index(ctx)}_{count}_{ilen}"
+            w, names = Writer(self, ctx, ilen), [f"a{k}" for k in range(count)]
             self.isa.routines[name](w, *(V(w, n, self.word) for n in names))
             self._define(called, ["pc", *names], w)
         return self._names[key]
@@ -477,7 +477,7 @@ class WrittenEvaluator(Evaluator):
         word, length = self.isa.word_at(raw)
         found = self.isa.decode(word, length, ctx)
         if found is None:
-            return self.space[self.routine_of("illegal", ctx, 1)], (word & self.mask,)
+            return self.space[self.routine_of("illegal", ctx, 1, length)], (word & self.mask,)
         insn, values = found
         fixed = tuple((n, values[n]) for n in values if n in self.known)
         free = [n for n in values if n not in self.known]
