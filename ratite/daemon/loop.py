@@ -221,10 +221,10 @@ class EventLoop:
             self._failed(error)
 
     def _drain(self) -> None:
-        # First: who asks from now on sends a byte again.
-        self._waking = False
         with suppress(BlockingIOError):
             self._woken.recv(4096)
+        # Not before: a byte sent in between would be read, and nobody send another.
+        self._waking = False
 
     def close(self) -> None:
         """See `Loop`.  Signals mean again what they mean to every program."""

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 import pytest
@@ -132,6 +132,30 @@ def test_another_thread_wakes_it(run: Run) -> None:
     run.loop.run_forever()
     thread.join()
     assert run.said == list(range(1000))
+
+
+class Interrupted:
+    """A socket at which somebody else comes in between whenever it is about to be read."""
+
+    def __init__(self, sock: socket.socket, between: Callable[[], object]) -> None:
+        self._sock, self._between = sock, between
+
+    def recv(self, size: int) -> bytes:
+        """As a socket's."""
+        self._between()
+        return self._sock.recv(size)
+
+
+def test_a_call_while_the_waking_byte_is_read_costs_no_later_one_its_byte(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken = run.loop._woken
+    monkeypatch.setattr(run.loop, "_woken", Interrupted(woken, lambda: run.loop.call_soon_threadsafe(run.said.append, 2)))
+    run.loop.call_soon_threadsafe(run.said.append, 1)
+    assert run.turns() == [1, 2]
+    monkeypatch.setattr(run.loop, "_woken", woken)
+    run.loop.call_soon_threadsafe(run.said.append, 3)
+    assert woken.recv(1) == b"!"
 
 
 def test_a_signal_is_a_call_and_after_the_end_what_it_was() -> None:
