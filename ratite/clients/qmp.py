@@ -127,8 +127,12 @@ class Client:
 
     # -- events
 
-    def wait_event(self, name: str, timeout: float = 10.0, accept: Callable[[Event], bool] | None = None) -> Event:
-        """The next event of this name (that `accept` takes); others are kept.  TimeoutError."""
+    def wait_event(
+        self, name: str, timeout: float | None = None, accept: Callable[[Event], bool] | None = None
+    ) -> Event:
+        """The next event of this name (that `accept` takes); others are kept.  TimeoutError after `timeout` s, by default the
+        session's."""
+        timeout = timeout or self._sock.gettimeout() or 1e6
         deadline = time.monotonic() + timeout
         for number, event in enumerate(self.events):
             if event["event"] == name and (accept is None or accept(event)):
@@ -265,9 +269,9 @@ class DaemonProcess:
         command = [sys.executable, "-m", "ratite.daemon", "--qmp", self.address, *options]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr, env=env)
 
-    def client(self, oob: bool = False) -> Client:
+    def client(self, oob: bool = False, timeout: float = 60.0) -> Client:
         """A new session."""
-        return Client.connect(self.address, oob=oob)
+        return Client.connect(self.address, timeout, oob)
 
     def __enter__(self) -> DaemonProcess:
         return self
@@ -275,7 +279,7 @@ class DaemonProcess:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def stop(self, timeout: float = 5.0) -> int:
+    def stop(self, timeout: float = 30.0) -> int:
         """End it by SIGTERM; its exit status."""
         self.process.terminate()
         try:

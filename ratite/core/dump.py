@@ -130,6 +130,8 @@ class Dumper:
     def wait(self) -> None:
         """Until the dump is over; GenericError if it failed.  Any thread but the owner's."""
         self._over.wait()
+        if self.active:
+            raise GenericError("dump: the machine is going away")
         if self._error:
             raise GenericError(self._error)
 

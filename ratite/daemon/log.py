@@ -41,7 +41,7 @@ class Log:
 
     def __init__(self, level: str = "warning", path: str | None = None, as_json: bool = False) -> None:
         self._threshold = LEVELS[level]
-        self._out = open(path, "a", encoding="utf-8", buffering=1) if path else sys.stderr  # noqa: SIM115
+        self._out = open(path, "a", encoding="utf-8", buffering=1) if path is not None else sys.stderr  # noqa: SIM115
         self._as_json = as_json
         self._lock = threading.Lock()
         self._lines: SimpleQueue[_Line | None] | None = None

@@ -115,7 +115,7 @@ def settle_interpreter() -> None:
 
 
 def _write_pidfile(path: str | None) -> str | None:
-    if path:
+    if path is not None:
         with open(path, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
     return path

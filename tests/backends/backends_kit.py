@@ -12,7 +12,7 @@ from pathlib import Path
 from ratite.core.backends.chardev import Line
 from ratite.core.backends.set import ChardevSet
 
-TIMEOUT = 10.0
+TIMEOUT = 60.0
 
 
 class Front:

@@ -92,6 +92,24 @@ def test_under_a_key(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         value(machine, data=PADDED, keyid="key", iv=IV, format="base64")
 
 
+def test_a_chain_of_any_length() -> None:
+    """Each is the key of the one before; the first is asked for first."""
+    ciphers = pytest.importorskip("cryptography.hazmat.primitives.ciphers")
+    key = base64.b64decode(KEY)
+    steps = ciphers.Cipher(ciphers.algorithms.AES(key), ciphers.modes.CBC(bytes(16))).encryptor()
+    wrapped = base64.b64encode(steps.update(key + bytes([16]) * 16) + steps.finalize()).decode()
+    machine = Machine(TypeRegistry(), "test", autostart=False, clock=VirtualClock(manual=True), inline=True)
+    count = 1500
+    for n in range(count):
+        machine.create_object("secret", f"s{n}", {"data": wrapped, "keyid": f"s{n + 1}", "iv": IV, "format": "base64"})
+    with pytest.raises(GenericError, match=f"No secret with id 's{count}'"):
+        machine.exit_preconfig()
+    machine.create_object("secret", f"s{count}", {"data": KEY, "format": "base64"})
+    machine.exit_preconfig()
+    first = machine.resolve("s0")
+    assert isinstance(first, Secret) and first.value() == key
+
+
 def test_without_the_library_it_is_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
     with pytest.raises(GenericError, match="cryptography is not installed"):

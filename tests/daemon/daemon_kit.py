@@ -87,7 +87,7 @@ class Raw:
 
     def __init__(self, path: str, negotiate: bool = True) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(60)
         self.sock.connect(path)
         self.buffer = b""
         self.greeting = self.line()
@@ -135,7 +135,7 @@ class Raw:
                 return found
             found.append(message)
 
-    def eof(self, seconds: float = 5) -> bool:
+    def eof(self, seconds: float = 60) -> bool:
         """Whether the server closes the connection in time."""
         end = time.monotonic() + seconds
         try:

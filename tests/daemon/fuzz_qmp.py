@@ -146,7 +146,8 @@ class Life:
         """The daemon ends, and must leave nothing."""
         self._world.close()
         for thread in set(threading.enumerate()) - self._threads:
-            thread.join(5)
+            for _ in range(60 * thread.is_alive()):  # as many seconds, but of those alone in which this process had its turn
+                thread.join(1)
             assert not thread.is_alive(), f"thread {thread.name} is left"
         left = usage().fds - self._fds
         assert left <= 0, f"{left} descriptors are left"

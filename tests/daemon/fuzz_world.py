@@ -24,8 +24,8 @@ from ratite.daemon.qmp.monitor import Monitor
 from ratite.daemon.qmp.session import READY, Session
 from ratite.daemon.views import QEMU, RATITE, View, Views
 
-# Seconds after which an answer is lost.
-PATIENCE = 60.0
+# So many seconds after which an answer is lost; those in which the whole process had no turn don't count.
+PATIENCE = 60
 RAM_LIMIT = 96 << 20
 
 Command = tuple[str, dict[str, Any]]
@@ -143,6 +143,29 @@ class FuzzMonitor(Monitor):
         return [answer for answer in answers if "event" not in answer]
 
 
+class _Patience:
+    """Gives a world up after PATIENCE seconds, unless cancelled."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._left = PATIENCE
+        self._wait()
+
+    def _wait(self) -> None:
+        self._timer = self._world.loop.call_later(1, self._tick)
+
+    def _tick(self) -> None:
+        self._left -= 1
+        if self._left <= 0:
+            self._world.give_up()
+        else:
+            self._wait()
+
+    def cancel(self) -> None:
+        """What was waited for has come."""
+        self._timer.cancel()
+
+
 class World:
     """A daemon with a machine of a kind; the commands that made it were executed, or it is an AssertionError."""
 
@@ -187,14 +210,14 @@ class World:
 
     def run(self, data: bytes) -> None:
         """The loop turns until something stops it; AssertionError if that is no answer to `data`, but time."""
-        lost = self.loop.call_later(PATIENCE, self.give_up)
+        lost = _Patience(self)
         self.loop.run_forever()
         assert not self.lost, f"no answer to {data[:300]!r}"
         lost.cancel()
 
     def until(self, there: Callable[[], bool]) -> None:
         """The loop turns until something is so; AssertionError if it never is."""
-        lost = self.loop.call_later(PATIENCE, self.give_up)
+        lost = _Patience(self)
         while not there():
             self.step()
             assert not self.lost
@@ -217,7 +240,7 @@ class World:
     def close(self) -> None:
         """End the daemon as a client would, and leave nothing."""
         self.daemon.shutdown("host-qmp-quit")
-        lost = self.loop.call_later(PATIENCE, self.give_up)
+        lost = _Patience(self)
         while not self.over and not self.lost:
             self.loop.run_forever()
         lost.cancel()

@@ -73,6 +73,8 @@ def test_disks_over_qmp(daemon: DaemonProcess, tmp_path: Path) -> None:
         assert qmp.execute("query-block")[0]["inserted"]["image"]["virtual-size"] == image.stat().st_size == 2 << 20
         qmp.execute("block-set-write-threshold", {"node-name": "r0", "write-threshold": 5})
         assert qmp.execute("query-named-block-nodes")[0]["write_threshold"] == 5
+        qmp.execute("block-set-write-threshold", {"node-name": "r0", "write-threshold": (1 << 64) - 2})
+        assert qmp.execute("query-named-block-nodes")[0]["write_threshold"] == -2, "an int64 in the schema"
         assert refusal(qmp, "block-set-write-threshold", **{"node-name": "zz", "write-threshold": 5}) == "Device 'zz' not found"
         qmp.execute("blockdev-add", {"driver": "file", "filename": str(image), "node-name": "late", "read-only": True})
         qmp.execute("blockdev-del", {"node-name": "late"})
@@ -98,5 +100,5 @@ def test_two_daemons_want_one_image(daemon: DaemonProcess, tmp_path: Path) -> No
         first.execute("x-exit-preconfig")
         assert refusal(second, "x-exit-preconfig") == '/machine/peripheral/d0: Failed to get "write" lock'
         first.execute("quit")
-        daemon.process.wait(20)
+        daemon.process.wait(60)
         second.execute("x-exit-preconfig")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzz_world import World
 
 from ratite.clients.qmp import Client, CommandError, DaemonProcess
+from ratite.qapi.errors import GenericError
 
 RAM, SIZE = 0x80000000, 0x40000
 
@@ -118,7 +121,20 @@ def test_a_pipe_that_is_read_slowly_and_one_that_is_not(daemon: DaemonProcess, t
         os.close(write)
         qmp.execute("dump-guest-memory", {"paging": False, "protocol": "fd:core", "detach": True})
         qmp.execute("quit")
-    assert daemon.process.wait(20) == 0
+    assert daemon.process.wait(60) == 0
+    os.close(read)
+
+
+def test_who_waits_for_a_dump_is_told_that_the_machine_goes() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with ThreadPoolExecutor(1) as pool:
+        with World("paused") as world:
+            dumper = world.daemon.machine.dumper
+            world.daemon.machine.owner.post(dumper.start, write).result()
+            waiting = pool.submit(dumper.wait)
+        with pytest.raises(GenericError, match="dump: the machine is going away"):
+            waiting.result()
     os.close(read)
 
 

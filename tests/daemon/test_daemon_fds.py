@@ -21,7 +21,7 @@ def unix(path: Path, **rest: Any) -> dict[str, Any]:
 
 def connect(path: Path) -> socket.socket:
     made = socket.socket(socket.AF_UNIX)
-    made.settimeout(10)
+    made.settimeout(60)
     made.connect(str(path))
     return made
 
@@ -47,7 +47,7 @@ def test_waiting_for_a_peer_holds_only_who_waits(daemon: DaemonProcess, path: st
         waiting.send(b'{"execute":"chardev-add","arguments":{"id":"u","backend":{"type":"socket","data":{"wait":true,"addr":')
         waiting.send(b'{"type":"unix","data":{"path":"%s"}}}}}}' % str(tmp_path / "u").encode())
         qmp.execute("quit")
-    assert daemon.process.wait(20) == 0
+    assert daemon.process.wait(60) == 0
 
 
 def test_yank(daemon: DaemonProcess, path: str, tmp_path: Path) -> None:

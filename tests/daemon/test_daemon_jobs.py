@@ -93,7 +93,7 @@ def test_a_job_is_given_up(daemon: DaemonProcess) -> None:
         assert qmp.execute("query-jobs")[0]["error"] == "Operation canceled"
         qmp.execute("blockdev-create", {"job-id": "k", "options": options})
         qmp.execute("quit")
-    assert daemon.process.wait(20) == 0
+    assert daemon.process.wait(60) == 0
 
 
 def test_statistics(daemon: DaemonProcess) -> None:

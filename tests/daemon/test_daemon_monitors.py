@@ -72,7 +72,7 @@ def test_a_connected_socket_takes_descriptors_and_speaks_out_of_band(daemon: Dae
 
 def raw_at(sock: socket.socket) -> Raw:
     raw = Raw.__new__(Raw)
-    sock.settimeout(10)
+    sock.settimeout(60)
     raw.sock, raw.buffer = sock, b""
     return raw
 
@@ -127,7 +127,7 @@ def test_pretty(daemon: DaemonProcess, tmp_path: Path) -> None:
     with daemon.client() as qmp:
         add_monitor(qmp, "mon", unix(place), pretty=True)
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(10)
+            sock.settimeout(60)
             sock.connect(place)
             sock.sendall(b'{"execute":"qmp_capabilities","id":{"a":[],"b":[1,{}],"c":"x, {}:\\" y"}}{"execute":"quit"}')
             text = b"".join(iter(lambda: sock.recv(1 << 16), b""))
@@ -164,7 +164,7 @@ def test_standard_input_carries_a_monitor(path: str) -> None:
         process.stdin.flush()
         said = [json.loads(line) for line in process.stdout.readlines()]
         assert [line.get("event", line) for line in said] == [{"return": {}}, "SHUTDOWN", {"return": {}}]
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()
@@ -206,4 +206,4 @@ def test_a_monitor_shares_its_chardev_with_a_device(daemon: DaemonProcess, tmp_p
             assert terminal.ask({"execute": "query-name"}) == {"return": {}}
             terminal.send(b"\x01x")
             assert terminal.eof()
-        daemon.process.wait(20)
+        daemon.process.wait(60)

@@ -49,7 +49,7 @@ def test_netdevs_over_qmp(daemon: DaemonProcess, path: str, tmp_path: Path) -> N
         near.close()
         assert ask(qmp, "netdev_add", type="stream", id="n2", addr={"type": "fd", "str": "near"}) == {"return": {}}
         assert ask(qmp, "netdev_del", id="n2") == {"return": {}}
-        far.settimeout(20)
+        far.settimeout(60)
         assert far.recv(1) == b"", "the descriptor went with it"
         far.close()
         assert ask(qmp, "object-add", **{"qom-type": "address-space", "id": "mem"}) == {"return": {}}

@@ -60,7 +60,7 @@ def test_qmp_over_loopback_with_a_plugin(tmp_path: Path, port: int, monkeypatch:
             qmp.execute("ringbuf-write", device="r", data="x")
             assert qmp.execute("ringbuf-read", device="r", size=1) == "x"
             qmp.execute("quit")
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()

@@ -80,4 +80,4 @@ def test_what_was_chosen_before_the_machine(toy: DaemonProcess) -> None:
         qmp.execute("x-exit-preconfig")
         assert qmp.wait_event("GUEST_PANICKED")["data"]["action"] == "poweroff"
         assert qmp.wait_event("SHUTDOWN")["data"] == {"guest": True, "reason": "guest-panic", "code": 1}
-    assert toy.process.wait(10) == 1
+    assert toy.process.wait(60) == 1

@@ -60,4 +60,4 @@ def test_a_guest_is_plugged_into_and_shut_down(shims: Shims, tmp_path: Path) -> 
         assert qmp.execute("query-status")["status"] == "shutdown"
         console.sock.close()
         qmp.execute("quit")
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0

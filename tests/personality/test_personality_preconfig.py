@@ -59,7 +59,7 @@ def test_which_commands_serve(shims: Shims) -> None:
         assert serving == (SERVES | ASSEMBLY) & (serving | waiting)
         assert waiting
         qmp.execute("quit")
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.mark.peer
@@ -76,7 +76,7 @@ def test_which_commands_serve_in_a_recent_qemu(tmp_path: Path) -> None:
             serving, waiting = _phases(qmp)
             assert serving == SERVES & (serving | waiting)
             qmp.execute("quit")
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.parametrize("paused", [False, True])
@@ -93,7 +93,7 @@ def test_the_phase_ends(shims: Shims, paused: bool) -> None:
         qmp.execute("cont")
         assert qmp.execute("query-status") == {"running": True, "status": "running"}
         qmp.execute("quit")
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 def test_without_the_phase_its_end_is_refused(shims: Shims) -> None:

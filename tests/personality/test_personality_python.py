@@ -27,7 +27,7 @@ async def test_a_monitor_at_an_inherited_pair(shims: Shims) -> None:
         with client.listen(events := qmp.EventListener()):
             await client.execute("quit")
             assert (await events.get())["event"] == "SHUTDOWN"
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         with suppress(EOFError):  # it may have seen the end already
             await client.disconnect()
     finally:

@@ -38,7 +38,6 @@ class Secret(Obj):
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self._value: bytes | None = None
-        self._asked = False
 
     def configure(self, props: Mapping[str, Any]) -> None:
         """As Obj's; GenericError unless the secret comes from just one place."""
@@ -58,21 +57,27 @@ class Secret(Obj):
 
     def value(self) -> bytes:
         """The secret, decrypted."""
-        if self._value is None:
-            if self._asked:
-                raise GenericError(f"secret '{self.id}' is encrypted with itself")
-            self._asked = True
-            try:
-                self._value = self._read()
-            finally:
-                self._asked = False
-        return self._value
+        # Any number of secrets may hang on one another: what was read waits for its key.
+        waiting: dict[Secret, bytes] = {}
+        each = self
+        while each._value is None:
+            if each in waiting:
+                raise GenericError(f"secret '{each.id}' is encrypted with itself")
+            found = each._read()
+            if "keyid" in each.given:
+                waiting[each] = found
+                each = each._holder()
+            else:
+                each._value = found
+        key = each._value
+        for each, found in reversed(waiting.items()):
+            key = each._value = each._decrypted(found, key)
+        return key
 
     def _read(self) -> bytes:
+        """As it is written, in base64 no more."""
         found = self._file() if "file" in self.given else self.data.encode()
-        if self.format == "base64":
-            found = _from_base64(found.decode("latin-1"))
-        return self._decrypted(found) if "keyid" in self.given else found
+        return _from_base64(found.decode("latin-1")) if self.format == "base64" else found
 
     def _file(self) -> bytes:
         try:
@@ -97,13 +102,16 @@ class Secret(Obj):
             raise GenericError(f"Unable to read {self.file}: it is longer than {LIMIT} bytes")
         return found
 
-    def _decrypted(self, found: bytes) -> bytes:
+    def _holder(self) -> Secret:
+        """The secret that is the key."""
         holder = self.machine.tree.objects.children.get(self.keyid)
         if holder is None:
             raise GenericError(f"No secret with id '{self.keyid}'")
         if not isinstance(holder, Secret):
             raise GenericError(f"Object with id '{self.keyid}' is not a secret")
-        key = holder.value()
+        return holder
+
+    def _decrypted(self, found: bytes, key: bytes) -> bytes:
         if len(key) != KEY_SIZE:
             raise GenericError(f"Key should be {KEY_SIZE} bytes in length")
         if "iv" not in self.given:

@@ -222,4 +222,4 @@ def _with_fd(options: Mapping[str, Any], fd_of: Callable[[str], int] | None) -> 
     name = data.get("str") if isinstance(data, Mapping) else None
     if not isinstance(name, str):
         return options
-    return {**options, "addr": {"type": "fd", "data": {"str": str(fd_of(name))}}}
+    return {**options, "addr": {"type": "fd", "data": {"str": str(fd_of(name)), "name": name}}}

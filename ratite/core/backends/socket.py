@@ -88,7 +88,7 @@ class SocketChardev(StreamChardev):
         kind = self.address.kind
         peer: socket.socket | None = None
         if kind == "fd":
-            made, listens = sockets.adopt(int(self.address.place))
+            made, listens = sockets.adopt(int(self.address.place), self.address.name)
             if listens:
                 self._listener = made
             else:
@@ -118,7 +118,7 @@ class SocketChardev(StreamChardev):
         if self._peer is not None:
             return False
         try:
-            made, listens = sockets.adopt(fd, datagrams=False)
+            made, listens = sockets.adopt(fd, str(fd), datagrams=False)
         except GenericError:
             return False
         if listens:

@@ -28,7 +28,8 @@ Inode = tuple[int, int]
 
 
 class Address(NamedTuple):
-    """Where a socket is: `kind` is "unix" (`place`: its path or abstract name), "inet" (host, `port`) or "fd" (number)."""
+    """Where a socket is: `kind` is "unix" (`place`: its path or abstract name), "inet" (host, `port`) or "fd" (number, and the
+    `name` by which a client passed it)."""
 
     kind: str
     place: str
@@ -41,6 +42,7 @@ class Address(NamedTuple):
     ipv6: bool | None = None
     keep_alive: bool = False
     mptcp: bool = False
+    name: str = ""
 
     def __str__(self) -> str:
         return f"{self.place}:{self.port}" if self.kind == "inet" else self.place
@@ -74,7 +76,7 @@ def parse_address(addr: Any) -> Address:
         number = str_option(data, "str")
         if not number.isdecimal():
             raise GenericError(f"File descriptor named '{number}' has not been found")
-        return Address("fd", number)
+        return Address("fd", number, name=data.get("name", number))
     raise GenericError(f"Parameter 'type' does not accept value '{kind}'")
 
 
@@ -89,18 +91,19 @@ def _inet_address(data: Mapping[str, Any]) -> Address:
     return made
 
 
-def adopt(fd: int, datagrams: bool | None = None) -> tuple[socket.socket, bool]:
+def adopt(fd: int, name: str, datagrams: bool | None = None) -> tuple[socket.socket, bool]:
     """The socket behind a descriptor, which has it from now on, and whether it listens.
 
-    `datagrams`: whether it must be one for them, or must not.  GenericError, and the descriptor stays the caller's.
+    `name`: what its client calls it.  `datagrams`: whether it must be one for them, or must not.  GenericError, and the
+    descriptor stays the caller's.
     """
     made: socket.socket | None = None
     try:
         if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-            raise GenericError(f"File descriptor '{fd}' is not a socket")
+            raise GenericError(f"File descriptor '{name}' is not a socket")
         made = socket.socket(fileno=fd)
         if datagrams is not None and datagrams is not (made.type == socket.SOCK_DGRAM):
-            raise GenericError(f"File descriptor '{fd}' is {'not ' if datagrams else ''}a datagram socket")
+            raise GenericError(f"File descriptor '{name}' is {'not ' if datagrams else ''}a datagram socket")
         listens = bool(made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
         if listens:
             made.setblocking(False)
@@ -108,7 +111,7 @@ def adopt(fd: int, datagrams: bool | None = None) -> tuple[socket.socket, bool]:
         if made is not None:
             made.detach()
         if isinstance(error, OSError):
-            raise GenericError(f"File descriptor '{fd}' can't be used: {error.strerror}") from None
+            raise GenericError(f"File descriptor '{name}' can't be used: {error.strerror}") from None
         raise
     return made, listens
 

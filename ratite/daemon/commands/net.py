@@ -21,11 +21,12 @@ def netdev_add(ctx: Context, arguments: dict[str, Any]) -> None:
     taken: list[int] = []
     # Only what this session gave itself by getfd: a number would take the descriptors of others.
     if kind in ("socket", "tap") and "fd" in options:
-        options["fd"] = str(_take(ctx, options["fd"], taken))
+        # The name is for refusals.
+        options |= {"fd": str(_take(ctx, options["fd"], taken)), "fd-name": options["fd"]}
     elif kind == "stream" and options["addr"]["type"] == "fd":
-        options["addr"] = {"type": "fd", "str": str(_take(ctx, options["addr"]["str"], taken))}
+        options["addr"] = _passed(ctx, options["addr"]["str"], taken)
     elif kind == "dgram" and options.get("local", {}).get("type") == "fd" and "remote" not in options:
-        options["local"] = {"type": "fd", "str": str(_take(ctx, options["local"]["str"], taken))}
+        options["local"] = _passed(ctx, options["local"]["str"], taken)
     try:
         ctx.machine.netdev_add(id, kind, options)
     except GenericError:
@@ -39,6 +40,11 @@ def _take(ctx: Context, name: str, taken: list[int]) -> int:
     fd = ctx.session.take_named_fd(name)
     taken.append(fd)
     return fd
+
+
+def _passed(ctx: Context, name: str, taken: list[int]) -> dict[str, str]:
+    """The address of a passed descriptor, with its number and its name."""
+    return {"type": "fd", "str": str(_take(ctx, name, taken)), "name": name}
 
 
 @command("netdev_del", side=OWNER)

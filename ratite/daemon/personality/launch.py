@@ -114,16 +114,15 @@ def _become(user: str) -> None:
 
 
 def _write_pidfile(path: str | None) -> str:
-    if not path:
+    if path is None:
         return ""
-    path = os.path.abspath(path)
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CommandLineError(f"cannot create PID file: Could not create '{path}': {error.strerror}") from None
     with open(fd, "w", encoding="ascii") as file:
         file.write(f"{os.getpid()}\n")
-    return path
+    return os.path.abspath(path)
 
 
 def _remove_pidfile(path: str) -> None:

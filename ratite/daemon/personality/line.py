@@ -86,18 +86,18 @@ def in_order(steps: Sequence[Step]) -> list[Step]:
     done: dict[int, Step] = {}
     begun: set[int] = set()
 
-    def visit(step: Step) -> None:
+    # What one names may name others in turn, as often as the command line is long.
+    waiting = list(reversed(steps))
+    while waiting:
+        step = waiting[-1]
         if id(step) in begun:
-            return
+            done.setdefault(id(step), waiting.pop())
+            continue
         begun.add(id(step))
-        for text in _texts(step.arguments):
+        for text in reversed(_texts(step.arguments)):
             below = by_id.get(text) or by_id.get(text.partition(".")[0]) or by_id.get(text.partition("/")[0])
-            if below is not None and below is not step:
-                visit(below)
-        done[id(step)] = step
-
-    for step in steps:
-        visit(step)
+            if below is not None and id(below) not in begun:
+                waiting.append(below)
     return list(done.values())
 
 

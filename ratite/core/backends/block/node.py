@@ -221,6 +221,8 @@ class BlockNode(Obj):
 
     def info(self) -> dict[str, Any]:
         """BlockDeviceInfo, as query-named-block-nodes and query-block show it."""
+        # The schema has an int64 here, of what is set as a uint64.
+        threshold = self.write_threshold - (self.write_threshold >> 63 << 64)
         limits = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
         image = {
             "filename": self.filename, "format": self.DRIVER, "virtual-size": self.length(), "actual-size": self.file_bytes(),
@@ -229,7 +231,7 @@ class BlockNode(Obj):
         return {
             "file": self.filename, "node-name": self.id, "ro": self.read_only, "drv": self.DRIVER, "backing_file_depth": 0,
             "active": True, "encrypted": False, "detect_zeroes": self.chosen.detect_zeroes, **limits, "image": image,
-            "cache": self.cache_info(), "write_threshold": self.write_threshold,
+            "cache": self.cache_info(), "write_threshold": threshold,
         }  # fmt: skip
 
     def image_info(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class DgramNetdev(FrameNetdev):
 
     def open(self) -> None:
         if self._local is not None and self._local.kind == "fd":
-            self._socket, _ = sockets.adopt(int(self._local.place), datagrams=True)
+            self._socket, _ = sockets.adopt(int(self._local.place), self._local.name, datagrams=True)
         elif self._group is not None and self._remote is not None:
             self._socket = self._join(self._group, int(self._remote.port))
             self._to = (self._group, int(self._remote.port))

@@ -72,7 +72,8 @@ class NetdevSet(Obj):
             raise GenericError("exactly one of listen=, connect=, mcast= or udp= is required")
         way, text = ways[0], options[ways[0]]
         if way == "fd":
-            return StreamNetdev(id, self, sockets.parse_address({"type": "fd", "str": text}), False, events=False)
+            address = sockets.parse_address({"type": "fd", "str": text, "name": options.get("fd-name", text)})
+            return StreamNetdev(id, self, address, False, events=False)
         host, colon, port = text.rpartition(":")
         if not colon:
             raise GenericError(f"host address '{text}' doesn't contain ':' separating host from port")

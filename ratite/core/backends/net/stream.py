@@ -63,7 +63,7 @@ class StreamNetdev(HostNetdev):
 
     def open(self) -> None:
         if self.address.kind == "fd":
-            made, listens = sockets.adopt(int(self.address.place))
+            made, listens = sockets.adopt(int(self.address.place), self.address.name)
             if listens:
                 self._listener = made
             else:

@@ -40,10 +40,11 @@ class TapNetdev(FrameNetdev):
         for name in "script", "downscript":
             if options.get(name, "no") not in ("", "no"):
                 raise GenericError(f"Parameter '{name}' expects 'no': the interface is to be set up before")
-        if "fd" in options and set(options) - {"fd"}:
+        if "fd" in options and set(options) - {"fd", "fd-name"}:
             raise GenericError("ifname=, script=, downscript=, and vnet_hdr= are invalid with fd=")
         self._ifname: str = options.get("ifname", "")
         self._fd = int(options.get("fd", -1))
+        self._fd_name: str = options.get("fd-name", options.get("fd", ""))
 
     def open(self) -> None:
         if sys.platform != "linux":
@@ -80,7 +81,7 @@ class TapNetdev(FrameNetdev):
         try:
             name, flags = _IFREQ.unpack(fcntl.ioctl(self._fd, _TUNGETIFF, bytes(_IFREQ.size)))
             if not flags & _TAP:
-                raise GenericError(f"File descriptor '{self._fd}' is a tun interface, without Ethernet")
+                raise GenericError(f"File descriptor '{self._fd_name}' is a tun interface, without Ethernet")
             if flags & _VNET_HDR:
                 fcntl.ioctl(self._fd, _TUNSETOFFLOAD, 0)
                 size = struct.unpack("=i", fcntl.ioctl(self._fd, _TUNGETVNETHDRSZ, bytes(4)))[0]
@@ -88,7 +89,7 @@ class TapNetdev(FrameNetdev):
             self._ifname = name.rstrip(b"\0").decode(errors="replace")
             os.set_blocking(self._fd, False)
         except OSError as error:
-            raise GenericError(f"File descriptor '{self._fd}' is not a tap interface: {error.strerror}") from None
+            raise GenericError(f"File descriptor '{self._fd_name}' is not a tap interface: {error.strerror}") from None
 
     @property
     def ifname(self) -> str:
