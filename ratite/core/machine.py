@@ -29,6 +29,7 @@ from ratite.core.dump import Dumper
 from ratite.core.hostfiles import FREE, HostFiles
 from ratite.core.jobs import Jobs
 from ratite.core.memory.limits import check_host_memory
+from ratite.core.numa import Numa
 from ratite.core.objects.obj import Obj
 from ratite.core.objects.props import debug, state, tunable
 from ratite.core.owner import Owner
@@ -142,6 +143,7 @@ class Machine:
         node.machine = self
         self.tree = Tree(node, self.chardevs, self.blocks, self.netdevs)
         self.assembly = Assembly(self)
+        self.numa = Numa(self)
         self.state = RunState(self, self.lock)
         self.snapshot = Snapshot(self.state.status, False, self.phase)
         self._ended = False
@@ -344,6 +346,7 @@ class Machine:
         """x-exit-preconfig: wire if that isn't done, realize, reset, and run if `autostart`; all or nothing."""
         if self.phase == READY:
             raise GenericError("The command is permitted only before machine initialization")
+        self.numa.settle()
         was = self.phase
         if was == CREATED:
             self.wire()

@@ -3,7 +3,7 @@
 A guest is the CPUs of one target that see one address space.  Its tree has
 
     /cpus          every CPU of the guest, as its type describes itself
-    /memory@…      RAM of the view of at least RAM_MIN bytes that no other guest sees
+    /memory@…      RAM of the view of at least RAM_MIN bytes that no other guest sees, each NUMA node's by itself
     /soc           devices with a region in the view, each described by its type, by address
     /aliases       serial0, … in the order of their addresses;  /chosen: stdout-path is the first
 
@@ -57,7 +57,7 @@ class DeviceTree:
         self.space: Space = self.cpus[0].cluster.space
         self._windows = self._find_windows()
         self.memory = list(self._find_memory())
-        wide = self.cpus[0].cluster.bits > 32 or any(end > 1 << 32 for _, end in self.memory)
+        wide = self.cpus[0].cluster.bits > 32 or any(end > 1 << 32 for _, end, _ in self.memory)
         self.address_cells = 2 if wide else 1
         self.root = Node()
         self.cpus_node = Node("cpus")
@@ -78,17 +78,27 @@ class DeviceTree:
         root["model"] = f"ratite,{self.machine.name}"
         for name in ("chosen", "aliases"):
             root.child(name)
-        for start, end in self.memory:
+        for start, end, near in self.memory:
             node = root.child(f"memory@{start:x}")
             node["device_type"] = "memory"
             node["reg"] = self.reg((start, end - start))
+            self._place(node, near)
         root.children["cpus"], root.children["soc"] = self.cpus_node, self.soc
         self.cpus_node["#address-cells"], self.cpus_node["#size-cells"] = 1, 0
         self.soc["#address-cells"] = self.soc["#size-cells"] = self.address_cells
         self.soc["compatible"] = "simple-bus"
         self.soc["ranges"] = True
+        numa = self.machine.numa
         for cpu in self.cpus:
+            before = set(self.cpus_node.children)
             cpu.fdt_node(self)
+            for name, node in self.cpus_node.children.items():
+                if name not in before:
+                    self._place(node, numa.node_of_cpu(cpu))
+        if distances := numa.distances():
+            matrix = root.child("distance-map")
+            matrix["compatible"] = "numa-distance-map-v1"
+            matrix["distance-matrix"] = [number for row in distances for number in row]
         for device in self.devices:
             device.fdt_node(self)
         for number, path in enumerate(self._serials):
@@ -98,6 +108,11 @@ class DeviceTree:
         for key, handle in self._phandles.items():
             self._nodes[key]["phandle"] = handle
         return root
+
+    @staticmethod
+    def _place(node: Node, near: int | None) -> None:
+        if near is not None:
+            node["numa-node-id"] = near
 
     # -- for those who describe themselves
 
@@ -194,22 +209,25 @@ class DeviceTree:
         devices = [obj for obj in self.machine.tree.members() if obj.KIND == "device" and id(obj) in self._windows]
         return sorted(devices, key=lambda obj: (self.windows(obj)[0].address, obj.path))  # type: ignore[arg-type]
 
-    def _find_memory(self) -> Iterator[tuple[int, int]]:
+    def _find_memory(self) -> Iterator[tuple[int, int, int | None]]:
+        """(start, end, NUMA node)."""
         others: set[int] = set()
         for obj in self.machine.tree.members():
             if obj.is_a("cpu-cluster") and getattr(obj, "address_space", None) not in (None, self.space):
                 others.update(id(piece.region) for piece in obj.space.view.ranges)  # type: ignore[attr-defined]
         start = end = 0
+        near = None
         for piece in self.space.view.ranges:
             if not piece.region.IS_RAM or piece.readonly or id(piece.region) in others:
                 continue
-            if piece.start != end:
+            node = self.machine.numa.node_of_memory(piece.region)
+            if piece.start != end or node != near:
                 if end - start >= RAM_MIN:
-                    yield start, end
-                start = piece.start
+                    yield start, end, near
+                start, near = piece.start, node
             end = piece.end
         if end - start >= RAM_MIN:
-            yield start, end
+            yield start, end, near
 
 
 def group_of(cpu: Cpu) -> list[Cpu]:

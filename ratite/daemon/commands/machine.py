@@ -29,7 +29,7 @@ def query_cpus_fast(ctx: Context, arguments: dict[str, Any]) -> object:
             "cpu-index": index,
             "qom-path": cpu.path,
             "thread-id": cpu.thread_id,
-            "props": {"core-id": index},
+            "props": {"core-id": index, **({} if (node := ctx.machine.numa.node_of_cpu(cpu)) is None else {"node-id": node})},
             "target": cpu.cluster.target,
         }
         for index, cpu in ctx.machine.cpus().items()
@@ -112,6 +112,21 @@ def query_memory_size_summary(ctx: Context, arguments: dict[str, Any]) -> object
 def query_memory_devices(ctx: Context, arguments: dict[str, Any]) -> object:
     """There are no devices that are memory: RAM is mapped into an address space."""
     return []
+
+
+@command("set-numa-node", side=OWNER)
+def set_numa_node(ctx: Context, arguments: dict[str, Any]) -> None:
+    """A node, a distance, or a CPU's node."""
+    numa, given = ctx.machine.numa, dict(arguments)
+    kind = given.pop("type")
+    if kind == "node":
+        numa.add_node(given.get("nodeid"), given.get("memdev", ""), given.get("cpus", ()))
+    elif kind == "dist":
+        numa.set_distance(given["src"], given["dst"], given["val"])
+    elif "node-id" not in given:
+        raise GenericError("Missing mandatory node-id property")
+    else:
+        numa.set_cpu(given.pop("node-id"), given)
 
 
 @command("query-memdev", side=OWNER, alone=True)

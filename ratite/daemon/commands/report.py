@@ -41,6 +41,22 @@ def x_query_interrupt_controllers(ctx: Context, arguments: dict[str, Any]) -> ob
     return _text(controller_lines(ctx.machine) if ctx.daemon.has_machine else iter(()))
 
 
+@command("x-query-numa", side=OWNER, alone=True)
+def x_query_numa(ctx: Context, arguments: dict[str, Any]) -> object:
+    """The NUMA nodes."""
+    return _text(numa_lines(ctx.machine.numa.rows() if ctx.daemon.has_machine else []))
+
+
+def numa_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """How many nodes there are, and of each its CPUs and its memory."""
+    yield f"{len(rows)} nodes"
+    for row in rows:
+        node = f"node {row['node']}"
+        yield " ".join([f"{node} cpus:", *map(str, row["cpus"])])
+        yield f"{node} size: {row['size'] >> 20} MB"
+        yield f"{node} plugged: 0 MB"
+
+
 def rom_lines(machine: Machine) -> Iterator[str]:
     """A line a piece of a program, kernel, ramdisk or device tree; what several CPUs share comes once."""
     found: dict[tuple[str, int], str] = {}

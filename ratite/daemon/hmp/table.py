@@ -251,6 +251,7 @@ TOPICS: tuple[Item, ...] = (
         ("registers",), "-a vcpu:expr?", "[-a|vcpu]", "show the cpu registers (-a: of all cpus; vcpu: of this one)",
         info.registers,
     ),
+    Item(("numa",), "", "", "show NUMA nodes", backends.report("x-query-numa"), needs="x-query-numa"),
     Item(("roms",), "", "", "show what is loaded at each reset", backends.report("x-query-roms"), needs="x-query-roms"),
     Item(("snapshots",), "", "", "show the currently saved VM snapshots", backends.snapshots),
     Item(("status",), "", "", "show the current VM status (running|paused)", info.status),

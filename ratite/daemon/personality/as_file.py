@@ -50,6 +50,8 @@ def main(words: Sequence[str]) -> int:
 def text_of(line: Line) -> str:
     """The file's text.  CommandLineError."""
     start = translate(line)
+    if start.nodes:
+        raise CommandLineError(f"{start.nodes[0].written}: machine files know no NUMA nodes")
     rows = {row.name: row.data for row in line.registry.types()}
     state = _state(line, start)
     document = dump_document(state, Declarations(rows, line.registry.targets(), line.schema))

@@ -166,6 +166,18 @@ class Board:
             if step.command == "map-region" and step.arguments["region"] == own:
                 step.arguments["region"] = id
 
+    def main_ram(self, keep: bool) -> tuple[str, str, int, int] | None:
+        """The RAM of the machine's type: its object, the space where it is, from where on, and its bytes.  Unless it is to be
+        kept the object isn't made at all."""
+        step = next((step for step in self.steps if step.makes("object-add", self.kind.get("ram", ""))), None)
+        if step is None:
+            return None
+        id = step.arguments["id"]
+        place = next(one.arguments for one in self.steps if one.command == "map-region" and one.arguments["region"] == id)
+        if not keep:
+            self.steps = [one for one in self.steps if one is not step and one.arguments is not place]
+        return id, place["space"], place["offset"], step.arguments["size"]
+
     def set_all(self, type_name: str, given: Mapping[str, Any]) -> None:
         """Defaults of properties of every thing of the type, where nothing else is said."""
         for step in self.steps:

@@ -64,6 +64,8 @@ OPTIONS: tuple[Option, ...] = (
            "how many CPUs, and how they are arranged", "smp-opts", "cpus",
            _group(cpus=_N, drawers=_N, books=_N, sockets=_N, dies=_N, clusters=_N, modules=_N, cores=_N, threads=_N,
                   maxcpus=_N)),
+    Option(("numa",), "node[,nodeid=N][,cpus=FIRST[-LAST]][,memdev=ID] or dist,src=N,dst=N,val=N or cpu,node-id=N,core-id=N",
+           MACHINE, "NUMA nodes: their CPUs and memory, and how far they are from each other", "numa", "type"),
     Option(("m",), "[size=]MEGABYTES", MACHINE, "RAM; a suffix K, M, G or T is obeyed", "memory", "size", _group(size=_Z)),
     Option(("overcommit",), "[mem-lock=off]", MACHINE, "memory isn't locked here: 'off' only", "overcommit", "",
            _group(mem_lock=_S, cpu_pm=_B)),

@@ -25,7 +25,7 @@ class Step(NamedTuple):
 
 class Start:
     """See the module's head.  What is made, in this order: `steps` (backends and objects), `board` (what the machine is), as
-    soon as that is wired `devices`; and `monitors` are served last."""
+    soon as `nodes` are told and that is wired `devices`; and `monitors` are served last."""
 
     def __init__(self, program: str, target: str) -> None:
         self.program = program
@@ -38,6 +38,10 @@ class Start:
         self.steps: list[Step] = []
         self.board: list[Step] = []
         self.devices: list[Step] = []
+        # NUMA nodes; whether the machine's type may have them; its RAM, with where it is and its bytes.
+        self.nodes: list[Step] = []
+        self.numa = True
+        self.main_ram: tuple[str, str, int, int] | None = None
         self.monitors: list[Step] = []
         # Inherited descriptors by the names that steps call them by; descriptor, set and note of each -add-fd.
         self.fds: dict[str, int] = {}

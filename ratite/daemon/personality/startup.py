@@ -66,6 +66,8 @@ class Startup:
         daemon.bridge.post(daemon.machine, self._on_owner, self._done)
 
     def _on_owner(self) -> tuple[str, tuple[str, ...]]:
+        from ratite.core.numa import MainRam
+
         start, machine = self._start, self._daemon.machine
         for step in start.steps:
             if step.command != CHARDEV:
@@ -75,6 +77,13 @@ class Startup:
                 if step.command != "machine-create":
                     self._execute(step._replace(arguments=_own(step.arguments)) if start.own else step)
         self._step = None
+        machine.numa.supported = start.numa
+        machine.numa.main_ram = MainRam(*start.main_ram) if start.main_ram else None
+        for step in start.nodes:
+            self._execute(step)
+        self._step = None
+        if not start.preconfig:
+            machine.numa.settle()
         if start.devices:
             machine.wire()
         for step in start.devices:

@@ -71,11 +71,15 @@ def translate_machine(line: Line, given: dict[str, str], serials: list[str]) -> 
         board.compile_file(_file(line, arguments), chosen, line.schema)
         kind = board.kind
     _firmware(line, kind, boot)
+    line.start.numa = not line.start.own or (bool(kind.get("numa")) and not memory_backend)
+    nodes = line.has("numa") and _numa(line, memory_backend)
     if line.start.own:
         if not kind.document.get("devices"):
             _boot(board, boot)
             return None
         board.compile(chosen(kind), line.schema)
+        if line.start.numa:
+            line.start.main_ram = board.main_ram(keep=not nodes)
     if memory_backend:
         _use_backend(line, board, memory_backend, size if sizes else None)
     _boot(board, boot)
@@ -97,6 +101,18 @@ def _file(line: Line, arguments: dict[str, Any]) -> str:
 
 # -- accelerator, CPUs, memory
 
+
+def _numa(line: Line, memory_backend: str) -> bool:
+    """Whether NUMA nodes have memories of their own, which stand in the place of the machine's."""
+    from ratite.daemon.personality.numa import translate_numa
+
+    translate_numa(line)
+    memories = any("memdev" in step.arguments for step in line.start.nodes)
+    if memories and memory_backend:
+        raise CommandLineError("'-machine memory-backend' and '-numa memdev' properties are mutually exclusive")
+    if not line.start.numa:
+        raise CommandLineError("NUMA is not supported by this machine-type")
+    return memories
 
 def _accelerator(line: Line, given: dict[str, str]) -> str:
     """The first of those that are wished for which there is; "": the best.  CommandLineError."""

@@ -165,6 +165,7 @@ class _Maker:
             "mapping": {"type": "object"},
             "integer": {"type": "integer", "minimum": 1},
             "string": {"type": "string"},
+            "boolean": {"type": "boolean"},
         }
         return self._closed("the header of a machine type", {name: kinds[kind] for name, kind in MEMBERS.items()})
 

@@ -36,6 +36,7 @@ MEMBERS: Mapping[str, str] = MappingProxyType({
     "accel": "string",  # ... the accelerator
     "file": "string",  # the parameter that names the file which is the machine
     "ram": "string",  # id of the memory object that is the RAM
+    "numa": "boolean",  # whether there may be NUMA nodes, whose memory stands in the place of the RAM
     "ram-id": "string",  # what it is called to those who may give another one instead
     "aliases": "mapping",  # of options: ID/PROPERTY
     "serials": "list",  # ID/PROPERTY of each serial line's chardev
