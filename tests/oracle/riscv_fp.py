@@ -15,7 +15,7 @@ import argparse
 import random
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import unicorn
@@ -107,16 +107,20 @@ def known_of_unicorn(name: str, operands: array[int]) -> bool:
     return False
 
 
+def native_of(config: Mapping[str, object], fma: bool | None) -> NativeIsa:
+    """Native code with the host's fused multiply-add or without; None: if the host has it."""
+    if fma is None:
+        return NativeLibrary().get(BUILDER, config)
+    isa = build(config)
+    return NativeIsa(isa, LoadedObject(compile_text(Tier0(isa, fma).text())), BUILDER, config, f"fma {fma}")
+
+
 class Judged:
     """Native code over a table of its own; see the module."""
 
     def __init__(self, xlen: int, rows: int = ROWS, fma: bool | None = None) -> None:
         config: dict[str, object] = {"word-size": xlen, "f": True, "d": True}
-        if fma is None:
-            native = NativeLibrary().get(BUILDER, config)
-        else:
-            isa = build(config)
-            native = NativeIsa(isa, LoadedObject(compile_text(Tier0(isa, fma).text())), BUILDER, config, f"fma {fma}")
+        native = native_of(config, fma)
         self.isa = native.isa
         self.xlen = xlen
         self.rows = rows

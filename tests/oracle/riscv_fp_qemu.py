@@ -3,10 +3,11 @@ qemu-system-riscv64 or -riscv32.
 
     python -m tests.oracle.riscv_fp_qemu --count 205000000 --xlen 64 --qemu PATH --ledger soak.jsonl
 
-A seed is two tables of operands (see ``fp_operands``) and one of four programs, which differ in registers and in where the
-rounding mode comes from: a loop per instruction and mode that writes what is in the f and in the x register behind it, and
-fflags. QEMU runs it on memory that it shares, each tier on its own; the results are compared as a whole, and where they
-differ the first row is looked for. Nothing is left out.
+A seed is two tables of operands (see ``fp_operands``) and one of four programs, which differ in registers, in where the
+rounding mode comes from and in whether NX is set before (then QEMU too lets its host compute): a loop per instruction and
+mode that writes what is in the f and in the x register behind it, and fflags. ``--no-fma``: tier 0 alone, without the host's
+fused multiply-add. QEMU runs it on memory that it shares, each tier on its own; the results are compared as a whole, and
+where they differ the first row is looked for. Nothing is left out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from argparse import ArgumentParser, Namespace
 from array import array
 
 from ratite.core.accel.base import Exit
-from ratite.core.engine.native import NativeLibrary
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.isa import Insn, Isa
 from ratite.core.memory import BusError
@@ -29,7 +29,7 @@ from tests.oracle.driver import Job, command
 from tests.oracle.fp_operands import table
 from tests.oracle.ledger import Chunk
 from tests.oracle.pair import BUILDER, CODE_LIMIT, Span
-from tests.oracle.riscv_fp import DYN, ROW, cases, width_of
+from tests.oracle.riscv_fp import DYN, ROW, cases, native_of, width_of
 from tests.oracle.riscv_qemu import FINISHER, START, SerialPort
 from tests.oracle.tiers import Loops, Tier
 
@@ -56,15 +56,15 @@ def program(isa: Isa, pairs: Pairs, number: int) -> bytes:
         begin, end = (SECOND, SECOND_END) if width_of(insn) == 64 else (INPUTS, ENDS)
         code += [a("addi", rd=6, rs1=begin, imm=0), a("addi", rd=7, rs1=end, imm=0)]
         code += [a("csrrwi", rd=0, csr=2, zimm=mode if mode is not None and number & 1 else 0)]
-        body = b"".join(_body(isa, rng, insn, mode, bool(number & 1)))
+        body = b"".join(_body(isa, rng, insn, mode, bool(number & 1), number >> 1))
         code += [body, a("bne", rs1=6, rs2=7, imm=-len(body))]
     code += [a("lui", rd=5, upper=FINISHER), a("lui", rd=6, upper=0x5000), a("addi", rd=6, rs1=6, imm=0x555)]
     code += [a("sw", rs1=5, rs2=6, imm=0), a("wfi"), a("jal", rd=0, imm=-4)]
     return b"".join(code)
 
 
-def _body(isa: Isa, rng: random.Random, insn: Insn, mode: int | None, dynamic: bool) -> list[bytes]:
-    """Of the loop: x6 is the row."""
+def _body(isa: Isa, rng: random.Random, insn: Insn, mode: int | None, dynamic: bool, flags: int) -> list[bytes]:
+    """Of the loop: x6 is the row; ``flags``: what fflags is before."""
     a, fields = isa.assemble, insn.pattern.pieces
     load, store = ("ld", "sd") if isa.word == 64 else ("lw", "sw")
     fs = rng.sample(range(32), 3)
@@ -74,7 +74,7 @@ def _body(isa: Isa, rng: random.Random, insn: Insn, mode: int | None, dynamic: b
         values["rm"] = DYN if dynamic else mode
     code = [] if fd in fs else [a("fld", fd=fd, rs1=6, imm=8)]
     code += [a("fld", fd=f, rs1=6, imm=8 * k) for k, f in enumerate(fs)]
-    code += [a(load, rd=12, rs1=6, imm=24), a("addi", rd=13, rs1=0, imm=0), a("csrrwi", rd=0, csr=1, zimm=0)]
+    code += [a(load, rd=12, rs1=6, imm=24), a("addi", rd=13, rs1=0, imm=0), a("csrrwi", rd=0, csr=1, zimm=flags)]
     code += [a(insn.name, **{n: v for n, v in values.items() if n in fields}), a("csrrs", rd=14, csr=1, rs1=0)]
     code += [a("fsd", fs2=fd, rs1=OUTPUTS, imm=0), a(store, rs2=values["rd"], rs1=OUTPUTS, imm=8)]
     code += [a(store, rs2=14, rs1=OUTPUTS, imm=8 + isa.word // 8), a("addi", rd=OUTPUTS, rs1=OUTPUTS, imm=result_size(isa))]
@@ -95,9 +95,11 @@ def _load_address(isa: Isa, rd: int, value: int) -> bytes:
 class Judged:
     """Three native CPUs, each with memory of its own, and the QEMU at ``qemu``."""
 
-    def __init__(self, xlen: int, library: NativeLibrary, qemu: str, rows: int = ROWS, tiers: tuple[int, ...] = TIERS) -> None:
+    def __init__(
+        self, xlen: int, qemu: str, rows: int = ROWS, tiers: tuple[int, ...] = TIERS, fma: bool | None = None,
+    ) -> None:
         config: dict[str, object] = {"word-size": xlen, "f": True, "d": True}
-        native = library.get(BUILDER, config)
+        native = native_of(config, fma)
         self.isa, self.xlen, self.qemu, self.rows = native.isa, xlen, qemu, rows
         self.pairs = cases(self.isa)
         self.programs = [program(self.isa, self.pairs, n) for n in range(PROGRAMS)]
@@ -198,6 +200,7 @@ class Judged:
 
 
 def _more(parser: ArgumentParser) -> None:
+    parser.add_argument("--no-fma", action="store_true")
     parser.add_argument("--qemu", help="qemu-system-riscv64 or -riscv32; the one in PATH unless told")
 
 
@@ -205,8 +208,9 @@ def job(args: Namespace) -> Job | str:
     qemu = args.qemu or shutil.which(f"qemu-system-riscv{args.xlen}")
     if not qemu:
         return f"there is no qemu-system-riscv{args.xlen}"
-    judged = Judged(args.xlen, NativeLibrary(), qemu)
-    return Job("fp qemu", f"rv{args.xlen}, {len(judged.pairs)} pairs, tiers 0, 1, 2", judged.chunk, judged)
+    judged = Judged(args.xlen, qemu, tiers=(0,), fma=False) if args.no_fma else Judged(args.xlen, qemu)
+    what = "tier 0 without FMA" if args.no_fma else "tiers 0, 1, 2"
+    return Job("fp qemu", f"rv{args.xlen}, {len(judged.pairs)} pairs, {what}", judged.chunk, judged)
 
 
 if __name__ == "__main__":
