@@ -209,9 +209,9 @@ def run_qemu(qemu: str, cpu: str, image: bytes) -> bytes:
 
 
 class Peers:
-    """Tier 0, and the QEMU at ``qemu``."""
+    """Tier 0, and the QEMU at ``qemu``. ``further``: extensions that ours has besides."""
 
-    def __init__(self, xlen: int, library: NativeLibrary, qemu: str) -> None:
+    def __init__(self, xlen: int, library: NativeLibrary, qemu: str, further: tuple[str, ...] = ()) -> None:
         self.xlen, self.qemu = xlen, qemu
         self.cpu_name = f"rv{xlen}"
         trial = [qemu, *MACHINE, "-cpu", f"rv{xlen},zicond=true", "-monitor", "stdio", "-S"]
@@ -220,7 +220,7 @@ class Peers:
             self.sections.remove("zicond")
         else:
             self.cpu_name += ",zicond=true"
-        config: dict[str, object] = {"word-size": xlen, **dict.fromkeys((*SECTIONS, "s", "u", "pmp"), True)}
+        config: dict[str, object] = {"word-size": xlen, **dict.fromkeys((*SECTIONS, "s", "u", "pmp", *further), True)}
         native = library.get(BUILDER, config)
         self.isa = native.isa
         self.ram = ToyRam(SIZE)

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.oracle import riscv_fp_qemu
+from tests.oracle import riscv_fp_qemu, riscv_fp_traps
 from tests.oracle.riscv_fp import Judged, cases
 
 ROWS = 48
@@ -37,3 +37,12 @@ def test_native_code_and_a_recent_qemu_agree(cache_home: object, xlen: int) -> N
     found = judged.differences(bytes(wrong), 0, "here", operands)
     judged.close()
     assert len(found) == 1 and f"here {judged.pairs[3][0].name} mode {judged.pairs[3][1]}" in found[0]
+
+
+@pytest.mark.parametrize("xlen", [64, 32])
+def test_states_of_fs_and_modes_that_are_none(cache_home: object, xlen: int) -> None:
+    qemu = shutil.which(f"qemu-system-riscv{xlen}")
+    if qemu is None:
+        pytest.skip(f"needs qemu-system-riscv{xlen}")
+    count, differences = riscv_fp_traps.compare(xlen, qemu)
+    assert count > 1500 and differences == []
