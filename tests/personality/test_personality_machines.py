@@ -385,6 +385,36 @@ def test_what_books_tell_xv6_to_be_started_with(shims: Shims) -> None:
     assert done.returncode == 1 and "must be 'off'" in done.stderr
 
 
+def test_drives_are_devices_of_these_names(shims: Shims) -> None:
+    """QEMU's older commands know a -drive as a device; its node's name is of no interest there."""
+    for name in "abc":
+        (shims.place / name).write_bytes(bytes(1 << 20))
+    words = ["-drive", "file=a,if=none,id=hd0,format=raw", "-device", "virtio-blk-device,drive=hd0,id=d0"]
+    words += ["-drive", "file=b,if=none,id=hd1", "-drive", "file=c,if=virtio"]
+    _, qmp = shims.start("riscv64", "-M", "virt", "-S", "-nodefaults", "-accel", "interp", *words)
+    with qmp:
+        rows = qmp.execute("query-block")
+        assert [(row["device"], row.get("qdev"), row["removable"]) for row in rows] == [
+            ("hd0", "d0", False), ("hd1", None, True), ("virtio0", "/machine/peripheral-anon/device[0]/virtio-backend", False),
+        ]  # fmt: skip
+        assert [row["device"] for row in qmp.execute("query-blockstats")] == ["hd0", "hd1", "virtio0"]
+        qmp.execute("block_resize", device="hd0", size=2 << 20)
+        assert qmp.execute("query-block")[0]["inserted"]["image"]["virtual-size"] == 2 << 20
+        with pytest.raises(CommandError, match="Cannot find device='d0' nor node-name=''"):
+            qmp.execute("block_resize", device="d0", size=1 << 20)
+        rates = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
+        limits = {"bps_wr": 100, "iops_rd": 7, "iops_size": 512, "group": "g"}
+        qmp.execute("block_set_io_throttle", {"device": "hd0", **rates, **limits})
+        with pytest.raises(CommandError, match="Device 'hd1' not found"):  # nobody's disk has no limits
+            qmp.execute("block_set_io_throttle", {"device": "hd1", **rates, "bps_wr": 100})
+        assert qmp.execute("human-monitor-command", {"command-line": "info block hd0"}) == (
+            "hd0: a (raw)\r\n    Attached to:      d0\r\n    Cache mode:       writeback\r\n"
+            "    I/O throttling:   bps=0 bps_rd=0 bps_wr=100 bps_max=0 bps_rd_max=0 bps_wr_max=0"
+            " iops=0 iops_rd=7 iops_wr=0 iops_max=0 iops_rd_max=0 iops_wr_max=0 iops_size=512 group=g\r\n"
+        )
+        assert qmp.execute("human-monitor-command", {"command-line": "block_resize hd1 3M"}) == ""
+
+
 def test_a_pseudo_terminal_is_told(shims: Shims) -> None:
     (shims.place / "kernel").write_bytes(POWER_OFF)
     done = shims.run(

@@ -34,9 +34,12 @@ def blockdev_reopen(ctx: Context, arguments: dict[str, Any]) -> None:
 @command("block_resize", side=OWNER)
 def block_resize(ctx: Context, arguments: dict[str, Any]) -> None:
     """Make an image longer or shorter."""
-    name = arguments.get("node-name")
-    if name is None:
-        raise GenericError(f"Cannot find device='{arguments.get('device', '')}' nor node-name=''")
+    device, name = arguments.get("device", ""), arguments.get("node-name")
+    drive = ctx.machine.blocks.find_drive(device)
+    if drive is not None:
+        name = drive.id
+    elif name is None:
+        raise GenericError(f"Cannot find device='{device}' nor node-name=''")
     ctx.machine.blocks.resize(name, arguments["size"])
 
 
@@ -53,9 +56,7 @@ def block_set_io_throttle(ctx: Context, arguments: dict[str, Any]) -> None:
 
     if ("device" in arguments) is ("id" in arguments):
         raise GenericError("Need exactly one of 'device' and 'id'")
-    if "device" in arguments:
-        raise DeviceNotFound(f"Device '{arguments['device']}' not found")
-    disk = _disk(ctx, arguments["id"])
+    disk = _disk(ctx, arguments["id"]) if "id" in arguments else _disk_of_drive(ctx, arguments["device"])
     ctx.machine.blocks.limit(disk, arguments.get("group"), Limits(arguments))
 
 
@@ -73,8 +74,9 @@ def query_block(ctx: Context, arguments: dict[str, Any]) -> object:
     if not ctx.daemon.has_machine:
         return []
     return [
-        {
-            "device": "", "qdev": _path(ctx, obj), "type": "unknown", "removable": False, "locked": False,
+        {"device": node.drive, "type": "unknown", "removable": True, "locked": False, "inserted": node.info()}
+        if obj is None else {
+            "device": node.drive, "qdev": _path(ctx, obj), "type": "unknown", "removable": False, "locked": False,
             "inserted": {**node.info(), **_limits(obj)}, "io-status": getattr(obj, "io_status", "ok"),
         }
         for obj, node in _disks(ctx)
@@ -89,7 +91,8 @@ def query_blockstats(ctx: Context, arguments: dict[str, Any]) -> object:
     if arguments.get("query-nodes"):
         return [node.stats() for node in reversed(ctx.machine.blocks.nodes())]
     return [
-        {**node.stats(), "device": "", "qdev": _path(ctx, obj), "stats": obj.account.stats(node.wr_highest_offset)}
+        {**node.stats(), "device": node.drive} if obj is None else
+        {**node.stats(), "device": node.drive, "qdev": _path(ctx, obj), "stats": obj.account.stats(node.wr_highest_offset)}
         for obj, node in _disks(ctx)
     ]
 
@@ -100,9 +103,11 @@ def _limits(obj: Any) -> dict[str, Any]:
 
 
 def _path(ctx: Context, obj: Any) -> str:
-    """A disk's path.  In QEMU a disk on PCI is two objects, and it is the inner one that clients know."""
+    """A disk's path, as QEMU shows it its id.  There one on PCI is two objects, and clients know the inner one, by its path."""
     path: str = obj.path
-    return f"{path}{BACKEND}" if not ctx.ratite and obj.is_a("virtio-pci") else path
+    if ctx.ratite:
+        return path
+    return f"{path}{BACKEND}" if obj.is_a("virtio-pci") else path.removeprefix("/machine/peripheral/")
 
 
 def _disk(ctx: Context, name: str) -> Any:
@@ -113,11 +118,23 @@ def _disk(ctx: Context, name: str) -> Any:
     return found
 
 
+def _disk_of_drive(ctx: Context, name: str) -> Any:
+    """The disk that a `-drive` of this name is; DeviceNotFound."""
+    for obj, node in _disks(ctx):
+        if obj is not None and name and node.drive == name:
+            return obj
+    raise DeviceNotFound(f"Device '{name}' not found")
+
+
 def _disks(ctx: Context) -> list[tuple[Any, Any]]:
-    """(device, node) of every disk."""
-    found = []
+    """(device, node) of every disk; first those of `-drive` in their order, where the device is None for one that has none."""
+    drives: dict[Any, Any] = {node: None for node in reversed(ctx.machine.blocks.nodes()) if node.drive}
+    found: list[tuple[Any, Any]] = []
     for obj in ctx.machine.tree.members():
         node = getattr(obj, "drive", None)
         if node is not None and node.is_a("block-node"):
-            found.append((obj, node))
-    return found
+            if node in drives:
+                drives[node] = obj
+            else:
+                found.append((obj, node))
+    return [(obj, node) for node, obj in drives.items()] + found

@@ -39,7 +39,7 @@ def block(line: Line) -> str:
 
 def _disk(row: dict[str, Any], node: dict[str, Any], verbose: bool) -> str:
     name, node_name = row["device"], node.get("node-name", "")
-    label = f"{name} ({node_name})" if name and node_name else name or node_name
+    label = f"{name} ({node_name})" if name and node_name != name else node_name
     more = []
     if row.get("qdev"):
         more.append(f"Attached to:      {_short(row['qdev'])}")
@@ -58,12 +58,22 @@ def _short(path: str) -> str:
     return path.removeprefix("/machine/peripheral/") if path.count("/") == 3 and "peripheral-anon" not in path else path
 
 
+# What is told of a disk's limits where one of the first is set.
+_BYTES, _OPERATIONS = ("bps", "bps_rd", "bps_wr"), ("iops", "iops_rd", "iops_wr")
+_LIMITS = (
+    *_BYTES, *(f"{key}_max" for key in _BYTES), *_OPERATIONS, *(f"{key}_max" for key in _OPERATIONS), "iops_size",
+)  # fmt: skip
+
+
 def _node(node: dict[str, Any], label: str, more: list[str], verbose: bool) -> str:
     cache = node["cache"]
     words = ["writeback" if cache["writeback"] else "writethrough"]
     words += [word for key, word in (("direct", "direct"), ("no-flush", "ignore flushes")) if cache[key]]
     lines = [f"{label}: {node['file']} ({node['drv']}{', read-only' if node['ro'] else ''})"]
     lines += [f"    {each}" for each in (*more, f"Cache mode:       {', '.join(words)}")]
+    if any(node.get(key) for key in (*_BYTES, *_OPERATIONS)):
+        limits = " ".join(f"{key}={node.get(key, 0)}" for key in _LIMITS)
+        lines.append(f"    I/O throttling:   {limits} group={node['group']}")
     if verbose:
         image = node["image"]
         lines += ["", "Images:", f"image: {image['filename']}", f"file format: {image['format']}"]

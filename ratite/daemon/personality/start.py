@@ -42,6 +42,8 @@ class Start:
         self.nodes: list[Step] = []
         self.numa = True
         self.main_ram: tuple[str, str, int, int] | None = None
+        # The nodes that are disks of `-drive`, by which commands know them too: "none" or "virtio", whose disks are numbered.
+        self.drives: dict[str, str] = {}
         self.monitors: list[Step] = []
         # Inherited descriptors by the names that steps call them by; descriptor, set and note of each -add-fd.
         self.fds: dict[str, int] = {}

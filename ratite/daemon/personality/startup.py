@@ -72,6 +72,8 @@ class Startup:
         for step in start.steps:
             if step.command != CHARDEV:
                 self._execute(step)
+        for name in start.drives:
+            machine.blocks.find(name).drive = name
         with machine.making_its_own() if start.own else nullcontext():
             for step in start.board:
                 if step.command != "machine-create":

@@ -138,15 +138,16 @@ def translate_blockdevs(line: Line) -> None:
             value, is_json = line.object_of(given)
             arguments = value if is_json else typed(line.schema, "BlockdevOptions", value)
             line.start.steps.append(Step("blockdev-add", arguments, given.written))
-    for number, given in enumerate(line.of("drive", "")):
+    for given in line.of("drive", ""):
         with given.named():
-            _drive(line, given, number)
+            _drive(line, given)
 
 
-def _drive(line: Line, given: Given, number: int) -> None:
+def _drive(line: Line, given: Given) -> None:
     name = dict(pairs(given.value)).get("id", "")
     found = {"file": given.value, "if": "virtio"} if not given.option.key else _drive_values(given)
     interface = found.get("if", "virtio" if line.machine is not None and line.machine.get("disk") else "none")
+    number = list(line.start.drives.values()).count(interface)
     if interface not in ("none", "virtio"):
         raise CommandLineError(f"machine type does not support if={interface},bus=0,unit={number}")
     if "file" not in found:
@@ -166,6 +167,7 @@ def _drive(line: Line, given: Given, number: int) -> None:
     if cache:
         data["cache"] = cache
     line.start.steps.append(Step("blockdev-add", data, given.written))
+    line.start.drives[name] = interface
     if interface == "virtio":
         device = line.machine.get("disk") if line.machine is not None else None
         if not device:

@@ -365,7 +365,7 @@ class VirtioBlk(VirtioDevice):
         self.io_errors += 1
         assert self.drive is not None
         data: dict[str, Any] = {
-            "qom-path": self.path, "device": "", "node-name": self.drive.id, "action": action,
+            "qom-path": self.path, "device": self.drive.drive, "node-name": self.drive.id, "action": action,
             "operation": "read" if job.op == "read" else "write", "reason": os.strerror(error),
             "nospace": error == errno.ENOSPC,
         }  # fmt: skip

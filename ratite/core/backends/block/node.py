@@ -87,6 +87,8 @@ class BlockNode(Obj):
         self.wr_highest_offset = 0
         # Whether it was made along with the node that stands on it, and goes with that.
         self.implicit = False
+        # What `-drive` calls the disk that it is: the `device` of QEMU's older commands; "": it was made otherwise.
+        self.drive = ""
         # The node that it stands on.
         self.below: BlockNode | None = None
         # As blockdev-add took it; of a node that was made along with another one nothing.

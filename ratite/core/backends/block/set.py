@@ -94,6 +94,10 @@ class BlockSet(Obj):
             raise GenericError(missing or f"Failed to find node with node-name='{name}'")
         return cast("BlockNode", found)
 
+    def find_drive(self, name: str) -> BlockNode | None:
+        """The node that `-drive` made under this name."""
+        return next((node for node in self.nodes() if name and node.drive == name), None)
+
     def limit(self, disk: ThrottledDisk, name: str | None, limits: Limits) -> None:
         """block_set_io_throttle: the disk joins the group of this name, or stays in its own, which gets the limits."""
         old = disk.throttle
