@@ -113,6 +113,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("netdev_add arguments*", _NETDEV),
     ("object-add arguments.qom-type=rng-*", "`opened` is deprecated in QEMU, and does nothing there"),
     ("object-add arguments.qom-type=memory-backend-*", "no thread contexts, persistent memory or aligned mappings"),
+    ("object-add arguments.qom-type=iothread*", "an iothread is one thread, it has no pool of others"),
     ("object-add arguments*", _OBJECTS),
 )  # fmt: skip
 

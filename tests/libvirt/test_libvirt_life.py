@@ -101,14 +101,19 @@ def test_a_disk_is_copied_and_moves(tuned: Domain, tmp_path: Path) -> None:
         assert (moved.stat().st_size, image.stat().st_size) == (2 << 20, 1 << 20)
 
 
-def test_a_watchdog_and_a_limited_generator(libvirtd: Libvirtd, shims: Path) -> None:
+def test_a_watchdog_a_limited_generator_and_a_thread(libvirtd: Libvirtd, shims: Path, tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(1 << 20))
     rng = "<rng model='virtio'><rate bytes='1234' period='2000'/><backend model='random'>/dev/urandom</backend></rng>"
     # No PCI Express, so libvirt would look for a bridge to PCI if it were to find a place for it.
     dog = "<watchdog model='i6300esb' action='pause'><address type='pci' bus='0' slot='9'/></watchdog>"
-    devices = CONSOLE + PORTS + dog + rng
-    emulator = shims / "qemu-system-riscv64"
-    with Domain(libvirtd, domain_xml("guarded", emulator, boot=bare("echo.rv64.elf"), devices=devices)) as domain:
+    devices = CONSOLE + PORTS + dog + rng + disk(image, "vda").replace("type='raw'", "type='raw' iothread='1'")
+    xml = domain_xml("guarded", shims / "qemu-system-riscv64", boot=bare("echo.rv64.elf"), devices=devices)
+    with Domain(libvirtd, xml.replace("</vcpu>", "</vcpu><iothreads>1</iothreads>")) as domain:
         domain.start()
+        (thread,) = domain.qmp("query-iothreads")
+        assert thread["id"] == "iothread1" and thread["thread-id"]
+        assert re.search(r"^ *1 +", domain("iothreadinfo"), re.M)
         ids = [device["id"] for bus in domain.qmp("query-pci") for device in bus["devices"]]
         assert (0x8086, 0x25AB) in [(id["vendor"], id["device"]) for id in ids]
         limit = {"path": "/machine/peripheral/rng0", "property": "max-bytes"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,17 @@ def test_options_in_a_view_of_no_target(tmp_path: Path) -> None:
         qmp.execute("view-select", personality="qemu")
         found = {row["option"]: row["parameters"] for row in qmp.execute("query-command-line-options")}
         assert {"name": "type", "type": "string"} in found["machine"]
+
+
+def test_threads_of_disks(shims: Shims) -> None:
+    (shims.place / "disk").write_bytes(bytes(1 << 20))
+    words = ["-M", "virt", "-nodefaults", "-bios", "none", "-m", "32", "-accel", "interp", "-S"]
+    words += ["-object", "iothread,id=io1,poll-max-ns=7", "-drive", "if=none,id=d,format=raw,file=disk"]
+    words += ["-device", "virtio-blk-pci,drive=d,iothread=io1"]
+    process, qmp = shims.start("riscv64", *words)
+    with qmp:
+        (thread,) = qmp.execute("query-iothreads")
+        assert os.path.exists(f"/proc/{process.pid}/task/{thread.pop('thread-id')}")
+        assert thread == {"id": "io1", "poll-max-ns": 7, "poll-grow": 0, "poll-shrink": 0, "aio-max-batch": 0}
+        lines = qmp.execute("human-monitor-command", {"command-line": "info iothreads"}).splitlines()
+        assert lines[0] == "io1:" and "  poll-max-ns=7" in lines

@@ -7,6 +7,7 @@ its netdevs by `NetdevSet` (net/set.py).
 # Types of this package, for the manifest.
 TYPES = (
     "ratite.core.backends.block.file:FileNode",
+    "ratite.core.backends.block.iothread:IoThread",
     "ratite.core.backends.block.raw:RawNode",
     "ratite.core.backends.block.set:BlockSet",
     "ratite.core.backends.chardev:Chardev",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -17,10 +18,15 @@ _DISPLAYS = MappingProxyType({"spice": "SPICE", "@dbus-display": "D-Bus display"
 NO_UUID = "00000000-0000-0000-0000-000000000000"
 
 
-@command("query-iothreads")
+@command("query-iothreads", side=OWNER, alone=True)
 def query_iothreads(ctx: Context, arguments: dict[str, Any]) -> object:
-    """Nobody makes threads for devices: each disk image and the streams have their own."""
-    return []
+    """The threads that were made for disks."""
+    members: Iterable[Any] = ctx.machine.tree.members() if ctx.daemon.has_machine else ()
+    names = ("poll-max-ns", "poll-grow", "poll-shrink", "aio-max-batch")
+    return [
+        {"id": obj.id, "thread-id": obj.thread_id, **{name: obj.get_property(name) for name in names}}
+        for obj in members if obj.is_a("iothread")
+    ]  # fmt: skip
 
 
 @command("query-name")

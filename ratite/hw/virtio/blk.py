@@ -19,6 +19,7 @@ import errno
 import os
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -33,6 +34,7 @@ from ratite.hw.virtio.queue import QueueError
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
+    from ratite.core.backends.block.iothread import IoThread
     from ratite.core.backends.block.node import BlockNode
     from ratite.core.backends.block.throttle import ThrottleGroup
     from ratite.hw.virtio.queue import Chain, Queue
@@ -80,6 +82,7 @@ class VirtioBlk(VirtioDevice):
     DEVICE_ID: ClassVar[int] = 2
 
     drive: BlockNode | None = link("block-node", "node-name of the disk's content")
+    iothread: IoThread | None = link("iothread", "what does the host's I/O (default: the image's own thread)", optional=True)
     serial = config("str", "", "what the driver gets as the disk's id; at most 20 bytes count")
     logical_block_size = config(
         "uint32", 512, "the disk's block", unit="bytes", minimum=512, maximum=1 << 21, name="logical_block_size"
@@ -127,13 +130,28 @@ class VirtioBlk(VirtioDevice):
     def realize(self) -> None:
         """Takes the drive, which locks the image; GenericError."""
         super().realize()
-        self._use_drive()
+        try:
+            self._use_drive()
+        except GenericError:
+            if self.drive is not None:
+                self.drive.release(self)
+            raise
         self.machine.on_resume.append(self._go_on)
 
     def _use_drive(self) -> None:
         if self.drive is not None:
             text = f"block device '{self.path}' (uses node '{self.drive.id}' as 'root' child)"
             self.drive.use(self, User(text, not self.drive.read_only))
+            if self.iothread is not None:
+                self.drive.served_by(self.iothread)
+
+    def _leave_drive(self) -> None:
+        assert self.drive is not None
+        if self.iothread is not None:
+            # What is under way stays with that thread, and goes to the image's own when it ends.
+            with suppress(GenericError):
+                self.drive.served_by(None)
+        self.drive.release(self)
 
     def unrealize(self) -> None:
         on_resume = self.machine.on_resume
@@ -141,7 +159,7 @@ class VirtioBlk(VirtioDevice):
             on_resume.remove(self._go_on)
         if self.drive is not None:
             self.machine.blocks.limit(self, None, Limits({}))
-            self.drive.release(self)
+            self._leave_drive()
         super().unrealize()
 
     def queue_sizes(self) -> Sequence[int]:
@@ -173,11 +191,11 @@ class VirtioBlk(VirtioDevice):
 
     def drive_replaced(self, other: BlockNode) -> None:
         """Another node stands in the drive's place: a copy of it."""
-        assert self.drive is not None
-        self.drive.release(self)
+        self._leave_drive()
         self.drive = other
         self.link_texts["drive"] = other.id
-        self._use_drive()
+        with suppress(GenericError):
+            self._use_drive()
 
     def stopped(self) -> None:
         self._held.clear()

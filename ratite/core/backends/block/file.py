@@ -20,6 +20,7 @@ from ratite.core.hostfiles import FREE, HostFiles
 from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
+    from ratite.core.backends.block.iothread import IoThread
     from ratite.core.owner import Owner
 
 
@@ -114,6 +115,9 @@ class FileNode(BlockNode):
 
     def image_info(self) -> dict[str, Any]:
         return {"format-specific": {"type": "file", "data": {}}}
+
+    def served_by(self, thread: IoThread | None) -> None:
+        self._worker.served_by(thread)
 
     def forward(self, request: Request) -> None:
         self._worker.submit(request)

@@ -17,6 +17,7 @@ from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
     from ratite.core.backends.block.copy import CopyJob
+    from ratite.core.backends.block.iothread import IoThread
     from ratite.core.backends.block.worker import Request
 
 SECTOR = 512
@@ -149,6 +150,10 @@ class BlockNode(Obj):
 
     def forward(self, request: Request) -> None:
         """Have it done by what stands below."""
+        raise NotImplementedError
+
+    def served_by(self, thread: IoThread | None) -> None:
+        """A device names the thread that does its I/O; None: each image's own.  GenericError while requests are under way."""
         raise NotImplementedError
 
     def use(self, key: Any, user: User) -> None:

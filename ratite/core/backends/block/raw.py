@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ratite.core.backends.block.node import SECTOR, BlockNode, NodeOptions, User
 from ratite.core.backends.block.worker import Request
 from ratite.qapi.errors import GenericError
+
+if TYPE_CHECKING:
+    from ratite.core.backends.block.iothread import IoThread
 
 
 class RawNode(BlockNode):
@@ -95,6 +98,9 @@ class RawNode(BlockNode):
         if not self._fixed and size != self._size:
             self._size = size
             self.resized()
+
+    def served_by(self, thread: IoThread | None) -> None:
+        self.child.served_by(thread)
 
     def forward(self, request: Request) -> None:
         request.offset += self._offset

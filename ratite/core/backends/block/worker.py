@@ -3,7 +3,8 @@
     machine lock held            worker                         owner, machine lock held
     submit(request) ──queue──>   request.work(fd)  ──done──>    request.done(request), a batch at a time
 
-Requests are done in order.  The thread is started by the first one.
+Requests are done in order, by a thread of the image's own, which the first one starts, or by an `iothread` that a device
+names.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ratite.core import log
 from ratite.core.backends.block import hostio
+from ratite.qapi.errors import GenericError
 
 if TYPE_CHECKING:
     from ratite.core.backends.block.direct import Direct
+    from ratite.core.backends.block.iothread import IoThread
     from ratite.core.owner import Owner
 
 READ, WRITE, FLUSH, DISCARD, ZERO, NOTHING = "read", "write", "flush", "discard", "write-zeroes", "nothing"
@@ -72,6 +75,11 @@ class _Switch(NamedTuple):
     direct: Direct | None
 
 
+_CLOSE = "close"
+# None: the thread ends.
+_Todo = Request | _Switch | str | None
+
+
 class Worker:
     """The I/O of the file `fd`, `length` bytes long when it was opened; `name` is for messages; `direct`: past the host's
     cache."""
@@ -85,17 +93,32 @@ class Worker:
         self._write_at = hostio.write_at if direct is None else direct.write_at
         self._owner = owner
         self._name = name
-        self._todo: SimpleQueue[Request | _Switch | None] = SimpleQueue()
+        self._todo: SimpleQueue[_Todo] = SimpleQueue()
         self._finished: deque[Request] = deque()
         self._thread: threading.Thread | None = None
+        self._served_by: IoThread | None = None
+        # What is queued and not yet told to be done.
+        self._under_way = 0
         self._told = False
+
+    def served_by(self, thread: IoThread | None) -> None:
+        """Another thread does the I/O from now on, None: one of its own.  GenericError while requests are under way."""
+        if thread is self._served_by:
+            return
+        if self._under_way:
+            raise GenericError("Cannot change iothread of active block backend")
+        if self._thread is not None:
+            # It has nothing more to do, and leaves the file alone.
+            self._todo.put(None)
+            self._todo, self._thread = SimpleQueue(), None
+        self._served_by = thread
 
     def switch(self, fd: int, direct: Direct | None) -> None:
         """What follows is done with `fd`, a descriptor of the same file; the former is closed behind what is queued."""
-        if self._thread is None:
+        if self._thread is None and self._served_by is None:
             self._take_over(_Switch(fd, direct))
         else:
-            self._todo.put(_Switch(fd, direct))
+            self._put(_Switch(fd, direct))
 
     def _take_over(self, to: _Switch) -> None:
         os.close(self._fd)
@@ -110,40 +133,68 @@ class Worker:
 
     def submit(self, request: Request) -> None:
         """Have a request done; its `done` is called on the owner thread under the machine lock."""
+        self._put(request)
+
+    def _put(self, what: _Todo) -> None:
+        self._under_way += 1
+        self._todo.put(what)
+        if self._served_by is not None and self._served_by.kick(self):
+            return
         if self._thread is None:
-            self._thread = threading.Thread(target=self._main, name=f"ratite-disk-{self._name}", daemon=True)
+            name = f"ratite-disk-{self._name}"
+            self._thread = threading.Thread(target=self._main, args=(self._todo,), name=name, daemon=True)
             self._thread.start()
-        self._todo.put(request)
 
     def end(self) -> None:
-        """Do what is queued, then end the thread and close the file.  Never waits."""
-        if self._thread is None:
+        """Do what is queued, then close the file; a thread of its own ends.  Never waits."""
+        if self._thread is None and self._served_by is None:
             os.close(self._fd)
-        else:
+            return
+        self._put(_CLOSE)
+        if self._thread is not None:
             self._todo.put(None)
 
-    def _main(self) -> None:
-        while (request := self._todo.get()) is not None:
-            if isinstance(request, _Switch):
-                self._take_over(request)
-                continue
+    def serve(self, most: int) -> bool:
+        """See iothread.Client."""
+        for _ in range(most):
             try:
-                self._work(request)
-            except OSError as error:
-                request.error = error.errno or errno.EIO
-            except Exception as error:
-                log.error("disk I/O failed inside", image=self._name, error=repr(error))
-                request.error = errno.EIO
-            self._finished.append(request)
-            # More than one: a delivery is posted or at work, and looks again after each.
-            if len(self._finished) == 1:
-                self._owner.soon(self._deliver)
-        os.close(self._fd)
+                self._do(self._todo.get_nowait())
+            except Empty:
+                return False
+        return not self._todo.empty()
+
+    def _main(self, todo: SimpleQueue[_Todo]) -> None:
+        while (request := todo.get()) is not None:
+            self._do(request)
+
+    def _do(self, request: _Todo) -> None:
+        if isinstance(request, _Switch):
+            self._take_over(request)
+            self._owner.soon(self._switched)
+            return
+        if not isinstance(request, Request):
+            os.close(self._fd)
+            return
+        try:
+            self._work(request)
+        except OSError as error:
+            request.error = error.errno or errno.EIO
+        except Exception as error:
+            log.error("disk I/O failed inside", image=self._name, error=repr(error))
+            request.error = errno.EIO
+        self._finished.append(request)
+        # More than one: a delivery is posted or at work, and looks again after each.
+        if len(self._finished) == 1:
+            self._owner.soon(self._deliver)
+
+    def _switched(self) -> None:
+        self._under_way -= 1
 
     def _deliver(self) -> None:
         finished = self._finished
         while finished:
             request = finished[0]
+            self._under_way -= 1
             try:
                 for node, end in request.passed:
                     node.passed_by(request, end)
