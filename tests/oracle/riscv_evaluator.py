@@ -34,7 +34,7 @@ from tests.oracle.streams import numbers, random_word, wild
 SPANS = (Span(0x10000, 0x4000, 0), Span(0x15000, 0x4000, 0x4000), Span(0x19000, 0x1000, 0x8000, readonly=True))
 SIZE = 0x9000
 STEPS = 500
-EPISODES, ENTRIES = (20, 1500, 1500), 8  # of an image, by tier; places at which those in regions begin
+EPISODES, ENTRIES = (20, 3000, 3000), 8  # of an image, by tier; places at which those in regions begin
 POOL = 4000
 FLOATS = 0.3  # of the instructions of floating point that come up are taken
 KNOWN = ("csr", "rm", "funct3")  # operands of which each value gets evaluating code of its own
