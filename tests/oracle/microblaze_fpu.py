@@ -32,7 +32,7 @@ from tests.oracle.microblaze_rsp import PC, Qemu
 from tests.oracle.pair import CODE_LIMIT, OraclePort, Span
 
 BUILDER = "ratite.targets.microblaze.isa:build"
-TABLE, ROW, ROWS = 0x1000, 16, 4096
+TABLE, ROW, ROWS = 0x1000, 16, 16384
 NAMES = ("fadd", "frsub", "fmul", "fdiv", "fcmp.un", "fcmp.lt", "fcmp.eq", "fcmp.le", "fcmp.gt", "fcmp.ne", "fcmp.ge", "flt",
          "fint", "fsqrt")
 FSR = 7
@@ -52,11 +52,13 @@ def program(isa: Isa, name: str) -> bytes:
 
 
 def table(rows: int, rng: random.Random) -> array[int]:
-    """Rows of four words."""
+    """Rows of four words, drawn from a pool, in which pairs are related."""
     at = array("I", bytes(ROW * rows))
-    for k in range(rows):
-        a = at[4 * k] = operand(32, rng) if rng.random() < 0.9 else rng.getrandbits(rng.randrange(1, 33))
-        at[4 * k + 1] = related(32, a, rng) if rng.random() < 0.4 else operand(32, rng)
+    pool = [operand(32, rng) if rng.random() < 0.9 else rng.getrandbits(rng.randrange(1, 33)) for _ in range(rows // 2)]
+    pairs = [(a, related(32, a, rng)) for a in pool[:rows // 4]]
+    at[0::4], at[1::4] = (array("I", rng.choices(pool, k=rows)) for _ in range(2))
+    for k in range(0, rows, 2):
+        at[4 * k], at[4 * k + 1] = rng.choice(pairs)
     return at
 
 

@@ -42,7 +42,7 @@ class Qemu:
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._socket = socket.socket(socket.AF_UNIX)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 self._socket.connect(path)
@@ -51,7 +51,7 @@ class Qemu:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise
                 time.sleep(0.01)
-        self._socket.settimeout(20)
+        self._socket.settimeout(300)  # soaks run when nobody else wants the processor
         self._buffer = b""
         self.command("QStartNoAckMode")
         self.command("?")
