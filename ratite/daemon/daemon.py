@@ -297,6 +297,21 @@ class Daemon:
 
         return FilesWithSets(self._files or FREE, self.fdsets)
 
+    def move_log(self, path: str) -> None:
+        """The log goes to another file, whose name may have the process's number in it (%d).  GenericError."""
+        if self._ended is not None:
+            raise GenericError("the log is that of several machines")
+        if "%" in path.replace("%d", "", 1):
+            raise GenericError(f"Bad logfile template: {path}")
+        place = path.replace("%d", str(os.getpid()))
+        # A pipe that nobody reads is refused.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+        try:
+            fd = self._host_files().open(place, flags, 0o666)
+        except OSError as error:
+            raise GenericError(f"Error opening logfile {place}: {error.strerror}") from None
+        self.log.move(fd)
+
     @property
     def has_chardevs(self) -> bool:
         """Whether any was ever made."""

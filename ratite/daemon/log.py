@@ -86,6 +86,14 @@ class Log:
             lines.put(None)
             thread.join(CLOSE_SECONDS)
 
+    def move(self, fd: int) -> None:
+        """Lines go to the file of this descriptor from now on, those from before where they went."""
+        self.close()
+        old, self._out = self._out, open(fd, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        self.close()  # who spoke meanwhile
+        if old is not sys.stderr:
+            old.close()
+
     def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """`exc_info` among the fields, an exception or what sys.exc_info() gives, becomes the text `exception`."""
         if LEVELS[level] < self._threshold:

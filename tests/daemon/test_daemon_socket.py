@@ -537,6 +537,24 @@ def test_log_lines_are_structured(path: str, tmp_path: Path) -> None:
     assert line["count"] == 4
 
 
+def test_the_log_goes_elsewhere(path: str, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    with DaemonProcess(path, "--log-file", str(first)) as process, process.client() as qmp, Raw(path) as raw:
+        assert qmp.hmp("logfile /nonexistent/log") == "Error opening logfile /nonexistent/log: No such file or directory\n"
+        os.mkfifo(tmp_path / "pipe")
+        assert qmp.hmp(f"logfile {tmp_path}/pipe").startswith("Error opening logfile")
+        assert qmp.hmp(f"logfile {tmp_path}/%s") == f"Bad logfile template: {tmp_path}/%s\n"
+        for count, log in enumerate([first, second, tmp_path / str(process.process.pid)]):
+            if count:
+                assert qmp.hmp(f"logfile {second if count == 1 else tmp_path / '%d'}") == ""
+            raw.send(b"{", tuple([0] * 20))
+            assert raw.ask(b'"execute":"query-status"}')["return"]["status"] == "prelaunch"
+            while not log.exists() or not log.read_text().endswith("\n"):  # another thread writes it
+                status(raw)
+            assert log.read_text().count("descriptors refused") == log.read_text().count("\n") == 1
+    assert first.read_text().count("\n") == second.read_text().count("\n") == 1
+
+
 def path_when_there(process: DaemonProcess, path: str) -> str:
     process.client().close()
     return path

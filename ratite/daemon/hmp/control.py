@@ -60,6 +60,15 @@ def log(line: Line) -> str:
     return ""
 
 
+def logfile(line: Line) -> str:
+    """logfile FILENAME: where the daemon's log goes from now on"""
+    try:
+        line.ctx.daemon.move_log(line.args["filename"])
+    except GenericError as error:
+        raise HmpError(error.desc) from None
+    return ""
+
+
 # ---------------------------------------------------------------- devices and objects
 
 

@@ -161,6 +161,7 @@ ITEMS: tuple[Item, ...] = (
     Item(("help", "?"), None, "[cmd]", "show the help", _help, (_commands,)),
     Item(("info",), None, "[subcommand]", "show various information about the system state", _info, (_topics,)),
     Item(("log",), "items:word", "item1[,...]", "activate logging of the specified items (log help: which)", control.log),
+    Item(("logfile",), "filename:file", "filename", "output logs to 'filename'", control.logfile),
     Item(
         ("memsave",), _SAVE, "addr size file", "save virtual memory from 'addr' on to disk, 'size' bytes",
         control.memsave, late=True,
