@@ -135,6 +135,31 @@ def test_the_guest_goes_on_while_it_is_proved(polling: Polling, monkeypatch: pyt
     may_end.set()
 
 
+@pytest.mark.parametrize("traps", [0, 1])
+def test_what_an_interrupt_restored_is_no_reason_to_prove(polling: Polling, monkeypatch: pytest.MonkeyPatch, traps: int) -> None:
+    """A CPU that computes comes by the same place with the same registers when a handler has returned there."""
+    polling.load(*poll_flag(polling))
+    cpu, watch, taken = polling.cpu, polling.cpu.idle, [0]
+    monkeypatch.setattr(NativeVcpu, "traps", property(lambda _: taken[0]))
+    for _ in range(2):
+        watch.look()
+        taken[0] += traps
+    assert (watch._proving is None) == bool(traps)
+    cpu.remap()
+
+
+def test_the_end_of_a_proof_is_told(polling: Polling) -> None:
+    """The CPU looks at once, not when its slice ends."""
+    polling.load(*poll_flag(polling))
+    watch = polling.cpu.idle
+    for _ in range(2):
+        watch.look()
+    assert watch._proving is not None
+    watch._proving.join(60)
+    watch.left = 1 << 40
+    assert polling.cpu.run().kind == Exit.IDLE
+
+
 def test_what_was_proved_goes_with_the_view_of_memory(polling: Polling) -> None:
     """A proof holds host addresses, which may be nobody's afterwards."""
     polling.load(*poll_flag(polling))

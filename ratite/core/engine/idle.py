@@ -4,7 +4,8 @@ Some kernels have no instruction to sleep by (Linux on MicroBlaze) and poll a fl
 backward branch or jump, a CPU that has run for a while is looked at:
 
     run ──slice used up──> look ─┬─ the loop is known and its proof holds ──────────> sleep, then a short slice
-                                 ├─ the same registers twice within a few looks ────> prove, and go on meanwhile
+                                 ├─ the same registers twice within a few looks,
+                 │  with no trap in between ────────────────────────> prove, and go on meanwhile
                                  └─ neither ────────────────────────────────────────> a slice twice as long
 
 The *proof* is an evaluator's run on a copy of the registers and an overlay of memory.  It ends well if it comes back to
@@ -42,7 +43,9 @@ _LOOKS = 64  # places in a row at which registers are compared
 _KEPT, _PLACES = 4, 64  # proofs at one place, places
 # Proving takes milliseconds of a thread: this many times as long passes before the next.
 _REST_FAILED, _REST_PROVED, _REST_DISTURBED = 50, 10, 5
-_PROVING = 200_000  # instructions between looks while a proof is made
+# Instructions between looks while a proof is made, whose end is told: coming out of native code the CPU would wait for the
+# interpreter, which the proof has.
+_PROVING = 4_000_000
 
 
 class Proof:
@@ -93,19 +96,26 @@ class Watched(Protocol):
     def traps(self) -> int:
         """How many it has taken."""
 
+    def look_again(self) -> None:
+        """Has it come out of native code soon; on any thread."""
+
 
 class IdleWatch:
-    """Of one vCPU.  ``left``: instructions until the next look; the CPU's loop counts them down and calls ``look``."""
+    """Of one vCPU.  ``left``: instructions until the next look; the CPU's loop counts them down and calls ``look``, at once where
+    it is ``told`` of a proof's end."""
 
     def __init__(self, isa: Isa, cpu: Watched) -> None:
         self.left = self._slice = _LOOK_FROM
+        self.told = False
         self.proofs = 0  # so many were found
         self._isa = isa
         self._cpu = cpu
         self._prover: Prover | None = None
         self._known: dict[tuple[int, int], list[Proof]] = {}
         self._near: frozenset[int] = frozenset()  # where known loops come by
+        # Registers by place, as of the last looks with no trap in between: an interrupt's handler leaves them as they were.
         self._seen: dict[tuple[int, int], bytes] = {}
+        self._seen_traps = 0
         self._looks = 0  # how many are left of those in a row
         # Of the proof that is being made: where it began, and how many traps the CPU had taken.
         self._place, self._traps = (0, 0), 0
@@ -118,6 +128,7 @@ class IdleWatch:
         if self._proving is not None:
             self._proving.join()
         self._proving = self._result = None
+        self.told = False
         self._known.clear()
         self._near = frozenset()
         self._prover = None
@@ -147,6 +158,9 @@ class IdleWatch:
             proving = self._prove(place)
         else:
             registers = cpu.registers()
+            if self._seen_traps != cpu.traps:
+                self._seen.clear()
+                self._seen_traps = cpu.traps
             proving = self._seen.get(place) == registers and self._prove(place)
             self._seen[place] = registers
         if proving:
@@ -201,9 +215,12 @@ class IdleWatch:
             proof = self._prover.prove(*place, arrays, lines)
         finally:
             self._result = proof, time.thread_time() - started
+            self.told = True
+            self._cpu.look_again()
 
     def _take_result(self) -> None:
         """What a proof that has ended came to."""
+        self.told = False
         if self._result is None:
             return
         (proof, seconds), self._proving, self._result = self._result, None, None

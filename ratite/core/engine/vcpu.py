@@ -230,7 +230,7 @@ class NativeVcpu(Vcpu):
             if ended is not None:
                 if not (ended.kind == Exit.HALT and self.has_work()):
                     return ended
-            elif self.idle.left <= 0 and self.idle.look():
+            elif (self.idle.left <= 0 or self.idle.told) and self.idle.look():
                 return Exit(Exit.IDLE)
 
     def step(self, count: int = 1) -> Exit:
@@ -597,3 +597,6 @@ class _View:
     @property
     def traps(self) -> int:
         return self._cpu.traps
+
+    def look_again(self) -> None:
+        self._cpu.look_again()
