@@ -136,7 +136,7 @@ def test_the_guest_goes_on_while_it_is_proved(polling: Polling, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("traps", [0, 1])
-def test_what_an_interrupt_restored_is_no_reason_to_prove(polling: Polling, monkeypatch: pytest.MonkeyPatch, traps: int) -> None:
+def test_what_an_interrupt_restored_proves_nothing(polling: Polling, monkeypatch: pytest.MonkeyPatch, traps: int) -> None:
     """A CPU that computes comes by the same place with the same registers when a handler has returned there."""
     polling.load(*poll_flag(polling))
     cpu, watch, taken = polling.cpu, polling.cpu.idle, [0]
@@ -167,6 +167,30 @@ def test_what_was_proved_goes_with_the_view_of_memory(polling: Polling) -> None:
     assert cpu.run().kind == Exit.IDLE and cpu.idle.proofs == 1
     cpu.remap()
     assert cpu.run().kind == Exit.IDLE and cpu.idle.proofs == 2
+
+
+def test_a_proof_holds_at_all_places_of_the_loop(polling: Polling) -> None:
+    """Wherever the CPU is looked at in it; there it depends on what the loop reads from there on."""
+    polling.load(
+        asm(polling, "lw", rs=2, rd=1, imm=0),
+        asm(polling, "bne", rs=2, rt=3, imm=6),  # over the next one
+        asm(polling, "sleep"),
+        asm(polling, "add", rd=6, rs=1, rt=1),
+        asm(polling, "bne", rs=1, rt=3, imm=-12),
+        asm(polling, "sleep"),
+    )
+    cpu = polling.cpu
+    prover = Prover(polling.isa, polling.port.ram_ranges())
+    assert prover.prove(BASE, 0, cpu._arrays, 0) is not None
+    proofs = prover.around()
+    middle = BASE + 10
+    assert set(proofs) == {(BASE, 0), (middle, 0)}
+    assert polling.holds(proofs[BASE, 0]) and polling.holds(proofs[middle, 0])
+    cpu.set("r", 5, 1)
+    assert polling.holds(proofs[BASE, 0]) and not polling.holds(proofs[middle, 0]), "r1 is what was loaded"
+    cpu.set("r", 0, 1)
+    polling.write(FLAG, 1)
+    assert not polling.holds(proofs[BASE, 0]) and not polling.holds(proofs[middle, 0])
 
 
 def test_what_a_proof_depends_on(polling: Polling) -> None:

@@ -12,7 +12,8 @@ The *proof* is an evaluator's run on a copy of the registers and an overlay of m
 where it began, while all that it read before it wrote it (registers, memory, code) is what it was, memory that it wrote
 holds what it held, and it met no device, no clock, no counter, no trap and no reservation: then it would go round
 like this for ever, and only an interrupt or somebody else's store can change that.  Memory that another CPU runs from counts as
-memory that others may poll too, and proves nothing.  The proof is kept and holds again wherever what it read is the same.
+memory that others may poll too, and proves nothing.  The proof is kept, with those for the loop's other places that follow
+from it, and holds again wherever what it read is the same.
 The CPU sleeps until something is asked of it, and only for a moment (core.cpu.thread), because devices may
 write memory without an interrupt.
 
@@ -40,7 +41,7 @@ _SHORT = 10_000
 _LONG_S = 0.2
 _LOOK_FROM = 4_000_000  # shorter slices end in a look only where a known loop is near
 _LOOKS = 64  # places in a row at which registers are compared
-_KEPT, _PLACES = 4, 64  # proofs at one place, places
+_KEPT, _PLACES = 4, 512  # proofs at one place, places
 # Proving takes milliseconds of a thread: this many times as long passes before the next.
 _REST_FAILED, _REST_PROVED, _REST_DISTURBED = 50, 10, 5
 # Instructions between looks while a proof is made, whose end is told: coming out of native code the CPU would wait for the
@@ -101,8 +102,8 @@ class Watched(Protocol):
 
 
 class IdleWatch:
-    """Of one vCPU.  ``left``: instructions until the next look; the CPU's loop counts them down and calls ``look``, at once where
-    it is ``told`` of a proof's end."""
+    """Of one vCPU.  ``left``: instructions until the next look; the CPU's loop counts them down and calls ``look``, at once
+    where it is ``told`` of a proof's end."""
 
     def __init__(self, isa: Isa, cpu: Watched) -> None:
         self.left = self._slice = _LOOK_FROM
@@ -120,7 +121,7 @@ class IdleWatch:
         # Of the proof that is being made: where it began, and how many traps the CPU had taken.
         self._place, self._traps = (0, 0), 0
         self._proving: threading.Thread | None = None
-        self._result: tuple[Proof | None, float] | None = None  # what it found, seconds it took; set as its last act
+        self._result: tuple[dict[tuple[int, int], Proof], float] | None = None  # what it found, seconds it took; its last act
         self._since = self._not_before = 0.0  # by the thread's clock
 
     def forget(self) -> None:
@@ -206,15 +207,17 @@ class IdleWatch:
     ) -> None:
         """The proof's thread."""
         started = time.thread_time()
-        proof = None
+        proofs: dict[tuple[int, int], Proof] = {}
         try:
             if self._prover is None:
                 from ratite.core.engine.idle_proof import Prover  # the evaluator, which most guests never need
 
                 self._prover = Prover(self._isa, ranges)
             proof = self._prover.prove(*place, arrays, lines)
+            if proof is not None:
+                proofs = {**self._prover.around(), place: proof}
         finally:
-            self._result = proof, time.thread_time() - started
+            self._result = proofs, time.thread_time() - started
             self.told = True
             self._cpu.look_again()
 
@@ -223,24 +226,25 @@ class IdleWatch:
         self.told = False
         if self._result is None:
             return
-        (proof, seconds), self._proving, self._result = self._result, None, None
-        if proof is None:
+        (proofs, seconds), self._proving, self._result = self._result, None, None
+        if not proofs:
             # An interrupt meanwhile wrote what the proof read: that tells nothing.
             rest = _REST_FAILED if self._traps == self._cpu.traps else _REST_DISTURBED
         else:
             rest = _REST_PROVED
         self._not_before = time.thread_time() + seconds * rest
-        if proof is None:
+        if not proofs:
             return
         self.proofs += 1
         self._slice = _SHORT  # it may be in its loop no more, but comes back
-        if len(self._known) >= _PLACES:
+        if len(self._known) + len(proofs) > _PLACES:
             self._known.clear()
             self._near = frozenset()
-        rows = self._known.setdefault(self._place, [])
-        rows.append(proof)
-        del rows[:-_KEPT]
-        self._near |= proof.places
+        for place, proof in proofs.items():
+            rows = self._known.setdefault(place, [])
+            rows.append(proof)
+            del rows[:-_KEPT]
+            self._near |= proof.places
 
 
 def byte_order(isa: Isa) -> Literal["big", "little"]:

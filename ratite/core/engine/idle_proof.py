@@ -84,16 +84,27 @@ class _Overlay:
     def unchanged(self) -> bool:
         return self.now == self.first
 
-    def pieces(self) -> list[tuple[int, bytes]]:
-        """(host address, bytes) of all that was touched."""
+    def pieces(self, now: Mapping[int, int]) -> list[tuple[int, bytes]]:
+        """(host address, bytes) of `now`."""
         runs: list[tuple[int, bytearray]] = []
-        for addr in sorted(self.first):
+        for addr in sorted(now):
             host = self._host(addr, 1)
             if runs and runs[-1][0] + len(runs[-1][1]) == host:
-                runs[-1][1].append(self.first[addr])
+                runs[-1][1].append(now[addr])
             else:
-                runs.append((host, bytearray((self.first[addr],))))
+                runs.append((host, bytearray((now[addr],))))
         return [(host, bytes(data)) for host, data in runs]
+
+
+class _Round:
+    """One round of the loop from some place on: what it reads before it writes it, and memory as it is there."""
+
+    __slots__ = ("memory", "read_first", "written")
+
+    def __init__(self, memory: Mapping[int, int]) -> None:
+        self.memory = memory
+        self.read_first: dict[tuple[str, int], int] = {}
+        self.written: set[tuple[str, int]] = set()
 
 
 class Prover(Evaluator):
@@ -102,8 +113,11 @@ class Prover(Evaluator):
     def __init__(self, isa: Isa, ranges: Sequence[RamRange]) -> None:
         self._overlay = _Overlay(ranges, isa)
         super().__init__(isa, self._overlay)
-        self._read_first: dict[tuple[str, int], int] = {}
-        self._written: set[tuple[str, int]] = set()
+        self._round = _Round({})  # from where the proof began
+        self._rounds: dict[tuple[int, int], _Round] = {}  # those that are under way, by where they began
+        self._length = 0  # instructions of a round
+        self._lines = 0
+        self._places: set[int] = set()  # where it comes by
 
     def prove(
         self, pc: int, context: int, arrays: Mapping[str, Any], lines: int,
@@ -115,28 +129,56 @@ class Prover(Evaluator):
         self.traps, self.trapped, self.reservation = 0, False, None
         self.changed()
         self._overlay.clear()
-        self._read_first.clear()
-        self._written.clear()
-        places = {pc}
+        self._round = _Round(self._overlay.first)
+        self._rounds = {(pc, context): self._round}
+        self._places = {pc}
         try:
-            for _ in range(_STEPS):
+            for count in range(_STEPS):
                 if self.step() != self.RAN or self.traps:
                     return None
                 if self.pc_value == pc and self.ctx == self.isa.contexts[context] and self._as_before():
-                    registers = [(name, index, value) for (name, index), value in self._read_first.items()]
-                    return Proof(registers, self._overlay.pieces(), lines, frozenset(places))
-                places.add(self.pc_value)
+                    self._length, self._lines = count + 1, lines
+                    return self._proof(self._round)
+                self._places.add(self.pc_value)
         except _Unproved:
             pass
         return None
 
+    def around(self) -> dict[tuple[int, int], Proof]:
+        """Behind a proof: the same for the other places of the loop to which jumps lead, since the CPU may be looked at there.
+        Two rounds more: a place's begins in the first and ends in the second."""
+        proofs: dict[tuple[int, int], Proof] = {}
+        self._rounds = {}
+        for number in range(2):
+            for _ in range(self._length):
+                at = self.pc_value
+                self.step()
+                place = self.pc_value, self.isa.contexts.index(self.ctx)
+                if number:
+                    if place in self._rounds:
+                        proofs[place] = self._proof(self._rounds.pop(place))
+                elif self.pc_value != at + self.ilen:
+                    self._rounds[place] = _Round(self._overlay.now.copy())
+        return proofs
+
+    def _proof(self, around: _Round) -> Proof:
+        registers = [(name, index, value) for (name, index), value in around.read_first.items()]
+        return Proof(registers, self._overlay.pieces(around.memory), self._lines, frozenset(self._places))
+
     def _as_before(self) -> bool:
-        return self._overlay.unchanged and all(self.state[name][k] == value for (name, k), value in self._read_first.items())
+        first = self._round.read_first
+        return self._overlay.unchanged and all(self.state[name][k] == value for (name, k), value in first.items())
 
     # -- what is read and written
     def _reads(self, name: str, index: int) -> None:
-        if (name, index) not in self._written:
-            self._read_first.setdefault((name, index), self.state[name][index])
+        key = name, index
+        for around in self._rounds.values():
+            if key not in around.written:
+                around.read_first.setdefault(key, self.state[name][index])
+
+    def _writes(self, name: str, index: int) -> None:
+        for around in self._rounds.values():
+            around.written.add((name, index))
 
     def reg(self, file: str, index: V | int) -> V:
         self._reads(file, index if isinstance(index, int) else int(index.ref))
@@ -144,7 +186,7 @@ class Prover(Evaluator):
 
     def set_reg(self, file: str, index: V | int, value: V) -> None:
         super().set_reg(file, index, value)
-        self._written.add((file, index if isinstance(index, int) else int(index.ref)))
+        self._writes(file, index if isinstance(index, int) else int(index.ref))
 
     def get(self, name: str) -> V:
         if name != "irq_lines":
@@ -153,7 +195,7 @@ class Prover(Evaluator):
 
     def set(self, name: str, value: V | int) -> None:
         super().set(name, value)
-        self._written.add((name, 0))
+        self._writes(name, 0)
 
     # -- what proves nothing
     def instructions(self) -> V:

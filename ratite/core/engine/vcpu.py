@@ -185,7 +185,7 @@ class NativeVcpu(Vcpu):
     def code_made(self) -> None:
         """A page has become code: what may be written past the check is to be found out anew."""
         self._stale.append(None)
-        self._request(B.SERVICE)
+        self.look_again()
 
     def look_up(self) -> None:
         """Leaves compiled code soon, and goes on: no Python is needed, which others may keep busy."""
@@ -573,23 +573,21 @@ class NativeVcpu(Vcpu):
 class _View:
     """What the watch for idle loops sees."""
 
-    __slots__ = ("_cpu",)
+    __slots__ = ("_cpu", "arrays", "look_again")
 
     def __init__(self, cpu: NativeVcpu) -> None:
         self._cpu = cpu
+        self.arrays: Mapping[str, Any] = cpu._arrays
+        self.look_again = cpu.look_again
 
     def place(self) -> tuple[int, int]:
-        return self._cpu.get("pc"), self._cpu.get("ctx")
+        return self._cpu.get("pc"), self._cpu._words[B.CTX].value
 
     def registers(self) -> bytes:
         return self._cpu._map[B.BASE:B.BASE + self._cpu.layout.size]
 
-    @property
-    def arrays(self) -> Mapping[str, Any]:
-        return self._cpu._arrays
-
     def lines(self) -> int:
-        return self._cpu.get("irq_lines")
+        return self._cpu._words[B.IRQ_LINES].value
 
     def ranges(self) -> Sequence[RamRange]:
         return self._cpu._ranges
@@ -597,6 +595,3 @@ class _View:
     @property
     def traps(self) -> int:
         return self._cpu.traps
-
-    def look_again(self) -> None:
-        self._cpu.look_again()

@@ -51,7 +51,9 @@ class Builder:
         self._new: deque[Request] = deque()
         self._waiting = Waiting()
         self._counted = 0.0  # when its counters were read
-        self._rested = self._next_choice = 0.0  # while CPUs leave no core: when worker 0 may take anything, and choose again
+        self._nothing = False  # what they said then was that nothing is worth it
+        self._rested = 0.0  # when worker 0 may take anything again, though CPUs leave it no core
+        self._pause = policy.count_seconds
         self._better: deque[Request] = deque()
         # Weak, since CPUs come and go as long as the cluster is there.
         self._gone: WeakSet[NativeVcpu] = WeakSet()
@@ -139,23 +141,27 @@ class Builder:
                 with self._wake:
                     if not found and request.cpu not in self._gone:
                         self._waiting.append(request)
+                        self._pause = self.policy.count_seconds
                     self._end()
             pause = self._manager.look(pause)
 
     def _compile_all(self, number: int) -> None:
         clients: dict[int, Client] = {}
+        worked = time.monotonic()
         while not self.closed:
             with self._wake:
                 request = self._begin(self._next(number))
-                if request is None and not self._wake.wait(self._patience(number)) and not self.waiting:
-                    for client in clients.values():
-                        client.close()
+                if request is None:
+                    self._wake.wait(self._patience(number))
+                    if time.monotonic() - worked > self.policy.idle_seconds:
+                        for client in clients.values():
+                            client.close()
             if request is not None:
                 begun = time.monotonic()
                 self._compile(request, clients)
-                now = time.monotonic()
+                worked = time.monotonic()
                 with self._wake:
-                    self._rested = now + self.policy.rest * (now - begun)
+                    self._rested = worked + self.policy.rest * (worked - begun)
                     self._end()
 
     def _begin(self, request: Request | None) -> Request | None:
@@ -168,27 +174,33 @@ class Builder:
         self._wake.notify_all()
 
     def _next(self, number: int) -> Request | None:
-        """What thread ``number`` compiles now. Guests go first: there are as many threads at work as they leave processors;
-        where they leave none, there is one for what is worth it at once, and seldom for the rest."""
-        now = time.monotonic()
+        """What thread ``number`` compiles now: a place where control comes now, else something better for what has a region.
+        Guests go first: there are as many threads at work as they leave processors; where they leave none, there is one
+        for what is worth it at once, and seldom for the rest."""
+        now, policy = time.monotonic(), self.policy
         spare = (os.cpu_count() or 1) - self._manager.busy
-        if number >= max(spare, 1) or (spare <= 0 and now < self._next_choice):
+        if number >= max(spare, 1):
             return None
-        if now - self._counted >= self.policy.count_seconds:
+        if now - self._counted >= policy.count_seconds:
             self._waiting.count(now - self._counted)
             self._counted = now
+        elif self._nothing:
+            return None
         anything = spare > 0 or now >= self._rested
-        least = self.policy.pressing if self._better else 0
-        found = self._waiting.take(least if anything else self.policy.worth)
+        found = self._waiting.take(policy.pressing if anything else policy.worth)
         if found is None and anything and self._better:
             found = self._better.popleft()
-        if found is None:
-            self._next_choice = now + self.policy.choice_seconds
+        self._nothing = found is None
+        if found is not None:
+            self._pause = policy.count_seconds
         return found
 
     def _patience(self, number: int) -> float:
-        """Seconds until thread ``number`` looks unasked: a core may be free by then, or a place hot."""
-        return self.policy.idle_seconds if number or not self._waiting else self.policy.choice_seconds
+        """Seconds until thread ``number`` looks unasked: what waits may have got hot by then, or a core be free."""
+        if number or not (self._waiting or self._better):
+            return self.policy.idle_seconds
+        pause, self._pause = self._pause, min(2 * self._pause, self.policy.choice_seconds)
+        return pause
 
     # -- what is there
     def _found(self, request: Request) -> bool:

@@ -32,14 +32,16 @@ class Policy:
         self.disk = 256 << 20  # bytes of all compiled code on disk
         self.covered = 2  # times that a place inside of a region must become hot again before it gets one of its own
         self.attempts = 4  # to compile one place whose code keeps changing
-        self.count_seconds = 0.05  # between two readings of the counters of arrivals, at the least
-        self.pressing = 1000  # arrivals a second at a place that has no region yet, for which tier 2 waits
+        # Between two readings of the counters of arrivals, at the least; and at the most, while what they say isn't enough.
+        self.count_seconds, self.choice_seconds = 0.05, 2.0
+        # Arrivals a second at a place that is to be compiled. What a boot alone made hot is not: a guest that has nothing to
+        # do leaves its host alone, and the places wait.
+        self.pressing = 1000
         # While CPUs have every core, what is compiled takes one from them. Some 50 ms for some 40 ns an arrival: this many a
         # second bring that back within five seconds, and are compiled at once. Else a worker rests so many times as long as it
-        # has just worked, and looks so often whether that has changed.
+        # has just worked.
         self.worth = 250_000
         self.rest = 15
-        self.choice_seconds = 0.2
         self.seconds = 30.0  # a worker may take for one region
         self.workers = 3  # at the most; each is a process of some 100 MB
         self.idle_seconds = 20.0  # without work, after which workers end

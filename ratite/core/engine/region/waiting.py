@@ -1,8 +1,8 @@
 """Places that wait to be compiled: which is the hottest now.
 
 Arrivals at places that are hot already are counted by the CPU (``NativeVcpu.arrivals``), each in one of some counters that
-places share. A place's *heat* is how many come there in a second: half of it what came since the last reading, half what was
-known before. Where nobody comes any more, what became hot last is first.
+places share. A place's *heat* is how many come there in a second, as of the last tenth of one. Where nobody comes any more,
+what became hot last is first.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ratite.core.engine.vcpu import NativeVcpu
 
 _WORD = (1 << 32) - 1
+_SPAN = 0.1  # seconds
 
 
 class Waiting:
@@ -33,6 +34,8 @@ class Waiting:
     def append(self, request: Request) -> None:
         """``request`` is the newest."""
         self._requests.append(request)
+        if request.cpu not in self._seen:
+            self._seen[request.cpu] = request.cpu.arrivals()
 
     def keep(self, wanted: Callable[[Request], bool]) -> None:
         """Drops what is not ``wanted``, and what is known of CPUs that nothing waits for."""
@@ -49,11 +52,13 @@ class Waiting:
 
     def count(self, seconds: float) -> None:
         """Reads the counters, as has been done ``seconds`` ago."""
+        kept = max(0.0, 1 - seconds / _SPAN)
+        each = (1 - kept) / seconds
         for cpu in self._cpus():
             now = cpu.arrivals()
-            before = self._seen.get(cpu, now)
+            before = self._seen[cpu]
             heat = self._heat.get(cpu, [0.0] * len(now))
-            self._heat[cpu] = [(h + (n - b & _WORD) / seconds) / 2 for h, n, b in zip(heat, now, before, strict=True)]
+            self._heat[cpu] = [h * kept + (n - b & _WORD) * each for h, n, b in zip(heat, now, before, strict=True)]
             self._seen[cpu] = now
 
     def take(self, least: int = 0) -> Request | None:
