@@ -262,3 +262,13 @@ def test_instructions_are_logged_when_they_are_first_decoded(path: str, accel: s
         assert qmp.execute("qom-get", path="hart-b", property="log-code") is True
         assert qmp.hmp("log none") == ""
         assert qmp.execute("qom-get", path="hart-a", property="log-code") is False
+
+
+def test_watchdogs_and_jobs_of_disks(path: str) -> None:
+    with DaemonProcess(path) as process, process.client() as qmp:
+        assert qmp.hmp("watchdog_action pause") == ""
+        assert "does not accept value 'zz'" in qmp.hmp("watchdog_action zz")
+        assert "Block job 'zz' not found" in qmp.hmp("block_job_cancel -f zz")
+        qmp.execute("machine-create")
+        assert qmp.hmp("log guest_errors,unimp") == ""
+        assert qmp.hmp("info numa") == "0 nodes\n"

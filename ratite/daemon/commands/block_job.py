@@ -45,49 +45,50 @@ def transaction(ctx: Context, arguments: dict[str, Any]) -> None:
 
 def _jobs(ctx: Context, id: str) -> Jobs:
     """The jobs, if that one is of a node in use; DeviceNotActive."""
-    jobs: Jobs = ctx.machine.jobs
-    if all(row["device"] != id for row in jobs.block_list()):
-        raise DeviceNotActive(f"Block job '{id}' not found")
-    return jobs
+    if ctx.daemon.has_machine:
+        jobs: Jobs = ctx.machine.jobs
+        if any(row["device"] == id for row in jobs.block_list()):
+            return jobs
+    raise DeviceNotActive(f"Block job '{id}' not found")
 
 
-@command("block-job-cancel", side=OWNER)
+@command("block-job-cancel", side=OWNER, alone=True)
 def block_job_cancel(ctx: Context, arguments: dict[str, Any]) -> None:
     """Give one up."""
     _jobs(ctx, arguments["device"]).cancel(arguments["device"], arguments.get("force", False))
 
 
-@command("block-job-pause", side=OWNER)
+@command("block-job-pause", side=OWNER, alone=True)
 def block_job_pause(ctx: Context, arguments: dict[str, Any]) -> None:
     """Have one stand still."""
     _jobs(ctx, arguments["device"]).pause(arguments["device"])
 
 
-@command("block-job-resume", side=OWNER)
+@command("block-job-resume", side=OWNER, alone=True)
 def block_job_resume(ctx: Context, arguments: dict[str, Any]) -> None:
     """Have one go on."""
     _jobs(ctx, arguments["device"]).resume(arguments["device"])
 
 
-@command("block-job-set-speed", side=OWNER)
+@command("block-job-set-speed", side=OWNER, alone=True)
 def block_job_set_speed(ctx: Context, arguments: dict[str, Any]) -> None:
     """Limit one."""
     _jobs(ctx, arguments["device"]).set_speed(arguments["device"], arguments["speed"])
 
 
-@command("block-job-complete", side=OWNER)
+@command("block-job-complete", side=OWNER, alone=True)
 def block_job_complete(ctx: Context, arguments: dict[str, Any]) -> None:
     """Have one end well."""
     _jobs(ctx, arguments["device"]).complete(arguments["device"])
 
 
-@command("block-job-finalize", side=OWNER)
+@command("block-job-finalize", side=OWNER, alone=True)
 def block_job_finalize(ctx: Context, arguments: dict[str, Any]) -> None:
     """Have one take effect."""
     _jobs(ctx, arguments["id"]).finalize(arguments["id"])
 
 
-@command("block-job-dismiss", side=OWNER)
+@command("block-job-dismiss", side=OWNER, alone=True)
 def block_job_dismiss(ctx: Context, arguments: dict[str, Any]) -> None:
     """Forget one."""
     _jobs(ctx, arguments["id"]).dismiss(arguments["id"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratite.daemon.hmp.line import HmpError
 from ratite.daemon.personality import chardevs
+from ratite.daemon.personality.options import LOG_CODE, LOG_ITEMS
 from ratite.daemon.personality.syntax import CommandLineError, nested, pairs
 from ratite.daemon.personality.values import properties, typed
 from ratite.daemon.properties import object_properties
@@ -44,19 +45,14 @@ def cpu(line: Line) -> str:
     return ""
 
 
-_LOG_HELP = """Log items (comma separated):
-none            remove all logs
-in_asm          show each instruction when it is first decoded
-"""
-
-
 def log(line: Line) -> str:
-    """log ITEM[,ITEM]...: into the daemon's log, of every CPU that there is"""
+    """log ITEM[,ITEM]...: into the daemon's log, of every CPU that there is; what isn't code is in it anyway"""
     items = line.args["items"].split(",")
-    if not set(items) <= {"none", "in_asm"}:
-        return _LOG_HELP
-    for each in line.ctx.machine.cpus().values():
-        each.set_property("log-code", "in_asm" in items)
+    if not set(items) <= {"none", *LOG_ITEMS}:
+        rows = {"none": "remove all logs", **LOG_ITEMS}
+        return "Log items (comma separated):\n" + "".join(f"{name:<15} {text}\n" for name, text in rows.items())
+    for each in line.ctx.machine.cpus().values() if line.ctx.daemon.has_machine else ():
+        each.set_property("log-code", LOG_CODE in items)
     return ""
 
 
@@ -67,6 +63,18 @@ def logfile(line: Line) -> str:
     except GenericError as error:
         raise HmpError(error.desc) from None
     return ""
+
+
+def block_job(command: str) -> Callable[[Line], str]:
+    """A command for a job on a disk."""
+
+    def run(line: Line) -> str:
+        more = {"force": "f" in line.args} if command == "block-job-cancel" else {}
+        more |= {"speed": line.args["speed"]} if command == "block-job-set-speed" else {}
+        line.qmp(command, {"device": line.args["device"], **more})
+        return ""
+
+    return run
 
 
 # ---------------------------------------------------------------- devices and objects

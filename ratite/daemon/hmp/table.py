@@ -125,6 +125,26 @@ _SAVE = "addr:expr size:expr file:file"
 
 ITEMS: tuple[Item, ...] = (
     Item(
+        ("block_job_cancel",), "-f device:word", "[-f] device", "stop a job of a block device (-f: at once)",
+        control.block_job("block-job-cancel"), needs="block-job-cancel",
+    ),
+    Item(
+        ("block_job_complete",), "device:word", "device", "end a job of a block device that is ready",
+        control.block_job("block-job-complete"), needs="block-job-complete",
+    ),
+    Item(
+        ("block_job_pause",), "device:word", "device", "pause a job of a block device",
+        control.block_job("block-job-pause"), needs="block-job-pause",
+    ),
+    Item(
+        ("block_job_resume",), "device:word", "device", "let a job of a block device go on",
+        control.block_job("block-job-resume"), needs="block-job-resume",
+    ),
+    Item(
+        ("block_job_set_speed",), "device:word speed:size", "device speed", "limit a job of a block device to bytes a second",
+        control.block_job("block-job-set-speed"), needs="block-job-set-speed",
+    ),
+    Item(
         ("block_resize",), "device:word size:size", "device size", "resize a block image",
         control.plain("block_resize", "device", "size"), needs="block_resize",
     ),
@@ -207,6 +227,10 @@ ITEMS: tuple[Item, ...] = (
         ("system_wakeup",), "", "", "wake the guest up from suspend", control.plain("system_wakeup"),
         needs="system_wakeup", late=True,
     ),
+    Item(
+        ("watchdog_action",), "action:word", "action", "change watchdog action",
+        control.plain("watchdog-set-action", "action"), needs="watchdog-set-action",
+    ),
     Item(("x",), None, "/fmt addr", "virtual memory dump starting at 'addr'", memory.dump_virtual, late=True),
     Item(("xp",), None, "/fmt addr", "physical memory dump starting at 'addr'", memory.dump_physical, late=True),
 )
@@ -236,6 +260,7 @@ TOPICS: tuple[Item, ...] = (
     Item(("mtree",), "-f", "[-f]", "show memory tree (-f: dump flat view for address spaces)", trees.mtree),
     Item(("name",), "", "", "show the current VM name", info.name),
     Item(("network",), "", "", "show the network state", backends.network),
+    Item(("numa",), "", "", "show NUMA nodes", backends.report("x-query-numa"), needs="x-query-numa"),
     Item(("pci",), "", "", "show PCI info", pci.pci),
     Item(("phase",), "", "", "show how far the machine has come", info.phase, needs="query-machine-phase"),
     Item(
@@ -252,7 +277,6 @@ TOPICS: tuple[Item, ...] = (
         ("registers",), "-a vcpu:expr?", "[-a|vcpu]", "show the cpu registers (-a: of all cpus; vcpu: of this one)",
         info.registers,
     ),
-    Item(("numa",), "", "", "show NUMA nodes", backends.report("x-query-numa"), needs="x-query-numa"),
     Item(("roms",), "", "", "show what is loaded at each reset", backends.report("x-query-roms"), needs="x-query-roms"),
     Item(("snapshots",), "", "", "show the currently saved VM snapshots", backends.snapshots),
     Item(("status",), "", "", "show the current VM status (running|paused)", info.status),
