@@ -167,7 +167,8 @@ def test_install_shims_replaces_its_own_only(tmp_path: Path, capfd: pytest.Captu
     assert other.read_text() == "#!/bin/sh\n"
     assert main(["install-shims", str(tmp_path), "--force"]) == 0
     assert main(["install-shims", str(tmp_path)]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"qemu-system-{target}" for target in TARGETS]
+    names = [f"qemu-system-{target}" for target in TARGETS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".ratite-modules", *names]
 
 
 def test_without_graphics_the_guest_hears_first_and_the_monitor_after_ctrl_a_c(shims: Shims) -> None:

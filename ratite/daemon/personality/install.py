@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     path, behind = missing_path(), site_path()
     for name, file in files.items():
         _write(file, text_of(name, folder, __version__, path, behind))
+    _make_image(folder, path, behind)
     if "--json" in options:
         print(json.dumps(list(files.values())))
     else:
@@ -53,6 +54,16 @@ def _write(file: str, text: str) -> None:
         opened.write(text)
     os.chmod(new, 0o755)
     os.replace(new, file)
+
+
+def _make_image(folder: str, path: list[str], behind: list[str]) -> None:
+    """The modules of a start in one file; a shim does without it."""
+    from ratite.daemon.personality import image
+
+    whole = os.pathsep.join([*path, *_looked_into("-IS"), *behind])
+    subprocess.run(
+        [sys.executable, "-IS", image.__file__, os.path.join(folder, image.NAME), whole], stdout=subprocess.DEVNULL, check=False
+    )
 
 
 def missing_path() -> list[str]:

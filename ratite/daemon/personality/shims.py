@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from ratite.daemon.personality.image import NAME
+
 PREFIX = "qemu-system-"
 # The kernel takes so much of a first line.
 _SHEBANG_MAX = 120
@@ -19,6 +21,9 @@ import sys
 
 sys.path[:0] = {path!r}
 sys.path += {behind!r}
+from ratite.daemon.personality import image
+
+image.use({image!r})
 from ratite.daemon.personality.main import main
 
 sys.exit(main({target!r}, {version!r}))
@@ -41,7 +46,10 @@ def renewal(folder: str) -> str:
 def text_of(target: str, folder: str, version: str, path: list[str], behind: list[str]) -> str:
     """The shim's text; `path`: the folders that an isolated interpreter lacks; `behind`: those that `site` adds."""
     name = PREFIX + target
-    text = _TEXT.format(name=name, version=version, renew=renewal(folder), path=path, behind=behind, target=target)
+    image = os.path.join(os.path.abspath(folder), NAME)
+    text = _TEXT.format(
+        name=name, version=version, renew=renewal(folder), path=path, behind=behind, target=target, image=image
+    )
     line = f"#!{sys.executable} -IS\n"
     if len(line) <= _SHEBANG_MAX and " " not in sys.executable:
         return line + text

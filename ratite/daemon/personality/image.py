@@ -1,0 +1,163 @@
+"""An image of modules: what a shim's start imports, compiled, in one file beside the shims.
+
+A start takes some 300 modules from as many files; where the host keeps none of them in memory, finding and reading them takes
+longer than all they then do.  From an image each is one read at a known place.  A module counts only while its source is
+what was compiled, by time of change and size; any other is found by its path, as if there were no image.
+
+    file:  `ratite-modules 1 INTERPRETER\\n`, length of the index (8 digits), the index (marshal), code after code (marshal)
+    index: name → (source, whether it is a package, mtime in ns, size, offset behind the index, length)
+
+Code is executed, so who could write the file could be us: it must be root's or ours, and nobody else may write it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from importlib.machinery import ModuleSpec, SourceFileLoader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import CodeType, ModuleType
+
+    Row = tuple[str, bool, int, int, int, int]
+
+NAME = ".ratite-modules"
+# Code is of one release of the interpreter.
+_HEAD = f"ratite-modules 1 {sys.implementation.cache_tag} {sys.hexversion:x} {sys.flags.optimize}\n".encode()
+_DIGITS = 8
+
+
+def use(path: str) -> None:
+    """Import from the image at `path` from now on, if there is one for this interpreter that can be trusted."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return
+    index = _index_of(fd)
+    if index is None:
+        os.close(fd)
+        return
+    sys.meta_path.insert(0, Finder(fd, *index))
+
+
+def _index_of(fd: int) -> tuple[int, Mapping[str, Row]] | None:
+    """Where the code begins, and the index; None for what is no image, or none of ours."""
+    info = os.fstat(fd)
+    if info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022 or info.st_mode & 0o170000 != 0o100000:
+        return None
+    # All of it will be read: the host's disk works while the first modules are executed.
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+    head = os.pread(fd, len(_HEAD) + _DIGITS, 0)
+    if not head.startswith(_HEAD) or not head[len(_HEAD) :].isdigit():
+        return None
+    length = int(head[len(_HEAD) :])
+    index = os.pread(fd, length, len(head))
+    if len(index) != length:
+        return None
+    rows: Mapping[str, Row] = marshal.loads(index)
+    begin = len(head) + length
+    return (begin, rows) if begin + sum(row[-1] for row in rows.values()) == info.st_size else None
+
+
+class Finder:
+    """Finds the modules of an image."""
+
+    def __init__(self, fd: int, begin: int, rows: Mapping[str, Row]) -> None:
+        self._fd = fd
+        self._begin = begin
+        self._rows = rows
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """As importlib's finders."""
+        row = self._rows.get(name)
+        if row is None:
+            return None
+        source, package, mtime, size, _, _ = row
+        try:
+            info = os.stat(source)
+        except OSError:
+            return None
+        if info.st_mtime_ns != mtime or info.st_size != size:
+            return None
+        spec = ModuleSpec(name, Loader(name, source, self), origin=source)
+        spec.has_location = True
+        if package:
+            spec.submodule_search_locations = [os.path.dirname(source)]
+        return spec
+
+    def code(self, name: str) -> CodeType:
+        """A module's."""
+        *_, offset, length = self._rows[name]
+        code: CodeType = marshal.loads(os.pread(self._fd, length, self._begin + offset))
+        return code
+
+
+class Loader(SourceFileLoader):
+    """Loads a module as from its source, whose code the image has."""
+
+    def __init__(self, name: str, source: str, finder: Finder) -> None:
+        super().__init__(name, source)
+        self._finder = finder
+
+    def get_code(self, fullname: str) -> CodeType:
+        """As importlib's loaders."""
+        return self._finder.code(fullname)
+
+
+def write(path: str, names: Sequence[str]) -> None:
+    """An image of these modules, which are imported; those without a source are left out."""
+    rows: dict[str, Row] = {}
+    codes: list[bytes] = []
+    offset = 0
+    for name in names:
+        spec = getattr(sys.modules[name], "__spec__", None)
+        if spec is None or spec.name != name or not isinstance(spec.loader, SourceFileLoader) or not spec.origin:
+            continue
+        info, code = os.stat(spec.origin), spec.loader.get_code(name)
+        codes.append(marshal.dumps(code))
+        package = spec.submodule_search_locations is not None
+        rows[name] = (spec.origin, package, info.st_mtime_ns, info.st_size, offset, len(codes[-1]))
+        offset += len(codes[-1])
+    index = marshal.dumps(rows)
+    new = f"{path}.new"
+    with open(new, "wb") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(b"".join([_HEAD, b"%0*d" % (_DIGITS, len(index)), index, *codes]))
+    os.replace(new, path)
+
+
+def modules() -> list[str]:
+    """What a start may import, in about that order: of ratite what makes machines and serves them, and what that takes along.
+    It is imported into this process."""
+    import pkgutil
+    from contextlib import suppress
+    from importlib import import_module
+
+    import ratite
+
+    for name in _FIRST:
+        import_module(name)
+    rooms = tuple(f"ratite.{room}." for room in ("qapi", "core", "hw", "targets", "daemon"))
+    for found in pkgutil.walk_packages(ratite.__path__, "ratite."):
+        if found.name.startswith(rooms) and not found.name.startswith(_ELSEWHERE) and not found.name.endswith("__main__"):
+            with suppress(ImportError):
+                import_module(found.name)
+    return list(sys.modules)
+
+
+_FIRST = (
+    "ratite.daemon.personality.translate", "ratite.daemon.commands", "ratite.daemon.personality.launch",
+    "ratite.daemon.personality.startup", "ratite.daemon.loop", "ratite.core.machine", "ratite.core.accel.jit",
+)  # fmt: skip
+# Other programs' than a shim's.
+_ELSEWHERE = ("ratite.daemon.control", "ratite.daemon.web")
+
+
+if __name__ == "__main__":
+    # Run by its path, with the path that the shims have.
+    sys.path[:] = sys.argv[2].split(os.pathsep)
+    write(sys.argv[1], modules())
