@@ -203,6 +203,10 @@ class World:
         """Of all monitors that there are."""
         return [monitor.session for monitor in self.daemon._connections]
 
+    def daemon_monitor(self, number: int) -> Monitor:
+        """One of all, the oldest first."""
+        return list(self.daemon._connections)[number]
+
     def step(self) -> None:
         """One turn of the loop."""
         self.loop.call_soon(self.loop.stop)

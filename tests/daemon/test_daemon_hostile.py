@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,9 @@ from fuzz_arguments import WORKS, Arguments
 from fuzz_world import VIEWS, FuzzMonitor, World
 
 from ratite.clients.qmp import DaemonProcess
-from ratite.daemon.qmp.session import OUTPUT_LIMIT
+from ratite.daemon.qmp.address import open_endpoint
+from ratite.daemon.qmp.session import OUTPUT_LIMIT, READY
+from ratite.daemon.views import RATITE
 
 SCHEMAS = 300
 
@@ -78,49 +84,86 @@ def test_characters_cut_in_two_between_packets(daemon: DaemonProcess, path: str)
 
 
 class Victims:
-    """Clients of a world whose socket ends as that of a killed process: at once, with whatever wasn't read."""
+    """Processes that are killed by their ids while the world is in the midst of what they asked."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, folder: Path) -> None:
         self._world = world
+        path, fifo = str(folder / "qmp"), str(folder / "fifo")
+        os.mkfifo(fifo)
+        self._passed = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        world.daemon.open([open_endpoint(f"unix:{path}")])
+        program = [sys.executable, "-IS", str(Path(__file__).parent / "victims.py"), path, fifo]
+        self._process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
-    def die(self, data: bytes, reads: bool) -> None:
-        """One connects, sends `data`, and is gone: before it has read anything, or as soon as something came."""
-        ours, theirs = socket.socketpair()
-        ours.sendall(CAPABILITIES + data)
-        before = len(self._world.sessions())
-        self._world.daemon.add_monitor(theirs)
-        if reads:
-            self._world.step()
-        ours.close()
-        self._world.until(lambda: len(self._world.sessions()) <= before)
+    def __enter__(self) -> Victims:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        assert self._process.wait(60) == 0
+        self._process.stdout.close()
+        os.close(self._passed)
+
+    def die(self, data: bytes, late: bool) -> None:
+        """One connects, sends `data` with a descriptor, and is killed: before that is read, or (`late`) once it was.  Nothing of
+        it is left then."""
+        process, world = self._process, self._world
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write((CAPABILITIES + data).hex().encode() + b"\n")
+        before = len(world.sessions())
+        pid = int(process.stdout.readline())
+        world.until(lambda: len(world.sessions()) > before)
+        process.stdin.write(b"!")
+        assert process.stdout.readline() == b"sent\n"
+        if late:
+            world.until(lambda: world.sessions()[-1].state == READY)
+        gone = weakref.ref(world.daemon_monitor(-1))
+        os.kill(pid, signal.SIGKILL)
+        assert process.stdout.readline() == b"dead\n"
+        world.until(lambda: len(world.sessions()) <= before)
+        # What it asked may take the machine a while yet.
+        world.until(lambda: gone() is None)
+
+    @property
+    def holds_descriptor(self) -> bool:
+        """Whether anybody has the descriptor that the last one passed."""
+        try:
+            return os.read(self._passed, 1) != b""
+        except BlockingIOError:
+            return True
 
 
-def _commands(monitor: FuzzMonitor) -> list[bytes]:
-    """Every command of a view, with arguments that fit its schema."""
+def _commands(monitor: FuzzMonitor) -> list[tuple[str, bytes]]:
+    """Every command of a view, with arguments that fit its schema: its name and the message."""
     rng, made = random.Random(1), Arguments(monitor.session.view)
     works = [{"execute": name, "arguments": arguments} for name, arguments in WORKS if name in made.names]
     # Two are left out: one that ends the daemon, and one by which a reset would.
     names = sorted(set(made.names) - {"quit", "set-action"})
     made_up = [{"execute": name, "arguments": made.make(rng.random, name)} for name in names]
-    return [json.dumps(message).encode() for message in works + made_up]
+    return [(message["execute"], json.dumps(message).encode()) for message in works + made_up]
 
 
 @pytest.mark.parametrize("kind", ["none", "created", "running"])
 @pytest.mark.parametrize("view", [VIEWS[1], VIEWS[3]], ids=["ratite", "qemu"])
-def test_killed_in_the_midst_of_each_command(kind: str, view: tuple[str, tuple[str, ...]]) -> None:
-    threads, fds = threading.active_count(), len(os.listdir("/proc/self/fd"))
-    with World(kind) as world:
-        good, victims = world.monitor(view, False), Victims(world)
-        for data in _commands(good):
-            for piece in (data[: len(data) // 2], data):
-                for reads in (False, True):
-                    victims.die(piece, reads)
-                    (answer,) = good.ask(b'{"execute":"query-status","id":1}')
-                    assert answer["id"] == 1 and "return" in answer, (piece, answer)
+def test_killed_in_the_midst_of_each_command(kind: str, view: tuple[str, tuple[str, ...]], tmp_path: Path) -> None:
+    threads, fds = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
+    with World(kind) as world, Victims(world, tmp_path) as victims:
+        good, owner = world.monitor(view, False), world.monitor((RATITE, ()), False)
+        for number, (name, data) in enumerate(_commands(good)):
+            for piece, late in ((data[: len(data) // 2], number % 2 == 0), (data, False), (data, True)):
+                victims.die(piece, late)
+                (answer,) = good.ask(b'{"execute":"query-status","id":1}')
+                assert answer["id"] == 1 and "return" in answer, (piece, answer)
+                (answer,) = good.ask(b'{"execute":"qom-list","arguments":{"path":"/"},"id":2}')
+                assert answer["id"] == 2, (piece, answer)
+                if name == "add-fd" and piece is data:
+                    for row in owner.ask(b'{"execute":"query-fdsets"}')[0]["return"]:
+                        owner.ask(json.dumps({"execute": "remove-fd", "arguments": {"fdset-id": row["fdset-id"]}}).encode())
+                assert not victims.holds_descriptor, piece
         assert not world.log.errors, world.log.errors
         assert not world.ending
-    for thread in set(threading.enumerate()) - {threading.current_thread()}:
-        if threading.active_count() > threads:
-            thread.join(5)
-    assert threading.active_count() <= threads
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(60)
+        assert not thread.is_alive(), thread
     assert len(os.listdir("/proc/self/fd")) <= fds
