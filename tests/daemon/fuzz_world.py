@@ -132,6 +132,11 @@ class FuzzMonitor(Monitor):
         """The answers to all pieces, each given as soon as the session would read it, descriptors with the first."""
         session = self.session
         for number, piece in enumerate(pieces):
+            if self.closing:
+                # Nothing is read any more, and what nobody has read is the kernel's to close.
+                for fd in fds:
+                    os.close(fd)
+                break
             self.received(piece, fds)
             fds = ()
             self._more = number + 1 < len(pieces)
