@@ -408,7 +408,7 @@ class Run:
         begun, number, last = time.monotonic(), self._start, -(-self._options.inputs // BATCH)
         for number in range(self._start, last):
             self._one(number)
-            if self._failures >= 20:
+            if self._failures >= self._options.failures:
                 break
             if number % SAMPLE == SAMPLE - 1:
                 self._sample(number + 1, (number + 1 - self._start) * BATCH / (time.monotonic() - begun))
@@ -481,6 +481,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--world", type=int, default=WORLD * BATCH, help=f"inputs to one machine (default {WORLD * BATCH})")
     parser.add_argument("--socket", help="a daemon's socket; every --every-th input goes there too")
     parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--failures", type=int, default=20, help="end after so many (default 20)")
     options = parser.parse_args(argv)
     sys.setrecursionlimit(4000)
     return Run(options).run()

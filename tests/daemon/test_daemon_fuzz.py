@@ -96,7 +96,7 @@ def test_the_fuzzer_finds_which_input_it_was(
     monkeypatch.setattr(Dispatcher, "execute", execute)
     if fault is never_answers:
         monkeypatch.setattr(fuzz_world, "PATIENCE", 2)
-    assert main(f"--inputs 640 --seed 3 --corpus {tmp_path} --world 640".split()) == 1
+    assert main(f"--inputs 12800 --seed 3 --corpus {tmp_path} --world 640 --failures 1".split()) == 1
     said, found = capsys.readouterr().out, list(tmp_path.iterdir())
     assert any(
         b"query-uuid" in each.read_bytes() and f"input {each.stem.partition('-')[2]} of seed 3 failed" in said for each in found

@@ -106,8 +106,7 @@ class Victims:
         os.close(self._passed)
 
     def die(self, data: bytes, late: bool) -> None:
-        """One connects, sends `data` with a descriptor, and is killed: before that is read, or (`late`) once it was.  Nothing of
-        it is left then."""
+        """One connects, sends `data` with a descriptor, and is killed before that is read, or (`late`) after."""
         process, world = self._process, self._world
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write((CAPABILITIES + data).hex().encode() + b"\n")
