@@ -19,6 +19,7 @@ from ratite.core.objects.registry import TypeRegistry
 from ratite.daemon.personality.commandline import read
 from ratite.daemon.personality.line import Line
 from ratite.daemon.personality.start import Start
+from ratite.daemon.personality.syntax import CommandLineError
 from ratite.daemon.personality.translate import translate
 from ratite.daemon.views import load_schema
 from ratite.qapi.machinefile import files, types
@@ -421,3 +422,20 @@ def test_a_pseudo_terminal_is_told(shims: Shims) -> None:
         "riscv64", "-M", "virt", "-bios", "none", "-kernel", "kernel", "-display", "none", "-serial", "pty", "-accel", "interp"
     )
     assert re.fullmatch(r"char device redirected to /dev/pts/\d+ \(label serial0\)\n", done.stdout), done
+
+
+def test_images_by_short_options() -> None:
+    words = ("-hda", "a.img", "-hdb", "b.img", "c.img", "-boot", "c", "-boot", "order=dn,strict=on")
+    made = start("riscv64", "-M", "virt", "-bios", "none", *words)
+    names = [step.arguments["file"]["filename"] for step in made.steps if step.command == "blockdev-add"]
+    assert (names, made.drives) == (["a.img", "b.img", "c.img"], {f"virtio{n}": "virtio" for n in range(3)})
+    assert [step.arguments["drive"] for step in made.devices] == ["virtio0", "virtio1", "virtio2"]
+
+
+@pytest.mark.parametrize(("words", "why"), [
+    (("-boot", "zz"), "Invalid boot device 'z'"), (("-boot", "cc"), "Boot device 'c' was given twice"),
+    (("-M", "none", "-hda", "a.img"), "machine type does not support if=virtio,bus=0,unit=0"),
+])  # fmt: skip
+def test_short_options_that_can_not_be(words: tuple[str, ...], why: str) -> None:
+    with pytest.raises(CommandLineError, match=re.escape(why)):
+        start("riscv64", "-M", "virt", "-bios", "none", *words)

@@ -70,6 +70,12 @@ def _preconfig(start: Start, given: Given) -> None:
 def _boot(start: Start, given: Given) -> None:
     found = values(given)
     as_bool("strict", found.get("strict", "off"))
+    order = found.get("order", "")
+    for letter in order:
+        if not "a" <= letter <= "p":
+            raise CommandLineError(f"Invalid boot device '{letter}'")
+        if order.count(letter) > 1:
+            raise CommandLineError(f"Boot device '{letter}' was given twice")
 
 
 def _overcommit(start: Start, given: Given) -> None:

@@ -15,6 +15,8 @@ from ratite.daemon.personality.start import Step
 from ratite.daemon.personality.syntax import CommandLineError, as_bool, as_number, checked, pairs
 from ratite.daemon.personality.values import list_members, typed
 
+# Options that are an image's name; "": no option.
+_IMAGES = ("", "hda", "hdb", "hdc", "hdd")
 _DISK_DRIVERS = ("raw", "file")
 
 
@@ -138,14 +140,14 @@ def translate_blockdevs(line: Line) -> None:
             value, is_json = line.object_of(given)
             arguments = value if is_json else typed(line.schema, "BlockdevOptions", value)
             line.start.steps.append(Step("blockdev-add", arguments, given.written))
-    for given in line.of("drive", ""):
+    for given in line.of("drive", *_IMAGES):
         with given.named():
             _drive(line, given)
 
 
 def _drive(line: Line, given: Given) -> None:
     name = dict(pairs(given.value)).get("id", "")
-    found = {"file": given.value, "if": "virtio"} if not given.option.key else _drive_values(given)
+    found = {"file": given.value, "if": "virtio"} if given.option.key in _IMAGES else _drive_values(given)
     interface = found.get("if", "virtio" if line.machine is not None and line.machine.get("disk") else "none")
     number = list(line.start.drives.values()).count(interface)
     if interface not in ("none", "virtio"):
