@@ -15,7 +15,7 @@ from ratite.clients.schema_diff import Finding
 # What isn't there at all.
 _MIGRATION = "migration and snapshots aren't built yet, and `query-migrate-capabilities` says so"
 _BLOCK_JOBS = "jobs make images, mirror and back up whole nodes; there are no bitmaps, chains of images or snapshots yet"
-_EXPORTS = "no block exports"
+_EXPORTS = "disks are shown by the NBD server alone, whole and without TLS"
 _MEDIA = "there is no device with a removable medium"
 _DISPLAY = "there is no display, keyboard or mouse"
 _CHARDEV = "kinds and options that aren't built are absent, not accepted and ignored"
@@ -54,7 +54,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("x-blockdev-*", _BLOCK_JOBS),
     ("x-debug-query-block-graph", _BLOCK_JOBS),
     ("*block-export*", _EXPORTS),
-    ("BLOCK_EXPORT_DELETED", _EXPORTS),
     ("nbd-server-*", _EXPORTS),
     ("blockdev-*-tray", _MEDIA),
     ("blockdev-*-medium", _MEDIA),

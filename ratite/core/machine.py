@@ -39,6 +39,7 @@ from ratite.core.tree import Tree
 from ratite.qapi.errors import DeviceNotFound, GenericError, QmpError
 
 if TYPE_CHECKING:
+    from ratite.core.backends.block.export import Exports
     from ratite.core.backends.set import ChardevSet
     from ratite.core.cpu.base import Cpu
     from ratite.core.objects.registry import TypeRegistry
@@ -144,9 +145,24 @@ class Machine:
         self.tree = Tree(node, self.chardevs, self.blocks, self.netdevs)
         self.assembly = Assembly(self)
         self.numa = Numa(self)
+        self._exports: Exports | None = None
         self.state = RunState(self, self.lock)
         self.snapshot = Snapshot(self.state.status, False, self.phase)
         self._ended = False
+
+    @property
+    def exports(self) -> Exports:
+        """The NBD server and what it shows."""
+        if self._exports is None:
+            from ratite.core.backends.block.export import Exports
+
+            self._exports = Exports(self, lambda name, data: self.emit(name, **data))
+        return self._exports
+
+    @property
+    def has_exports(self) -> bool:
+        """Whether anything was ever shown."""
+        return self._exports is not None
 
     # -- what other threads may read
 
@@ -573,6 +589,8 @@ class Machine:
             if not wedged or obj.KIND == "device":
                 self.assembly.remove(obj)
         self.jobs.close()
+        if self._exports is not None:
+            self._exports.close()
         self.blocks.close()
         self.netdevs.close()
 
