@@ -184,13 +184,28 @@ def test_a_proof_holds_at_all_places_of_the_loop(polling: Polling) -> None:
     assert prover.prove(BASE, 0, cpu._arrays, 0) is not None
     proofs = prover.around()
     middle = BASE + 10
-    assert set(proofs) == {(BASE, 0), (middle, 0)}
+    assert set(proofs) == {(BASE + at, 0) for at in (0, 4, 10, 12)}
     assert polling.holds(proofs[BASE, 0]) and polling.holds(proofs[middle, 0])
     cpu.set("r", 5, 1)
     assert polling.holds(proofs[BASE, 0]) and not polling.holds(proofs[middle, 0]), "r1 is what was loaded"
     cpu.set("r", 0, 1)
     polling.write(FLAG, 1)
     assert not polling.holds(proofs[BASE, 0]) and not polling.holds(proofs[middle, 0])
+
+
+def test_an_inner_loop_is_no_place_for_a_proof(polling: Polling) -> None:
+    """What its next turn depends on isn't all that the whole round does."""
+    polling.load(
+        asm(polling, "lw", rs=2, rd=1, imm=0),
+        asm(polling, "addi", rd=1, rs=1, imm=-1),
+        asm(polling, "bne", rs=1, rt=7, imm=-4),
+        asm(polling, "bne", rs=2, rt=3, imm=-12),
+    )
+    polling.write(FLAG, 3)
+    cpu = polling.cpu
+    prover = Prover(polling.isa, polling.port.ram_ranges())
+    assert prover.prove(BASE, 0, cpu._arrays, 0) is not None
+    assert set(prover.around()) == {(BASE, 0), (BASE + 12, 0)}
 
 
 def test_what_a_proof_depends_on(polling: Polling) -> None:

@@ -3,10 +3,10 @@
 Some kernels have no instruction to sleep by (Linux on MicroBlaze) and poll a flag in memory.  From time to time, at a
 backward branch or jump, a CPU that has run for a while is looked at:
 
-    run ──slice used up──> look ─┬─ the loop is known and its proof holds ──────────> sleep, then a short slice
+    run ──slice used up──> look ─┬─ the loop is known and its proof holds ──────────> sleep, then as long as a tick takes
                                  ├─ the same registers twice within a few looks,
                  │  with no trap in between ────────────────────────> prove, and go on meanwhile
-                                 └─ neither ────────────────────────────────────────> a slice twice as long
+                                 └─ neither ────────────────────────────────────────> a slice, and then one twice as long
 
 The *proof* is an evaluator's run on a copy of the registers and an overlay of memory.  It ends well if it comes back to
 where it began, while all that it read before it wrote it (registers, memory, code) is what it was, memory that it wrote
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
     from ratite.core.engine.idle_proof import Prover
     from ratite.core.isa.isa import Isa
 
-# Instructions between looks: after sleep (what a timer tick takes, some 6,000, and then some, so that one look is enough),
-# and where slices stop to grow: at this much of the thread's time, in seconds (the looks in a row take some 500 us).
-_SHORT = 10_000
+# Instructions between looks: after sleep, within these bounds what timer ticks take as it turns out, so that one look is enough
+# for most of them: a tick that took longer makes it a quarter longer, others a little shorter. And where slices stop to grow:
+# at this much of the thread's time, in seconds (the looks in a row take some 500 us).
+_SHORT, _SHORT_LEAST, _SHORT_MOST = 10_000, 2_000, 100_000
 _LONG_S = 0.2
 _LOOK_FROM = 4_000_000  # shorter slices end in a look only where a known loop is near
 _LOOKS = 64  # places in a row at which registers are compared
-_KEPT, _PLACES = 4, 512  # proofs at one place, places
+_KEPT, _PLACES = 4, 1024  # proofs at one place, places
 # Proving takes milliseconds of a thread: this many times as long passes before the next.
 _REST_FAILED, _REST_PROVED, _REST_DISTURBED = 50, 10, 5
 # Instructions between looks while a proof is made, whose end is told: coming out of native code the CPU would wait for the
@@ -108,6 +109,8 @@ class IdleWatch:
     def __init__(self, isa: Isa, cpu: Watched) -> None:
         self.left = self._slice = _LOOK_FROM
         self.told = False
+        self._short = _SHORT
+        self._late = False  # the CPU was not in its loop yet when it was looked at
         self.proofs = 0  # so many were found
         self._isa = isa
         self._cpu = cpu
@@ -177,12 +180,18 @@ class IdleWatch:
     def _sleep(self) -> bool:
         self._seen.clear()
         self._looks = 0
-        self.left = self._slice = _SHORT
+        if self._late:
+            self._short = min(self._short * 5 // 4, _SHORT_MOST)
+        else:
+            self._short = max(self._short * 31 // 32, _SHORT_LEAST)
+        self._late = False
+        self.left, self._slice = self._short, self._short // 8
         return True
 
     def _go_on(self) -> None:
         self._seen.clear()
         self._looks = 0
+        self._late = True
         now = time.thread_time()
         if now - self._since < _LONG_S:
             self._slice *= 2
@@ -236,7 +245,7 @@ class IdleWatch:
         if not proofs:
             return
         self.proofs += 1
-        self._slice = _SHORT  # it may be in its loop no more, but comes back
+        self._slice = self._short  # it may be in its loop no more, but comes back
         if len(self._known) + len(proofs) > _PLACES:
             self._known.clear()
             self._near = frozenset()

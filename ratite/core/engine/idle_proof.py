@@ -145,19 +145,21 @@ class Prover(Evaluator):
         return None
 
     def around(self) -> dict[tuple[int, int], Proof]:
-        """Behind a proof: the same for the other places of the loop to which jumps lead, since the CPU may be looked at there.
+        """Behind a proof: the same for all places where the loop comes by once, since the CPU may be looked at anywhere in it.
         Two rounds more: a place's begins in the first and ends in the second."""
         proofs: dict[tuple[int, int], Proof] = {}
         self._rounds = {}
+        seen: set[tuple[int, int]] = set()
         for number in range(2):
             for _ in range(self._length):
-                at = self.pc_value
                 self.step()
                 place = self.pc_value, self.isa.contexts.index(self.ctx)
+                begun = self._rounds.pop(place, None)
                 if number:
-                    if place in self._rounds:
-                        proofs[place] = self._proof(self._rounds.pop(place))
-                elif self.pc_value != at + self.ilen:
+                    if begun is not None:
+                        proofs[place] = self._proof(begun)
+                elif place not in seen:
+                    seen.add(place)
                     self._rounds[place] = _Round(self._overlay.now.copy())
         return proofs
 

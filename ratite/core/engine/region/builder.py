@@ -141,7 +141,7 @@ class Builder:
                 with self._wake:
                     if not found and request.cpu not in self._gone:
                         self._waiting.append(request)
-                        self._pause = self.policy.count_seconds
+                        self._pause = max(self._pause / 2, self.policy.count_seconds)
                     self._end()
             pause = self._manager.look(pause)
 
