@@ -99,8 +99,9 @@ class CpuThread:
 
     def wake(self) -> None:
         """A line changed: look whether a halted guest has work."""
-        with self._cond:
-            self._cond.notify_all()
+        if self._state != RUNNING:  # which it is no more before it looks for work the last time
+            with self._cond:
+                self._cond.notify_all()
 
     def hold(self, held: bool) -> None:
         """Keep the CPU from running while the machine runs, or let it go."""
@@ -159,8 +160,8 @@ class CpuThread:
     def _nap(self) -> None:
         """The guest polls.  Whoever asks something of the CPU does so before he takes the condition."""
         with self._cond:
+            self._state = HALTED
             if self._want == RUNNING and not self._held and self._vcpu.undisturbed():
-                self._state = HALTED
                 self._cond.wait(NAP_S)
 
     def _park_itself(self) -> None:
@@ -187,12 +188,14 @@ class CpuThread:
                     self._state = HELD
                     self._cond.wait()
                     continue
-                elif self.asleep and not self._vcpu.has_work():
+                elif self.asleep:
                     self._state = HALTED
-                    self._cond.wait()
+                    if self._vcpu.has_work():
+                        self.asleep = False
+                    else:
+                        self._cond.wait()
                     continue
                 else:
-                    self.asleep = False
                     self._state = RUNNING
                     return True
             # Newly parked; told with no lock held.

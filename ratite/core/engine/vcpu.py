@@ -13,10 +13,10 @@ import ctypes
 import threading
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ratite.core.accel.base import CpuPort, Decoded, Exit, RamBlock, RamRange, Vcpu
 from ratite.core.engine import block as B
@@ -25,7 +25,7 @@ from ratite.core.engine.codelog import CodeLog, NoLog
 from ratite.core.engine.idle import IdleWatch
 from ratite.core.engine.native import NativeIsa
 from ratite.core.engine.pages import CodePage, CodePages
-from ratite.core.engine.watch import MadeHook, RamHook
+from ratite.core.engine.watch import IdleView, MadeHook, RamHook
 from ratite.core.isa.state import StateField
 from ratite.core.memory.code import LINE_BITS, PAGE_BITS
 from ratite.core.memory.host import anonymous
@@ -83,13 +83,13 @@ class NativeVcpu(Vcpu):
         self._failure: BaseException | None = None
         self._executed = 0  # as of the last time outside of generated code
         self._gate = threading.Lock()  # held while requests are served, and on the way into generated code
-        self._outside = threading.Event()
-        self._outside.set()
+        self._outside = True  # no Event, which would cost more than the rest of a short stay in generated code
+        self._glimpses: deque[threading.Event] = deque()  # of those who wait for that
         self._keep: list[object] = []
         self.regions = regions
         self.services = 0  # how often requests were served
         self._ranges: list[RamRange] = []
-        self.idle = IdleWatch(native.isa, _View(self))
+        self.idle = IdleWatch(native.isa, IdleView(self))
         self._hooks()
         self._words[B.TLB_DATA].value = self._pointer + native.shape.tlb
         self._words[B.TABLE].value = native.table
@@ -179,7 +179,7 @@ class NativeVcpu(Vcpu):
             self.regions.written(ram, offset, size)
         self._stale.append((ram, offset, size))
         self._request(B.SERVICE)
-        if len(self._stale) >= _BACKLOG and self._outside.is_set():
+        if len(self._stale) >= _BACKLOG and self._outside:
             self._serve_from_outside()
 
     def code_made(self) -> None:
@@ -220,7 +220,7 @@ class NativeVcpu(Vcpu):
     @property
     def outside(self) -> bool:
         """Whether the CPU is not in generated code; it serves requests before it goes there."""
-        return self._outside.is_set()
+        return self._outside
 
     # -- running
     def run(self) -> Exit:
@@ -258,7 +258,7 @@ class NativeVcpu(Vcpu):
         self._set_clock()
         with self._gate:
             self._service()
-            self._outside.clear()
+            self._outside = False
         reason = self._enter(function, budget)
         self._codelog.look()
         if reason == B.FLUSH:
@@ -293,7 +293,9 @@ class NativeVcpu(Vcpu):
         left = ctypes.c_int64(words[B.BUDGET].value).value
         self._spent = budget - left
         self._executed = limit - left - words[B.TRAPS].value
-        self._outside.set()
+        self._outside = True
+        while self._glimpses:
+            self._glimpses.popleft().set()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -304,13 +306,19 @@ class NativeVcpu(Vcpu):
         slow, until it wakes."""
         if self._gate.acquire(blocking=False):
             try:
-                if self._outside.is_set():
+                if self._outside:
                     self._service()
             finally:
                 self._gate.release()
 
     def _service(self) -> None:
         """What others asked for; the vCPU is outside of generated code, and the gate is held."""
+        if not self._map[B.BASE + B.EXIT_REQUEST + B.SERVICE]:
+            for hook in self._made.values():  # what was asked for is told by that byte, but not what this CPU decoded
+                if hook.reached != hook.ram.code.generation:
+                    break
+            else:
+                return
         self._map[B.BASE + B.EXIT_REQUEST + B.SERVICE] = 0
         self.services += 1
         reached = [(hook, hook.ram.code.generation) for hook in self._made.values()]  # before the requests are read
@@ -396,9 +404,12 @@ class NativeVcpu(Vcpu):
 
     @property
     def instructions(self) -> int:
-        if not self._outside.is_set():  # the count is in a register: have it brought out
+        if not self._outside:  # the count is in a register: have it brought out
+            seen = threading.Event()
+            self._glimpses.append(seen)
             self._request(B.SERVICE)
-            self._outside.wait(_GLIMPSE_S)  # a CPU that waits for its caller's lock can't come: the last count stands
+            if not self._outside:
+                seen.wait(_GLIMPSE_S)  # a CPU that waits for its caller's lock can't come: the last count stands
         return self._executed
 
     @property
@@ -568,30 +579,3 @@ class NativeVcpu(Vcpu):
             self.regions.remove(self)
         with self._gate:
             self.pages.close()
-
-
-class _View:
-    """What the watch for idle loops sees."""
-
-    __slots__ = ("_cpu", "arrays", "look_again")
-
-    def __init__(self, cpu: NativeVcpu) -> None:
-        self._cpu = cpu
-        self.arrays: Mapping[str, Any] = cpu._arrays
-        self.look_again = cpu.look_again
-
-    def place(self) -> tuple[int, int]:
-        return self._cpu.get("pc"), self._cpu._words[B.CTX].value
-
-    def registers(self) -> bytes:
-        return self._cpu._map[B.BASE:B.BASE + self._cpu.layout.size]
-
-    def lines(self) -> int:
-        return self._cpu._words[B.IRQ_LINES].value
-
-    def ranges(self) -> Sequence[RamRange]:
-        return self._cpu._ranges
-
-    @property
-    def traps(self) -> int:
-        return self._cpu.traps

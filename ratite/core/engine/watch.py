@@ -1,10 +1,13 @@
-"""What a vCPU leaves with each RAM that it decodes code from, to hear of stores there and of code that others make."""
+"""What a vCPU leaves with each RAM that it decodes code from, to hear of stores there and of code that others make; and what
+the watch for idle loops sees of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from ratite.core.accel.base import RamBlock
+from ratite.core.accel.base import RamBlock, RamRange
+from ratite.core.engine import block as B
 
 if TYPE_CHECKING:
     from ratite.core.engine.vcpu import NativeVcpu
@@ -38,3 +41,30 @@ class RamHook:
 
     def __call__(self, offset: int, size: int) -> None:
         self.owner.invalidate(self.ram, offset, size)
+
+
+class IdleView:
+    """See idle.Watched."""
+
+    __slots__ = ("_cpu", "arrays", "look_again")
+
+    def __init__(self, cpu: NativeVcpu) -> None:
+        self._cpu = cpu
+        self.arrays: Mapping[str, Any] = cpu._arrays
+        self.look_again = cpu.look_again
+
+    def place(self) -> tuple[int, int]:
+        return self._cpu.get("pc"), self._cpu._words[B.CTX].value
+
+    def registers(self) -> bytes:
+        return self._cpu._map[B.BASE:B.BASE + self._cpu.layout.size]
+
+    def lines(self) -> int:
+        return self._cpu._words[B.IRQ_LINES].value
+
+    def ranges(self) -> Sequence[RamRange]:
+        return self._cpu._ranges
+
+    @property
+    def traps(self) -> int:
+        return self._cpu.traps
