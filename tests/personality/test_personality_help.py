@@ -52,7 +52,7 @@ def test_objects_and_backends(shims: Shims) -> None:
     assert "address-space" not in text  # ratite's own
     assert "  size=<size>" in words(shims, "riscv64", "-object", "memory-backend-ram,help")
     assert "  ringbuf\n" in words(shims, "riscv64", "-chardev", "help")
-    assert "\nuser\n" in words(shims, "riscv64", "-netdev", "help")
+    assert "\nuser\n" in words(shims, "riscv64", "-netdev", "help") == words(shims, "riscv64", "-nic", "help")
     assert words(shims, "riscv64", "-accel", "help").startswith("Accelerators supported in QEMU binary:\ntcg\n")
     assert "guest_errors    " in words(shims, "riscv64", "-d", "help")
     assert "  cores=<num>\n" in words(shims, "riscv64", "-smp", "help")

@@ -416,6 +416,19 @@ def test_drives_are_devices_of_these_names(shims: Shims) -> None:
         assert qmp.execute("human-monitor-command", {"command-line": "block_resize hd1 3M"}) == ""
 
 
+def test_the_human_monitor_has_a_balloon(shims: Shims) -> None:
+    board = ("-M", "virt", "-m", "96", "-S", "-nodefaults", "-accel", "interp")
+    _, qmp = shims.start("riscv64", *board, "-device", "virtio-balloon-pci")
+    with qmp:
+        assert qmp.hmp("info balloon") == "balloon: actual=96\n"
+        assert qmp.hmp("balloon 64") == "", "the guest has no driver yet"
+        assert qmp.hmp("info balloon") == "balloon: actual=96\n"
+        assert qmp.hmp("balloon 0") == "Error: Parameter 'value' expects a size\n"
+    _, qmp = shims.start("riscv64", *board)
+    with qmp:
+        assert qmp.hmp("info balloon") == qmp.hmp("balloon 64") == "Error: No balloon device has been activated\n"
+
+
 def test_a_pseudo_terminal_is_told(shims: Shims) -> None:
     (shims.place / "kernel").write_bytes(POWER_OFF)
     done = shims.run(

@@ -151,6 +151,11 @@ def virtio(line: Line) -> str:
     return "".join(rows)
 
 
+def balloon(line: Line) -> str:
+    """info balloon"""
+    return f"balloon: actual={line.qmp('query-balloon')['actual'] >> 20}\n"
+
+
 def memory_size_summary(line: Line) -> str:
     """info memory_size_summary"""
     found = line.qmp("query-memory-size-summary")

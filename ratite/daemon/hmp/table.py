@@ -125,6 +125,10 @@ _SAVE = "addr:expr size:expr file:file"
 
 ITEMS: tuple[Item, ...] = (
     Item(
+        ("balloon",), "value:size", "target", "ask the guest to have this much memory (in MB)",
+        control.plain("balloon", "value"), needs="balloon", late=True,
+    ),
+    Item(
         ("block_job_cancel",), "-f device:word", "[-f] device", "stop a job of a block device (-f: at once)",
         control.block_job("block-job-cancel"), needs="block-job-cancel",
     ),
@@ -237,6 +241,7 @@ ITEMS: tuple[Item, ...] = (
 
 TOPICS: tuple[Item, ...] = (
     Item(("accelerators",), "", "", "show the accelerators", info.accelerators, needs="query-accelerators"),
+    Item(("balloon",), "", "", "show how much memory the guest has, in MB", backends.balloon, needs="query-balloon"),
     Item(
         ("block",), "-n -v device:word?", "[-n] [-v] [device]", "show one or all block devices (-n: named nodes; -v: details)",
         backends.block,

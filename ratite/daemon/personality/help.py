@@ -57,7 +57,7 @@ def _help(line: Line, given: Given, items: list[tuple[str, str]]) -> str | None:
     if key == "accel":
         rows = line.registry.accelerators()
         return "Accelerators supported in QEMU binary:\n" + "".join(f"{row.get('alias', each)}\n" for each, row in rows.items())
-    if key in ("chardev", "netdev") and not name:
+    if key in ("chardev", "netdev", "nic") and not name:
         return _backends(line, key)
     if key == "d":
         return "Log items (comma separated):\n" + "".join(f"{item:<15} {text}\n" for item, text in LOG_ITEMS.items())
