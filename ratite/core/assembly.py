@@ -69,6 +69,9 @@ class Assembly:
         self._tree = machine.tree
         self.wires: list[Wire] = []
         self.maps: list[Map] = []
+        # What the names of those that are in effect meant when they took effect: another object may get the same id later.
+        self._wired: dict[Wire, tuple[Device, Device]] = {}
+        self._mapped: dict[Map, tuple[Obj, Obj, str]] = {}
 
     # -- adding and removing objects
 
@@ -115,9 +118,9 @@ class Assembly:
         if isinstance(obj, Device):
             for line in obj.all_inputs():
                 line.disable()
-        for spec in [w for w in self.wires if obj in (self._line_owner(w.source), self._line_owner(w.target))]:
+        for spec in [w for w in self.wires if obj in self._devices(w)]:
             self.remove_wire(spec)
-        for placed in [m for m in self.maps if obj in (self._find_space(m.space), self._owner(m.region))]:
+        for placed in [m for m in self.maps if obj in self._meant(m)[:2]]:
             self.remove_map(placed)
 
     def _wire_one(self, obj: Obj) -> list[Obj]:
@@ -202,6 +205,7 @@ class Assembly:
             self._unmap(spec)
         for obj in reversed(members):
             self._unwire_one(obj)
+        self._wired.clear()
 
     def realize(self) -> None:
         """Realize everything, what is linked to first; QmpError: everything is wired as before."""
@@ -261,15 +265,18 @@ class Assembly:
     def remove_wire(self, spec: Wire) -> None:
         """Take a wire out; the input falls to 0."""
         self.wires.remove(spec)
-        owner = self._line_owner(spec.source)
-        if isinstance(owner, Device):
-            # A wire that was never connected (its end doesn't exist) has nothing to undo.
-            with suppress(QmpError):
-                owner.out(spec.output).disconnect()
+        connected = self._wired.pop(spec, None)
+        if connected is not None:
+            connected[0].out(spec.output).disconnect()
 
     def _connect(self, spec: Wire) -> None:
         source, target = self._device(spec.source), self._device(spec.target)
         source.out(spec.output).connect(target.inp(spec.input))
+        self._wired[spec] = (source, target)
+
+    def _devices(self, spec: Wire) -> tuple[Obj | None, Obj | None]:
+        """The ends' devices."""
+        return self._wired.get(spec) or (self._line_owner(spec.source), self._line_owner(spec.target))
 
     def _device(self, text: str) -> Device:
         obj = self._tree.resolve(text, _has_lines)
@@ -278,10 +285,10 @@ class Assembly:
         return obj
 
     def _ends(self, spec: Wire) -> tuple[tuple[str, str, int], tuple[str, str, int]]:
+        source, target = self._devices(spec)
         return (
-            (_name(self._line_owner(spec.source), spec.source), *parse_end(spec.output)),
-            (_name(self._line_owner(spec.target), spec.target), *parse_end(spec.input)),
-        )
+            (_name(source, spec.source), *parse_end(spec.output)), (_name(target, spec.target), *parse_end(spec.input)),
+        )  # fmt: skip
 
     def _line_owner(self, text: str) -> Obj | None:
         return self._tree.find(text, _has_lines)
@@ -322,17 +329,17 @@ class Assembly:
 
     def mapped_in(self, obj: Obj) -> list[Map]:
         """The maps of the object's regions."""
-        return [spec for spec in self.maps if self._owner(spec.region) is obj]
+        return [spec for spec in self.maps if self._meant(spec)[1] is obj]
 
     def mapped_into(self, space: object) -> list[tuple[Obj, tuple[str, int, int]]]:
         """What is mapped into the space: (owner, (name of the region, address, size)), in a canonical order."""
         found = []
         for spec in sorted(self.maps):
-            owner = self._owner(spec.region)
-            if owner is None or self._find_space(spec.space) is not space:
+            placed, owner, part = self._meant(spec)
+            if owner is None or placed is not space:
                 continue
             with suppress(QmpError):
-                region = self._region(spec.region)
+                region = owner.region(part)
                 named = getattr(owner, "regions", {})
                 name = next((name for name, other in named.items() if other is region), "")
                 found.append((owner, (name, spec.offset, region.size)))
@@ -342,7 +349,7 @@ class Assembly:
         spaces = {}
         for spec in sorted(self.maps):
             place = f"map of '{spec.region}' at {spec.offset:#x} of '{spec.space}'"
-            owner, space = self._owner(spec.region), self._find_space(spec.space)
+            space, owner, _ = self._meant(spec)
             if id(owner) in broken or id(space) in broken:
                 continue
             self._collect(errors, place, lambda spec=spec: self._map(spec))  # type: ignore[misc]
@@ -352,7 +359,8 @@ class Assembly:
             errors.extend(f"{space.path}: {clash}" for clash in space.clashes())  # type: ignore[attr-defined]
 
     def _map(self, spec: Map) -> None:
-        space, region = self._space(spec.space), self._region(spec.region)
+        space, (owner, name) = self._space(spec.space), self._region(spec.region)
+        region: Any = owner.region(name)
         if spec.offset + region.size > space.root.size:
             raise GenericError(
                 f"'{spec.region}' of {region.size:#x} bytes can't be mapped at {spec.offset:#x} of '{spec.space}': "
@@ -365,13 +373,18 @@ class Assembly:
                 f"memory must be at a multiple of {PAGE} bytes"
             )
         space.map(region, spec.offset, spec.priority)
+        self._mapped[spec] = (space, owner, name)
 
     def _unmap(self, spec: Map) -> None:
-        space, owner = self._find_space(spec.space), self._owner(spec.region)
-        if space is not None and space.is_a("address-space") and owner is not None:
-            # A map that was never made (its region doesn't exist) has nothing to undo.
-            with suppress(QmpError):
-                space.unmap(self._region(spec.region), spec.offset)  # type: ignore[attr-defined]
+        """Undo the map, if it was made."""
+        made = self._mapped.pop(spec, None)
+        if made is not None:
+            space, owner, name = made
+            space.unmap(owner.region(name), spec.offset)  # type: ignore[attr-defined]
+
+    def _meant(self, spec: Map) -> tuple[Obj | None, Obj | None, str]:
+        """(the space, the region's owner, the region's name there)."""
+        return self._mapped.get(spec) or (self._find_space(spec.space), *self._split(spec.region))
 
     def _find_space(self, text: str) -> Obj | None:
         return self._tree.find(text, _is_space)
@@ -379,14 +392,9 @@ class Assembly:
     def _space(self, text: str) -> Any:
         return self._tree.link_target(text, "address-space")
 
-    def _region(self, text: str) -> Any:
+    def _region(self, text: str) -> tuple[Obj, str]:
         owner, name = self._split(text)
-        if owner is None:
-            owner = self._tree.resolve(text, _has_regions)
-        return owner.region(name)
-
-    def _owner(self, text: str) -> Obj | None:
-        return self._split(text)[0]
+        return owner or self._tree.resolve(text, _has_regions), name
 
     def _split(self, text: str) -> tuple[Obj | None, str]:
         """"uart0/regs" → (uart0, "regs"), "uart0" → (uart0, "")."""
@@ -397,8 +405,8 @@ class Assembly:
         return self._tree.find(owner, _has_regions), name
 
     def _place(self, spec: Map) -> tuple[str, str, str, int]:
-        owner, name = self._split(spec.region)
-        return (_name(self._find_space(spec.space), spec.space), _name(owner, spec.region), name, spec.offset)
+        space, owner, name = self._meant(spec)
+        return (_name(space, spec.space), _name(owner, spec.region), name, spec.offset)
 
     # -- for dumps
 

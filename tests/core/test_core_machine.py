@@ -315,6 +315,22 @@ def test_what_is_in_use_stays(bench: Bench, when: str) -> None:
     assert bench.error_class("device_del", "zzz") == ("DeviceNotFound", "Device 'zzz' not found")
 
 
+@pytest.mark.parametrize("when", ["wire", "exit_preconfig"])
+def test_what_has_a_name_later_takes_nothing_from_what_had_it(bench: Bench, when: str) -> None:
+    """Ids are unique among the objects and among the devices, not among both; the first stays mapped, and so it stays."""
+    bench.basic()
+    getattr(bench, when)()
+    dump = bench.machine.assembly.describe()
+    bench.device_add("widget", "ram0", {})
+    assert bench.error("delete_object", "ram0") == "object 'ram0' is in use, can not be deleted (mapped at 0x0 of 'mem')"
+    assert bench.machine.assembly.describe() == dump
+    bench.device_del("/machine/peripheral/ram0")
+    assert bench.machine.assembly.describe() == dump
+    bench.unmap_region("mem", "/objects/ram0", 0)
+    bench.delete_object("ram0")
+    assert not [row for row in bench.machine.assembly.describe()["maps"] if "ram0" in row["region"]]
+
+
 def test_removal_ends_in_the_state_without(bench: Bench) -> None:
     bench.basic()
     bench.exit_preconfig()
