@@ -113,7 +113,9 @@ def test_a_watchdog_a_limited_generator_and_a_thread(libvirtd: Libvirtd, shims: 
         domain.start()
         (thread,) = domain.qmp("query-iothreads")
         assert thread["id"] == "iothread1" and thread["thread-id"]
-        assert re.search(r"^ *1 +", domain("iothreadinfo"), re.M)
+        domain("iothreadadd", 2)
+        assert [row.split()[0] for row in domain("iothreadinfo").splitlines()[2:] if row.strip()] == ["1", "2"]
+        domain("iothreaddel", 2)
         ids = [device["id"] for bus in domain.qmp("query-pci") for device in bus["devices"]]
         assert (0x8086, 0x25AB) in [(id["vendor"], id["device"]) for id in ids]
         limit = {"path": "/machine/peripheral/rng0", "property": "max-bytes"}

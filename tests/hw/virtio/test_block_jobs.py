@@ -107,15 +107,15 @@ def test_a_mirror_takes_the_place(disk: Copied) -> None:
 def test_writes_meanwhile_are_copied(disk: Copied, mode: str, pivot: bool, granularity: int) -> None:
     rng = random.Random(mode + str(pivot))
     disk.begin(Mirror, copy_mode=mode, granularity=granularity, buf_size=CHUNK)
-    disk.scribble(rng, 200)
+    disk.scribble(rng, 40)
     disk.until_status("ready")
-    disk.scribble(rng, 50)
+    disk.scribble(rng, 15)
     if mode == "write-blocking":
         assert disk.info()["actively-synced"]
         assert disk.copy.read_bytes() == disk.model, "at once"
     ending = disk.machine.jobs.complete if pivot else lambda id: disk.machine.jobs.cancel(id, False)
     disk.call(ending, "j")
-    disk.scribble(rng, 50)
+    disk.scribble(rng, 15)
     disk.until_status("null")
     assert disk.told_of("BLOCK_JOB_COMPLETED")
     assert disk.do(FLUSH, 0)[0] == 0
@@ -127,7 +127,7 @@ def test_a_backup_is_of_the_instant_when_it_began(disk: Copied) -> None:
     rng = random.Random(3)
     disk.begin(Backup, speed=CHUNK)
     assert disk.info()["offset"] < SIZE, "it is slow"
-    disk.scribble(rng, 100, SIZE // 2)
+    disk.scribble(rng, 40, SIZE // 2)
     with_zeros = disk.do(ZEROES, 0, (1000).to_bytes(8, "little") + (100).to_bytes(4, "little") + bytes(4))
     assert with_zeros[0] == 0
     disk.model[512000 : 512000 + 51200] = bytes(51200)
@@ -257,6 +257,19 @@ def test_what_can_not_be(disk: Copied, options: dict[str, Any], words: str) -> N
         disk.begin(Mirror, **options)
     assert caught.value.desc == words
     disk.call(disk.machine.blocks.remove, "copy")
+
+
+def test_an_image_of_many_chunks(disk: Copied) -> None:
+    for path in (disk.image, disk.copy):
+        os.truncate(path, 64 << 30)
+    for name in ("n0", "copy"):
+        disk.call(disk.machine.blocks.resize, name, 64 << 30)
+    with pytest.raises(GenericError, match="a granularity of 512 is too small for 68719476736 bytes"):
+        disk.begin(Mirror, granularity=512)
+    disk.begin(Mirror, speed=1)
+    assert disk.info()["len"] == 64 << 30
+    disk.call(disk.machine.jobs.cancel, "j")
+    disk.until_status("null")
 
 
 def test_sizes_that_differ(tmp_path: Path) -> None:

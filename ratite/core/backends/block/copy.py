@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CLEAN, DIRTY, BUSY = 0, 1, 2  # BUSY | DIRTY: under way, and changed since
 GRANULARITY = 64 << 10
+CHUNKS_MAX = 1 << 26
 PIECE = 1 << 20  # bytes of one request
 BUFFER = 16 << 20  # bytes under way
 _PARTS = 10  # pieces a second at least, where speed is limited
@@ -76,6 +77,8 @@ class CopyJob(Job):
             raise GenericError("Parameter 'speed' expects a non-negative value")
         self.source.check_free()
         self.target.check_free()
+        if self.source.length() // self._chunk > CHUNKS_MAX:
+            raise GenericError(f"a granularity of {self._chunk} is too small for {self.source.length()} bytes")
 
     def prepare(self) -> None:
         """Takes both nodes, and sees what guests write from now on."""
@@ -146,6 +149,11 @@ class CopyJob(Job):
                 self._map[n] |= DIRTY
                 self._dirty += 1
                 self.progress.total += self._bytes((n, n + 1))
+
+    def _mark_all(self) -> None:
+        self._map[:] = _IS_DIRTY * len(self._map)
+        self._dirty = len(self._map)
+        self.progress.total = self._length
 
     def _bytes(self, chunks: Range) -> int:
         first, end = chunks
@@ -315,7 +323,7 @@ class Mirror(CopyJob):
             self.ended("Source and target image have different sizes")
             return
         if self._full:
-            self._mark((0, len(self._map)))
+            self._mark_all()
         self._pump()
 
     def block_info(self) -> dict[str, Any]:
@@ -396,8 +404,7 @@ class Backup(CopyJob):
 
     def prepare(self) -> None:
         super().prepare()
-        self.progress.total = 0
-        self._mark((0, len(self._map)))
+        self._mark_all()
 
     def run(self) -> None:
         self._pump()
