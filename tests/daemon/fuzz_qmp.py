@@ -131,7 +131,7 @@ class Life:
         self._maker = maker
         self.first = number
         self.judged = self.skipped = self.answers = 0
-        self._fds, self._threads = usage().fds, set(threading.enumerate())
+        self._fds, self._threads = descriptors(), set(threading.enumerate())
         self._world = World(list(KINDS)[number // world % len(KINDS)], views)
         self.views = self._world.daemon.views
         self._other = self._world.monitor((RATITE, ()), False)
@@ -149,8 +149,9 @@ class Life:
             for _ in range(60 * thread.is_alive()):  # as many seconds, but of those alone in which this process had its turn
                 thread.join(1)
             assert not thread.is_alive(), f"thread {thread.name} is left"
-        left = usage().fds - self._fds
-        assert left <= 0, f"{left} descriptors are left"
+        now = descriptors()
+        left = {fd: what for fd, what in now.items() if self._fds.get(fd) != what}
+        assert len(now) <= len(self._fds), f"descriptors are left: {left}"
 
     def batch(self, number: int, until: int = BATCH) -> Sequence[Input]:
         """Try a batch, or so many inputs of it: all its inputs.  Failed, if something is wrong."""
@@ -341,6 +342,15 @@ class Usage(NamedTuple):
     private: int
     fds: int
     threads: int
+
+
+def descriptors() -> dict[str, str]:
+    """What this process has open, by number."""
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+    return found
 
 
 def usage(memory: bool = False) -> Usage:
