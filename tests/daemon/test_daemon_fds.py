@@ -147,3 +147,25 @@ def test_of_descriptors_that_came_together_one_is_taken(daemon: DaemonProcess, p
             assert answer["error"]["desc"] == "No file descriptor supplied via SCM_RIGHTS"
             assert raw.ask({"execute": "closefd", "arguments": {"fdname": "a"}}) == {"return": {}}
             assert ours.recv(1) == b""
+
+
+def test_descriptors_that_came_with_commands_that_take_none(daemon: DaemonProcess, path: str) -> None:
+    """The last of them waits for one that does; those before it are closed then, or with the session."""
+    pairs = [socket.socketpair() for _ in range(4)]
+    with Raw(path) as raw, Raw(path) as other:
+        for _, theirs in pairs[:3]:
+            assert "return" in raw.ask({"execute": "query-status"}, (theirs.fileno(),))
+            theirs.close()
+        answer = other.ask({"execute": "getfd", "arguments": {"fdname": "a"}})
+        assert answer["error"]["desc"] == "No file descriptor supplied via SCM_RIGHTS", "it is another client's"
+        assert raw.ask({"execute": "getfd", "arguments": {"fdname": "a"}}) == {"return": {}}
+        assert [ours.recv(1) for ours, _ in pairs[:2]] == [b"", b""]
+        pairs[2][0].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            pairs[2][0].recv(1)
+        assert "error" in raw.ask({"execute": "qom-list", "arguments": {}}, (pairs[3][1].fileno(),))
+        pairs[3][1].close()
+    pairs[2][0].setblocking(True)
+    assert [ours.recv(1) for ours, _ in pairs[2:]] == [b"", b""]
+    for ours, _ in pairs:
+        ours.close()

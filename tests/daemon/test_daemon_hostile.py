@@ -59,9 +59,12 @@ def test_a_thousand_connections_come_and_go(daemon: DaemonProcess, path: str) ->
                     sock.sendall((CAPABILITIES, b'{"execute":"query-qmp-schema"}')[number % 2])
                 if number % 100 == 0:
                     assert good.ask(b'{"execute":"query-status"}')["return"]["status"] == "prelaunch"
+            if number == 200:
+                held = private_memory(daemon.process.pid)
         while len(list(fds.iterdir())) > before:
             assert "return" in good.ask(b'{"execute":"query-status"}')
         assert daemon.process.poll() is None
+        assert private_memory(daemon.process.pid) - held < 2 << 20  # 2.6 KiB a connection
 
 
 def test_characters_cut_in_two_between_packets(daemon: DaemonProcess, path: str) -> None:
