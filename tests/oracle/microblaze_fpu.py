@@ -36,6 +36,7 @@ TABLE, ROW, ROWS = 0x1000, 16, 16384
 NAMES = ("fadd", "frsub", "fmul", "fdiv", "fcmp.un", "fcmp.lt", "fcmp.eq", "fcmp.le", "fcmp.gt", "fcmp.ne", "fcmp.ge", "flt",
          "fint", "fsqrt")
 FSR = 7
+REVERSED = ("fcmp.le", "fcmp.ge")  # in QEMU, so it judges neither
 
 
 def program(isa: Isa, name: str) -> bytes:
@@ -66,7 +67,7 @@ def judged(name: str, a: int, b: int, result: int, fsr: int) -> bool:
     """Whether QEMU, which gave ``result`` and ``fsr``, computes these as UG984 says."""
     f = FORMATS[32]
     operands = (a,) if name in ("flt", "fint", "fsqrt") else (a, b)
-    if name in ("fcmp.le", "fcmp.ge"):  # it has them the other way round
+    if name in REVERSED:
         return False
     if name == "fint":  # it rounds to nearest, and NaNs and large numbers become others
         return (a & f.sign - 1) < f.bias + 31 << f.p - 1 and float(int(_number(a))) == _number(a)
@@ -183,6 +184,8 @@ def main(argv: list[str] | None = None) -> int:
     for big in (True, False)[:1 if args.judge == "qemu" else 2]:
         both = Judged(big)
         for name in NAMES:
+            if args.judge == "qemu" and name in REVERSED:
+                continue
             config = f"microblaze{'' if big else 'el'} {name}"
             ledger = Ledger(args.ledger, f"fp {args.judge}", config)
             left = args.count - ledger.total("count")

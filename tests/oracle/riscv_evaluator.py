@@ -2,8 +2,8 @@
 
     python -m tests.oracle.riscv_evaluator --count 10000000 --seed 1 --xlen 64 --ledger soak.jsonl [--tier 2]
 
-An image of random code fills a RAM with a hole and a read-only part; episodes run over it from random states, in single
-steps (interrupt lines changing in between; native code records what each left) or in short bursts of the threaded
+An image of random code fills a RAM with a hole, a read-only part and one for data; episodes run over it from random states, in
+single steps (lines changing in between; native code records what each left) or in short bursts of the threaded
 interpreter. What evaluates is written down as Python first (``written``), but with ``--plain``. Everything may trap,
 handlers are more random code, and stores hit code. One chunk is one seed, and reproduces alone.
 
@@ -31,22 +31,26 @@ from tests.oracle.pair import Pair, Span, paired
 from tests.oracle.riscv_floats import is_float
 from tests.oracle.streams import numbers, random_word, wild
 
-SPANS = (Span(0x10000, 0x4000, 0), Span(0x15000, 0x4000, 0x4000), Span(0x19000, 0x1000, 0x8000, readonly=True))
-SIZE = 0x9000
+CODE = (Span(0x10000, 0x4000, 0), Span(0x15000, 0x4000, 0x4000), Span(0x19000, 0x1000, 0x8000, readonly=True))
+DATA = Span(0x1B000, 0x2000, 0x9000)  # where nothing jumps to, so that stores go past the check for code
+SPANS = (*CODE, DATA)
+CODE_SIZE, SIZE = 0x9000, 0xB000
 STEPS = 500
 EPISODES, ENTRIES = (20, 3000, 3000), 8  # of an image, by tier; places at which those in regions begin
 POOL = 4000
 FLOATS = 0.3  # of the instructions of floating point that come up are taken
 KNOWN = ("csr", "rm", "funct3")  # operands of which each value gets evaluating code of its own
 RARE = ("wfi", "fence.i", "ecall", "ebreak", "mret")
-MEMORY = ("lb", "lh", "lw", "ld", "lr", "sb", "sh", "sw", "sd", "sc", "am")
+MEMORY = ("lb", "lh", "lw", "ld", "lr", "sb", "sh", "sw", "sd", "sc")
 LINES = (1 << 3, 1 << 7, 1 << 11)
 
 
 class Stream:
-    """Random images and states of one seed. Three registers hold addresses most of the time, so that code lives on."""
+    """Random images and states of one seed. Three registers hold addresses most of the time, so that code lives on. Loads,
+    stores and accesses to registers come up four times as often as each other kind of instruction."""
 
     lines_used: tuple[int, ...] = LINES
+    longest = 50  # instructions between two looks
 
     def __init__(self, pair: Pair, seed: int) -> None:
         self.rng = random.Random(seed)
@@ -55,15 +59,16 @@ class Stream:
         groups: dict[str, list[Insn]] = {}
         for insn in self.isa.insns:
             groups.setdefault(insn.like, []).append(insn)
-        self.groups = list(groups.values())
+        often = (*MEMORY, "csr")
+        self.groups = [group for name, group in groups.items() for _ in range(4 if name.startswith(often) else 1)]
         self.bases = (2, self.rng.randrange(8, 16), self.rng.randrange(8, 16))
         self.pool = [self._one() for _ in range(POOL)]
 
     def image(self) -> bytes:
-        """A RAM full of code; a part of the pool is new each time."""
+        """A RAM full of code, and data; a part of the pool is new each time."""
         for _ in range(POOL // 20):
             self.pool[self.rng.randrange(POOL)] = self._one()
-        return b"".join(self.rng.choices(self.pool, k=SIZE // 2))[:SIZE]
+        return b"".join(self.rng.choices(self.pool, k=CODE_SIZE // 2))[:CODE_SIZE] + self.rng.randbytes(DATA.size)
 
     def _one(self) -> bytes:
         rng, isa = self.rng, self.isa
@@ -93,7 +98,7 @@ class Stream:
         elif insn.relative:
             if insn.length == 4 and rng.random() < 0.8:
                 values["imm"] = rng.randrange(-256, 256) & ~1
-        elif insn.like[:2] in MEMORY and "rs1" in values and rng.random() < 0.9:
+        elif insn.like[:2] in (*MEMORY, "am") and "rs1" in values and rng.random() < 0.9:
             values["rs1"] = rng.choice(self.bases)
             if "imm" in values and rng.random() < 0.8:
                 values["imm"] = rng.randrange(-64, 64)
@@ -104,14 +109,14 @@ class Stream:
         return at & -8 if self.rng.random() < 0.6 else at
 
     def code_address(self) -> int:
-        span = self.rng.choice(SPANS)
+        span = self.rng.choice(CODE)
         return span.start + self.rng.randrange(0, span.size, 2)
 
     def state(self) -> dict[tuple[str, int], int]:
         rng, word = self.rng, self.isa.word
         state = {("x", k): self.address() if rng.random() < 0.3 else numbers(rng, word) for k in range(1, 32)}
         for k in self.bases:
-            state["x", k] = rng.choice(SPANS[:2] * 5 + SPANS[2:]).start + 8 * rng.randrange(0x1FF)
+            state["x", k] = rng.choice(CODE[:2] * 3 + CODE[2:] + (DATA,) * 5).start + 8 * rng.randrange(0x1FF)
         state["mtvec", 0] = self.code_address() & -4 | rng.getrandbits(1)
         state["mepc", 0] = self.code_address() & -self.isa.parcel
         state["mstatus", 0] = 0x1800 | rng.getrandbits(2) << 3 & 8 | rng.getrandbits(1) << 7
@@ -125,6 +130,9 @@ class Stream:
             for k in range(32):
                 state["f", k] = operand(64, rng) if rng.random() < 0.5 else operand(32, rng) | 0xFFFFFFFF << 32
         return state
+
+    def between(self, pair: Pair) -> None:
+        """Called where both stand at the same place in an episode."""
 
     def fs(self) -> int:
         """mstatus.FS, and SD where it is dirty."""
@@ -167,9 +175,11 @@ def run_episode(pair: Pair, stream: Stream, single: bool) -> tuple[int, str]:
     rng, total, traps = stream.rng, 0, pair.left.cpu.traps
     while total < STEPS:
         pc = pair.left.cpu.pc_value
+        if total:
+            stream.between(pair)
         if single and total and rng.random() < 0.8:
             pair.lines(stream.lines())
-        done, kind, text = (pair.singles if single else pair.burst)(rng.randrange(2, 60 if single else 40))
+        done, kind, text = (pair.singles if single else pair.burst)(rng.randrange(2, stream.longest))
         total += done
         if text:
             return total, f"{'singles' if single else 'burst'} of {done} from {pc:#x}: {where(pair, pc)}: {text}"

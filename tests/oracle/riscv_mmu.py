@@ -30,6 +30,7 @@ EVERYTHING = ("m", "a", "f", "d", "c", "s", "u", "zba", "zbb", "zbs", "zicond", 
 V, R, W, X, U, G, A, D = (1 << k for k in range(8))
 GOOD = V | R | W | X | A | D
 LARGE = (0x20_0000, 0x4000_0000, 0x80_0000_0000)  # where large pages of level 1, 2, 3 show what lies at 0
+TELLING = (0x100, 0x104, 0x10A, 0x144, 0x180, 0x300, 0x302, 0x303, 0x304, 0x30A, 0x344)  # registers that much depends on
 LINES = tuple(1 << k for k in (1, 3, 5, 7, 9, 11))
 
 
@@ -58,24 +59,26 @@ class MmuStream(Stream):
     """See the module's head."""
 
     lines_used = LINES
+    longest = 24
 
     def __init__(self, pair: Pair, seed: int, config: dict[str, object]) -> None:
         super().__init__(pair, seed)
         self.features = Features(config)
-        self.csrs = [*csr_table(self.features), *range(0x3A0, 0x3A4), *range(0x3B0, 0x3C0)]
+        self.csrs = [*csr_table(self.features), *range(0x3A0, 0x3A4), *range(0x3B0, 0x3C0), *TELLING * 6]
         self.wide = self.features.xlen == 64
-        self.shows = [0, *(LARGE[:3] if self.wide else (0x40_0000,))]
+        self.shows = [0, *(LARGE[:3] if self.wide else (0x40_0000,)), 0x1_0000]  # the last: 64 KiB at once
 
     def image(self) -> bytes:
         return super().image() + self.tables()
 
-    # -- page tables: page 0 is the root of each mode, the way down to the code shares the pages after it
+    # -- page tables: page 0 is the root of each mode, the way down to the code shares the pages after it. Those of an image are
+    # for U or for S, with exceptions; where they are for U, the large ones are for S, which has its handler there
 
-    def flags(self) -> int:
+    def flags(self, user: bool) -> int:
         rng = self.rng
-        flags = GOOD | rng.choice((0, 0, U))
-        if rng.random() < 0.3:
-            flags ^= rng.choice((V, R, W, X, A, D, A | D, U, W | D, R | W, G))
+        flags = GOOD | (U if user ^ (rng.random() < 0.1) else 0)
+        if rng.random() < 0.2:
+            flags ^= rng.choice((V, R, W, X, A, D, D, A | D, U, W | D, R | W, R | W, R | W, G))
         return flags
 
     def odd(self) -> int:
@@ -88,6 +91,7 @@ class MmuStream(Stream):
         return page << 10 | flags | self.odd()
 
     def tables(self) -> bytes:
+        self.user = user = self.rng.random() < 0.5
         size, count = (8, 512) if self.wide else (4, 1024)
         pages = [[0] * count for _ in range(TABLE_PAGES)]
         first = TABLES >> 12
@@ -100,15 +104,15 @@ class MmuStream(Stream):
                 table[-1] = table[0]  # the high half shows the same
                 for k in (1, 2):
                     misplaced = self.rng.randrange(1 << 9) if self.rng.random() < 0.1 else 0
-                    table[k] = self.entry(misplaced, self.flags()) if level < 4 else table[0]
+                    table[k] = self.entry(misplaced, self.flags(not user)) if level < 4 else table[0]
         low = pages[0]
         for k in range(0x08, 0x20):
-            page = k if self.rng.random() < 0.9 else self.rng.randrange(0x10, 0x1A)
-            low[k] = self.entry(page, self.flags())
-            low[(k - 0x20) % count] = self.entry(page, self.flags())
+            page = k if self.rng.random() < 0.9 else self.rng.randrange(0x10, 0x1D)
+            low[k] = self.entry(page, self.flags(user))
+            low[(k - 0x20) % count] = self.entry(page, self.flags(user))
         if self.rng.random() < 0.5:  # 64 KiB at once
             for k in range(0x20, 0x30):
-                low[k] = 0x18 << 10 | self.flags() | (1 << 63 if self.wide else 0)
+                low[k] = 0x18 << 10 | self.flags(user) | (1 << 63 if self.wide else 0)
         return b"".join(v.to_bytes(size, "little") for table in pages for v in table)
 
     # -- states
@@ -121,18 +125,23 @@ class MmuStream(Stream):
 
     def state(self) -> dict[tuple[str, int], int]:
         rng, state = self.rng, super().state()
-        state["priv", 0] = rng.choice((0, 1, 1, 3))
+        for k in self.bases:
+            state["x", k] = self.anywhere(state["x", k])
+        state["priv", 0] = rng.choice((self.lower(), self.lower(), self.lower(), 3))
         status = 0
-        for bit, odds in ((1, 0.5), (3, 0.5), (5, 0.5), (7, 0.5), (8, 0.5), (17, 0.3), (18, 0.5), (19, 0.3), (20, 0.1),
-                          (21, 0.1), (22, 0.1)):
+        for bit, odds in ((1, 0.5), (3, 0.5), (5, 0.5), (7, 0.5), (8, 0.5), (17, 0.3), (18, 0.5), (19, 0.3), (20, 0.3),
+                          (21, 0.2), (22, 0.2)):
             status |= (rng.random() < odds) << bit
         state["mstatus", 0] = status | rng.choice((0, 1, 3)) << 11 | (0xA << 32 if self.wide else 0) | self.fs()
         for name in ("mie", "mip", "mideleg"):
             state[name, 0] = sum(rng.choice((0, line)) for line in LINES)
+        state["mie", 0] *= rng.random() < 0.5  # in U those for M are always taken
         state["mideleg", 0] &= 0x222
         state["mip", 0] &= 0x222
-        state["medeleg", 0] = rng.getrandbits(16) & 0xB3FF if rng.random() < 0.7 else 0
+        state["medeleg", 0] = rng.choice((0xB3FF, 0xB3FF, rng.getrandbits(16) & 0xB3FF, 0))
         state["stvec", 0] = self.code_address() & -4 | rng.getrandbits(1)
+        if self.user and rng.random() < 0.8:
+            state["stvec", 0] += self.shows[1]
         state["sepc", 0] = self.code_address() & -2
         for name in ("scause", "stval", "sscratch"):
             state[name, 0] = numbers(rng, self.isa.word)
@@ -142,6 +151,20 @@ class MmuStream(Stream):
         state["satp", 0] = self.satp()
         self.protect(state)
         return state
+
+    def lines(self) -> int:
+        return super().lines() if self.rng.random() < 0.3 else 0
+
+    def lower(self) -> int:
+        """A mode below M: mostly the one that most pages are for."""
+        return int(self.user ^ (self.rng.random() < 0.8))
+
+    def between(self, pair: Pair) -> None:
+        """Traps lead up, and little leads back."""
+        now, lower = pair.left.get("priv"), self.lower()
+        if lower < now and self.rng.random() < 0.7:
+            for cpu in (pair.left, pair.right):
+                cpu.set("priv", lower)
 
     def satp(self) -> int:
         rng = self.rng
@@ -161,8 +184,10 @@ class MmuStream(Stream):
             configs[last], addresses[last] = 0x1F, (1 << self.isa.word) - 1 if not self.wide else (1 << 54) - 1
         if rng.random() < 0.4:
             for k in rng.sample(range(last), rng.randrange(1, min(4, last))):
-                configs[k] = rng.choice((0x18, 0x08, 0x00)) | rng.choice((0, 1, 3, 4, 5, 7, 7, 7)) | rng.choice((0, 0, 0, 0x80))
-                page = rng.choice((rng.randrange(0x8, 0x20), (TABLES >> 12) + rng.randrange(6)))
+                table = rng.random() < 0.5
+                rights = rng.choice((0, 1, 1, 1, 3, 7)) if table else rng.choice((0, 1, 3, 4, 5, 7, 7, 7))
+                configs[k] = rng.choice((0x18, 0x08, 0x00)) | rights | rng.choice((0, 0, 0, 0x80))
+                page = (TABLES >> 12) + rng.choice((0, 0, 0, 1, 2, 3, 4, 5)) if table else rng.randrange(0x8, 0x20)
                 addresses[k] = page << 10 | rng.choice((0x1FF, 0x3FF, 0x1FF, 0, rng.getrandbits(10)))
         for k in range(16):
             if not self.features.has("pmp"):
