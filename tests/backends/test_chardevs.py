@@ -355,6 +355,11 @@ def test_io_thread_outlives_a_broken_handler() -> None:
     thread.stop()
     assert not thread.running
     assert thread.sync()
+    # Who comes late, as one that was connecting elsewhere meanwhile, is served at once and starts nothing.
+    called: list[int] = []
+    thread.call(lambda: called.append(threading.get_ident()))
+    thread.call(lambda: 1 // 0)
+    assert called == [threading.get_ident()] and not thread.running
     os.close(r)
     os.close(w)
 

@@ -78,7 +78,7 @@ class IoThread:
         self._handlers: list[Handler] = []
         self._mutex = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._stopping = self._ended = False
         self._woken = False
         self._wake_r: socket.socket | None = None
         self._wake_w: socket.socket | None = None
@@ -103,10 +103,16 @@ class IoThread:
         self.call(gone)
 
     def call(self, function: Callable[[], None]) -> None:
-        """Calls `function` on the IO thread, soon, in order; starts the thread."""
-        self._start()
-        self._calls.append(function)
-        self.wake()
+        """Calls `function` on the IO thread, soon, in order; starts the thread.  Once that was stopped, calls it now."""
+        with self._mutex:
+            ended = self._ended
+            if not ended:
+                self._start()
+                self._calls.append(function)
+        if ended:
+            _quietly(function)
+        else:
+            self.wake()
 
     def wake(self) -> None:
         """Makes the thread look around; many wakes before it does are one."""
@@ -125,23 +131,24 @@ class IoThread:
         return done.wait(timeout)
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Does what was called before, then ends the thread.  Not to be used under the machine's lock."""
+        """Does what was called before, then ends the thread, for good.  Not to be used under the machine's lock."""
         thread = self._thread
-        if thread is None:
-            return
-        self.call(self._stop_now)
-        if thread is not threading.current_thread():
-            thread.join(timeout)
-        self._thread = None
+        if thread is not None:
+            self.call(self._stop_now)
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+        with self._mutex:
+            self._thread, self._ended = None, True
+            late, self._calls = self._calls, deque()
+        for function in late:
+            _quietly(function)
 
     def _stop_now(self) -> None:
         self._stopping = True
 
     def _start(self) -> None:
-        with self._mutex:
-            if self._thread is not None:
-                return
-            self._stopping = False
+        """Under the mutex."""
+        if self._thread is None:
             self._wake_r, self._wake_w = socket.socketpair()  # a pipe can't be selected everywhere
             self._wake_r.setblocking(False)
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -198,11 +205,7 @@ class IoThread:
             with contextlib.suppress(BlockingIOError):
                 wake.recv(4096)
         while self._calls:
-            function = self._calls.popleft()
-            try:
-                function()
-            except Exception as error:
-                log.error("io call failed", error=repr(error))
+            _quietly(self._calls.popleft())
 
     def _guarded(self, handler: Handler, function: Callable[..., None], *args: int) -> None:
         try:
@@ -211,3 +214,11 @@ class IoThread:
             log.error("io handler failed and was dropped", handler=repr(handler), error=repr(error))
             if handler in self._handlers:
                 self._handlers.remove(handler)
+
+
+def _quietly(function: Callable[[], None]) -> None:
+    """What fails is logged."""
+    try:
+        function()
+    except Exception as error:
+        log.error("io call failed", error=repr(error))
