@@ -41,7 +41,7 @@ class Shims:
         """A shim's file."""
         return str(self.folder / f"qemu-system-{target}")
 
-    def run(self, target: str, *words: str, timeout: float = 30, **more: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, target: str, *words: str, timeout: float = 120, **more: Any) -> subprocess.CompletedProcess[str]:
         """A start that ends by itself."""
         return subprocess.run(
             [self.path(target), *words], capture_output=True, text=True, timeout=timeout, cwd=self.place,
