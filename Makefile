@@ -87,6 +87,11 @@ soak: $(STAMP)
 	for tier in 0 1 2; do for endian in be le; do for oracle in evaluator qemu "qemu --mmu"; do \
 		$(BIN)/python -m tests.oracle.microblaze_$$oracle --count $(SOAK_COUNT) --seed $(SOAK_SEED) --endian $$endian \
 			--tier $$tier --ledger build/soak.jsonl || exit 1; done; done; done
+	for xlen in 32 64; do $(BIN)/python -m tests.oracle.riscv_fp_traps --xlen $$xlen && \
+		$(BIN)/python -m tests.oracle.riscv_fp_qemu --count $(SOAK_COUNT) --seed $(SOAK_SEED) --xlen $$xlen --ledger build/soak.jsonl || \
+		exit 1; done
+	for judge in reference qemu; do $(BIN)/python -m tests.oracle.microblaze_fpu --judge $$judge --seed $(SOAK_SEED) \
+		--ledger build/soak.jsonl || exit 1; done
 
 guests:
 	rm -rf build/guests
