@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from ratite.core.hostfiles import ConfinedFiles, Root
+from ratite.core.log import taken_by
 from ratite.daemon import commands
 from ratite.daemon.daemon import Daemon
 from ratite.daemon.loop import EventLoop
@@ -87,7 +88,8 @@ class Said:
         self.error("a callback failed inside", exc_info=error)
 
     def take_core(self) -> None:
-        """The core goes on saying what it says to Python's logging."""
+        """The core says what it says to Python's logging, whoever had its lines before."""
+        taken_by(None)
 
 
 class FuzzMonitor(Monitor):

@@ -130,7 +130,7 @@ class Monitor:
             self._log.warning("monitor closed: it does not read, and too many events wait", session=session.name)
             self.close()
             return
-        if not self._out and not session.unsent and (self.closing or (self._eof and session.idle)) and self._drained():
+        if not self._out and not session.unsent and (self.closing or self._eof) and session.idle and self._drained():
             self.close()
             return
         self._watch(session.wants_input and not self._eof and not self.closing, bool(self._out))
@@ -149,7 +149,7 @@ class Monitor:
         self.session.drop_input()
 
     def finish(self) -> None:
-        """Close as soon as everything is sent."""
+        """Close as soon as what is under way has been answered, and everything is sent."""
         self.stop_input()
         self.flush()
 

@@ -92,8 +92,9 @@ static void up(void)
     put32(CARD + 0x20, MMIO);
     put32(CARD + 0x24, 0);
     put16(CARD + 4, 6);
-    put_text(get32(CARD) == 0xffffffff ? " lost\n" : " up\n");
+    u32 lost = get32(CARD) == 0xffffffff;
     command(LIT);
+    put_text(lost ? " lost\n" : " up\n");     /* once it is lit: until then a request to remove it is refused */
 }
 
 static void down(const char *why)
