@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from cli_kit import COMMAND, ELF, Terminal, environment, mistake, ratite
 
-from ratite.clients.cli import main
+from ratite.clients.cli import main, remote
 from ratite.clients.cli.metrics import samples
 from ratite.clients.control import ControlClient, ControlError
 
@@ -76,6 +77,33 @@ def test_an_instance_has_the_same_verbs(plane: subprocess.Popen[bytes]) -> None:
     done = ratite("console", name, text="hello\nq\n")
     assert done.returncode == 0 and "echo" in done.stdout and "HELLO" in done.stdout
     assert ratite("ps").stdout == ""
+
+
+class Plane:
+    """A control plane that has a console and said all there is at once."""
+
+    def __init__(self) -> None:
+        self._ends = socket.socketpair()
+        self.notifications = [
+            {"method": "console-output", "params": {"console": 1, "data": "TE8K"}},
+            {"method": "console-closed", "params": {"console": 1}},
+        ]
+
+    def console_attach(self, instance: str, chardev: str) -> dict[str, int]:
+        return {"console": 1}
+
+    def next_notification(self, timeout: float) -> object:
+        return self.notifications.pop(0)
+
+    def fileno(self) -> int:
+        return self._ends[0].fileno()
+
+
+def test_a_console_that_closes_with_its_last_bytes_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "control", Plane)
+    line = remote.RemoteLine("one", "con")
+    assert line.buffered and line.read() == b"LO\n"
+    assert line.buffered and line.read() is None
 
 
 def test_metrics(plane: subprocess.Popen[bytes]) -> None:

@@ -178,6 +178,7 @@ class RemoteLine:
         from ratite.clients.control import RpcError
 
         self._plane = control()
+        self._over = False  # nothing comes any more
         try:
             self._console = self._plane.console_attach(instance=instance, chardev=chardev)["console"]
         except RpcError as error:
@@ -192,20 +193,20 @@ class RemoteLine:
         """What the guest has printed; None once the console is closed."""
         data = bytearray()
         try:
-            notes = _notifications(self._plane)
+            notes = [] if self._over else _notifications(self._plane)
         except QmpClientError:
             return None
         for note in notes:
             if note["method"] == "console-output":
                 data += base64.b64decode(note["params"]["data"])
-            elif note["method"] == "console-closed" and not data:
-                return None
-        return bytes(data)
+            elif note["method"] == "console-closed":
+                self._over = True
+        return None if self._over and not data else bytes(data)
 
     @property
     def buffered(self) -> bool:
-        """Whether `read` has something that came with an answer."""
-        return bool(self._plane.notifications)
+        """Whether `read` has something that came with an answer, or the end that came with the last bytes."""
+        return self._over or bool(self._plane.notifications)
 
     def write(self, data: bytes) -> None:
         """To the guest."""
