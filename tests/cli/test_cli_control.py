@@ -98,12 +98,17 @@ class Plane:
     def fileno(self) -> int:
         return self._ends[0].fileno()
 
+    def close(self) -> None:
+        for end in self._ends:
+            end.close()
+
 
 def test_a_console_that_closes_with_its_last_bytes_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "control", Plane)
     line = remote.RemoteLine("one", "con")
     assert line.buffered and line.read() == b"LO\n"
     assert line.buffered and line.read() is None
+    line.close()
 
 
 def test_metrics(plane: subprocess.Popen[bytes]) -> None:
