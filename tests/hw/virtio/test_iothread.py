@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from blk_kit import FLUSH, IN, OUT, Disk
@@ -84,3 +86,40 @@ def test_numbers_that_are_none(disk: Disk) -> None:
             disk.call(disk.machine.resolve("/objects/io0").set_property, name, -1)
     disk.call(disk.machine.resolve("/objects/io0").set_property, "poll-max-ns", 0)
     assert disk.do(IN, 0, size=512) == (0, DATA[:512])
+
+
+def test_a_disk_that_goes_after_it_waits_for_what_it_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread and the disk's own never serve the disk at once: one would close the file that the other works on."""
+    from ratite.core.backends.block.iothread import IoThread
+    from ratite.core.backends.block.worker import Request, Worker
+
+    begun, held = threading.Event(), threading.Event()
+
+    def write(fd: int, data: object, offset: int) -> None:
+        begun.set()
+        held.wait()
+        os.fstat(fd)
+
+    (tmp_path / "image").write_bytes(bytes(4096))
+    io, owner = IoThread("io0"), SimpleNamespace(soon=lambda call: call())
+    worker = Worker(os.open(tmp_path / "image", os.O_RDWR), 4096, owner, "image")  # type: ignore[arg-type]
+    monkeypatch.setattr(worker, "_write_at", write)
+    io.realize()
+    worker.served_by(io)
+    requests = [Request("write", 0, 512, lambda request: None, (bytes(512),)) for _ in range(3)]
+    worker.submit(requests[0])
+    begun.wait()
+    io.unrealize()
+    worker.submit(requests[1])
+    worker.submit(requests[2])
+    own = worker._thread
+    assert own is not None
+    worker.end()
+    own.join(0.1)
+    assert own.is_alive()
+    held.set()
+    own.join(60)
+    assert not own.is_alive(), "nobody took its end from it"
+    assert [request.error for request in requests] == [0, 0, 0]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(worker._fd)

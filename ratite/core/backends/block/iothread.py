@@ -44,6 +44,7 @@ class IoThread(Obj):
         super().__init__(id)
         self._todo: SimpleQueue[Client | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._ended: threading.Thread | None = None
         self._polls_ns = 0
 
     def check_property(self, name: str, value: Any) -> None:
@@ -66,7 +67,7 @@ class IoThread(Obj):
 
     def unrealize(self) -> None:
         self._todo.put(None)
-        self._thread = None
+        self._ended, self._thread = self._thread, None
 
     def kick(self, client: Client) -> bool:
         """It has one request more; False: the thread has ended.  Under the machine lock."""
@@ -74,6 +75,11 @@ class IoThread(Obj):
             return False
         self._todo.put(client)
         return True
+
+    def wait_ended(self) -> None:
+        """Until the thread, which was told to end, has done what it was given.  On any thread but it."""
+        if self._ended is not None:
+            self._ended.join()
 
     def _main(self) -> None:
         todo = self._todo

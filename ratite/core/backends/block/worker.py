@@ -142,7 +142,7 @@ class Worker:
             return
         if self._thread is None:
             name = f"ratite-disk-{self._name}"
-            self._thread = threading.Thread(target=self._main, args=(self._todo,), name=name, daemon=True)
+            self._thread = threading.Thread(target=self._main, args=(self._todo, self._served_by), name=name, daemon=True)
             self._thread.start()
 
     def end(self) -> None:
@@ -158,16 +158,23 @@ class Worker:
         """See iothread.Client."""
         for _ in range(most):
             try:
-                self._do(self._todo.get_nowait())
+                request = self._todo.get_nowait()
             except Empty:
                 return False
+            if request is None:
+                # The last there is, and for a thread of its own, which waits for this one.
+                self._todo.put(None)
+                return False
+            self._do(request)
         return not self._todo.empty()
 
-    def _main(self, todo: SimpleQueue[_Todo]) -> None:
+    def _main(self, todo: SimpleQueue[_Todo], before: IoThread | None) -> None:
+        if before is not None:
+            before.wait_ended()  # of two, one might close the file that the other writes to
         while (request := todo.get()) is not None:
             self._do(request)
 
-    def _do(self, request: _Todo) -> None:
+    def _do(self, request: Request | _Switch | str) -> None:
         if isinstance(request, _Switch):
             self._take_over(request)
             self._owner.soon(self._switched)
