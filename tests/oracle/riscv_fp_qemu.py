@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -30,7 +29,7 @@ from tests.oracle.fp_operands import table
 from tests.oracle.ledger import Chunk
 from tests.oracle.pair import BUILDER, CODE_LIMIT, Span
 from tests.oracle.riscv_fp import DYN, ROW, cases, native_of, width_of
-from tests.oracle.riscv_qemu import FINISHER, START, SerialPort
+from tests.oracle.riscv_qemu import FINISHER, START, SerialPort, qemu_of
 from tests.oracle.tiers import Loops, Tier
 
 ROWS = 8192  # of a table
@@ -205,9 +204,10 @@ def _more(parser: ArgumentParser) -> None:
 
 
 def job(args: Namespace) -> Job | str:
-    qemu = args.qemu or shutil.which(f"qemu-system-riscv{args.xlen}")
-    if not qemu:
-        return f"there is no qemu-system-riscv{args.xlen}"
+    try:
+        qemu = qemu_of(args)
+    except FileNotFoundError as error:
+        return str(error)
     judged = Judged(args.xlen, qemu, tiers=(0,), fma=False) if args.no_fma else Judged(args.xlen, qemu)
     what = "tier 0 without FMA" if args.no_fma else "tiers 0, 1, 2"
     return Job("fp qemu", f"rv{args.xlen}, {len(judged.pairs)} pairs, {what}", judged.chunk, judged)

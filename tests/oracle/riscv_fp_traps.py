@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
 
 from ratite.core.engine.native import NativeLibrary
 from ratite.core.isa.isa import Insn, Isa
 from tests.oracle.riscv_fp import DYN
-from tests.oracle.riscv_qemu import A0, PLAY, START, T0, T1, Peers, Writer, run_qemu
+from tests.oracle.riscv_qemu import A0, PLAY, START, T0, T1, Peers, Writer, qemu_of, run_qemu
 
 SP, FS_SHIFT, FP_CSRS = 2, 13, (1, 2, 3)
 LEGAL_MODES, MODES = range(5), (0, 1, 2, 3, 4, 5, 6, DYN)
@@ -111,9 +110,10 @@ def main() -> int:
     parser.add_argument("--xlen", type=int, choices=(32, 64), default=64)
     parser.add_argument("--qemu")
     args = parser.parse_args()
-    qemu = args.qemu or shutil.which(f"qemu-system-riscv{args.xlen}")
-    if not qemu:
-        parser.error(f"there is no qemu-system-riscv{args.xlen}")
+    try:
+        qemu = qemu_of(args)
+    except FileNotFoundError as error:
+        parser.error(str(error))
     count, bad = compare(args.xlen, qemu)
     print("\n".join([*bad, f"{count} cases, {len(bad)} differences"]))
     return 1 if bad else 0

@@ -260,6 +260,15 @@ class Peers:
         return writer.results, "" if ours == theirs else f"{len(ours)} bytes / {len(theirs)}"
 
 
+def qemu_of(args: argparse.Namespace) -> str:
+    """The judge's path: what ``--qemu`` says, else the one in PATH for ``--xlen``; FileNotFoundError."""
+    program = f"qemu-system-riscv{args.xlen}"
+    found: str | None = args.qemu or shutil.which(program)
+    if not found:
+        raise FileNotFoundError(f"there is no {program}")
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
@@ -267,10 +276,10 @@ def main() -> int:
     parser.add_argument("--xlen", type=int, choices=(32, 64), default=64)
     parser.add_argument("--qemu")
     args = parser.parse_args()
-    qemu = args.qemu or shutil.which(f"qemu-system-riscv{args.xlen}")
-    if not qemu:
-        parser.error(f"there is no qemu-system-riscv{args.xlen}")
-    peers = Peers(args.xlen, NativeLibrary(), qemu)
+    try:
+        peers = Peers(args.xlen, NativeLibrary(), qemu_of(args))
+    except FileNotFoundError as error:
+        parser.error(str(error))
     total = bad = 0
     for seed in range(args.seed, args.seed + args.seeds):
         count, text = peers.compare(seed)

@@ -5,7 +5,7 @@ backward branch or jump, a CPU that has run for a while is looked at:
 
     run ──slice used up──> look ─┬─ the loop is known and its proof holds ──────────> sleep, then as long as a tick takes
                                  ├─ the same registers twice within a few looks,
-                 │  with no trap in between ────────────────────────> prove, and go on meanwhile
+                                 │  with no trap in between ────────────────────────> prove, and go on meanwhile
                                  └─ neither ────────────────────────────────────────> a slice, and then one twice as long
 
 The *proof* is an evaluator's run on a copy of the registers and an overlay of memory.  It ends well if it comes back to
