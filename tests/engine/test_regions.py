@@ -431,6 +431,21 @@ def test_regions_are_found_again(toy: tuple[Isa, NativeIsa], tmp_path: Path) -> 
     assert len(cache.files()) == 2
 
 
+def test_what_is_on_disk_is_counted_only_once_something_was_added(
+    toy: tuple[Isa, NativeIsa], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A daemon that finds all its regions has nothing to hold to the bound, and its guest starts sooner."""
+    limits: list[int] = []
+    cache = ObjectCache("", str(tmp_path / "cache"))
+    monkeypatch.setattr(ObjectCache, "trim", lambda self, limit: limits.append(limit))
+    kept(toy, cache).close()
+    assert limits == [Policy().disk]
+    kept(toy, cache).close()
+    assert len(limits) == 1
+    kept(toy, cache, imm=2).close()
+    assert len(limits) == 2
+
+
 def test_files_that_say_nonsense_are_ignored(toy: tuple[Isa, NativeIsa], tmp_path: Path) -> None:
     cache = ObjectCache("", str(tmp_path / "cache"))
     kept(toy, cache)

@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ratite.core.accel.base import Exit
 from ratite.core.engine import block as B
+from ratite.core.engine.cache import ObjectCache
 from ratite.core.engine.native import NativeLibrary
 from ratite.core.engine.region.manager import RegionManager
 from ratite.core.engine.vcpu import NativeVcpu
@@ -271,3 +273,21 @@ def test_regions_make_room_for_others(library: NativeLibrary) -> None:
     assert counters.evictions > LOOPS and counters.compiled > LOOPS and counters.failures == 0
     assert counters.bytes <= policy.code_size
     pair.close()
+
+
+def test_a_folder_beyond_its_bound_is_trimmed_in_a_lull(library: NativeLibrary, ram: RamRegion, tmp_path: Path) -> None:
+    """By the thread that compiles, while the guest goes on."""
+    cache = ObjectCache("", str(tmp_path))
+    cache.store("0" * 64, bytes(1000))
+    policy = Eager()
+    policy.synchronous, policy.persistent, policy.pressing = False, True, 0
+    policy.disk, policy.lull_seconds = 1, 0.01
+    manager = RegionManager(policy, cache)
+    native = library.get(ToyPort.ISA, LITTLE)
+    cpu = NativeVcpu(native, SharedPort(ram, False), BusError, CODE_LIMIT, manager)
+    looping(ram, native.isa)
+    start(cpu)
+    with running(cpu):
+        until(lambda: in_region(cpu, 0) and not cache.files())
+        ram.write(8, native.isa.assemble("sleep"))
+    manager.close()

@@ -29,7 +29,9 @@ class Policy:
         self.synchronous = synchronous
         self.code_size = code_size
         self.persistent = not synchronous  # regions are kept on disk
-        self.disk = 256 << 20  # bytes of all compiled code on disk
+        # Bytes of all compiled code on disk; held to when so long nothing was compiled, when a 16th was added, and at the end.
+        self.disk = 256 << 20
+        self.lull_seconds = 1.0
         self.covered = 2  # times that a place inside of a region must become hot again before it gets one of its own
         self.attempts = 4  # to compile one place whose code keeps changing
         # Between two readings of the counters of arrivals, at the least; and at the most, while what they say isn't enough.

@@ -72,14 +72,17 @@ class RegionStore:
         head["ranges"] = [(number, start, start + len(code)) for number, start, code in head["pieces"]]
         return head, data[4 + size:]
 
-    def keep(self, kind: str, entry: int, codes: Mapping[int, bytes], head: Mapping[str, Any], body: bytes) -> None:
-        """Keeps a region that a worker has made; ``codes``: the bytes of its pages as the worker had them."""
+    def keep(self, kind: str, entry: int, codes: Mapping[int, bytes], head: Mapping[str, Any], body: bytes) -> int:
+        """Keeps a region that a worker has made; ``codes``: the bytes of its pages as the worker had them. Returns how many
+        bytes that takes, 0 if it isn't kept."""
         pieces = [(number, start, codes[number][start:end]) for number, start, end in head["ranges"]]
         text = repr({"pieces": pieces, **{k: head[k] for k in ("entries", "pages", "count")}}).encode()
         for number in range(_CANDIDATES):
             name = self._name(kind, entry, codes[0], number)
             if name not in self._known and self._cache.load(name) is None:
                 self._known.add(name)
-                self._cache.store(name, len(text).to_bytes(4, "little") + text + body)
-                return
+                data = len(text).to_bytes(4, "little") + text + body
+                self._cache.store(name, data)
+                return len(data)
             self._known.add(name)
+        return 0
