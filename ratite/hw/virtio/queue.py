@@ -221,6 +221,8 @@ class Queue:
         last = self.last_avail
         if last == self._known and not self._look():
             return None
+        if (last - self.used_idx) & 0xFFFF >= self.num:
+            raise QueueError("more chains available than the ring has entries")
         head = int.from_bytes(self._avail.read(4 + 2 * (last & self.num - 1), 2), "little")
         chain = self._walk(head)
         self.last_avail = last + 1 & 0xFFFF

@@ -320,6 +320,20 @@ def test_long_chains_are_taken_in_portions(board: Board) -> None:
     assert ring.taken() == [(n, 1024) for n in range(8)] and seen == list(range(8))
 
 
+def test_more_chains_than_the_ring_has_entries(board: Board) -> None:
+    """The driver makes available again what the device has not given back: the host's memory is not for that."""
+    board.dev._source.request = lambda count, answer: None  # nothing is ever answered
+    ring = board.up().queues[0]
+    head = ring.chain((board.alloc(16), 16, True))
+    for _ in range(8):
+        ring.offer(head)
+    assert not board.needs_reset()
+    ring.offer(head)
+    assert board.needs_reset()
+    board.up().queues[0].offer(0)
+    assert not board.needs_reset(), "a reset brings it back"
+
+
 def test_the_memory_that_a_device_works_on() -> None:
     for prepare, text in (
         (lambda m: None, "must say which is meant: '/objects/one', '/objects/two'"),
