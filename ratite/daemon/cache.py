@@ -77,7 +77,10 @@ def _stat(place: ObjectCache, as_json: bool) -> None:
     total = sum(size for _, size, _ in rows)
     if as_json:
         kept = {"files": len(regions), "bytes": sum(regions)}
-        print(_json({"path": place.user, "files": len(rows), "bytes": total, "regions": kept}))
+        print(_json({"path": place.user, "usable": place.usable(), "files": len(rows), "bytes": total, "regions": kept}))
+        return
+    if not place.usable():
+        print(f"{place.user or 'no folder'}: not used, for it must be a folder of yours, no link, that nobody else may write")
         return
     print(f"{place.user}: {len(rows)} files, {total >> 10} KiB")
     print(f"regions of hot code: {len(regions)} files, {sum(regions) >> 10} KiB")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ratite.core import log as core_log
 from ratite.core.engine.cache import SOURCES, ObjectCache
 from ratite.daemon.cache import cache
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectCache:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectCache]:
     """An empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return ObjectCache(system="")
+    yield ObjectCache(system="")
+    core_log.taken_by(None)  # the command has taken the core's lines, as a program of its own
 
 
 def objects(place: ObjectCache) -> list[str]:
@@ -61,6 +64,15 @@ def test_clear_and_trim(place: ObjectCache, capsys: pytest.CaptureFixture[str]) 
     place.store("c" * 64, b"object")
     assert cache(["clear"], place) == 0 and not place.files()
     assert "1 files removed" in capsys.readouterr().out
+
+
+def test_a_place_that_is_not_used_is_told(place: ObjectCache, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place.store("a" * 64, b"object")
+    assert cache(["stat"], place) == 0 and "1 files" in capsys.readouterr().out
+    Path(place.user).chmod(0o777)
+    assert cache(["stat"], place) == 0 and "not used" in capsys.readouterr().out
+    assert cache(["stat", "--json"], place) == 0 and '"usable": false' in capsys.readouterr().out
+    assert cache(["clear"], place) == 0 and (Path(place.user) / ("a" * 64)).exists()
 
 
 def test_the_systems_place(place: ObjectCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,58 @@ def test_nowhere_to_write_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ObjectCache(system="", user=str(tmp_path / "file" / "cache")).store(KEY, b"object")
     ObjectCache(system="", user="").store(KEY, b"object")
+
+
+def test_files_of_others_stay(tmp_path: Path) -> None:
+    """Nothing goes that no cache made: the folder's name may mean something else to somebody."""
+    cache = make(tmp_path)
+    cache.store(KEY, b"object")
+    others = [tmp_path / "cache" / name for name in ("README", KEY[:-1], "regions-1/notes")]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    part = tmp_path / "cache" / ".new-abc"  # of a process that was killed
+    part.write_text("half")
+    assert sorted(Path(path).name for _, _, path in cache.files()) == [part.name, KEY]
+    assert cache.trim(0) == 2 and all(path.exists() for path in others)
+
+
+def test_a_link_in_the_place_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = ObjectCache(system="", user=str(tmp_path / "elsewhere"))
+    elsewhere.store(KEY, b"object")
+    (tmp_path / "cache").symlink_to(tmp_path / "elsewhere")
+    cache = make(tmp_path)
+    assert not cache.usable() and cache.load(KEY) is None
+    assert cache.store(key_of(b"other"), b"object") == 0 and cache.trim(0) == 0 and cache.files() == []
+    assert elsewhere.usable() and len(elsewhere.files()) == 1
+
+
+def test_what_cannot_be_removed_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Say, what root left in a folder of its own."""
+    cache = make(tmp_path)
+    other = key_of(b"other")
+    for key in KEY, other:
+        cache.store(key, b"object")
+    remove = os.unlink
+
+    def refused(path: str) -> None:
+        if path.endswith(KEY):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        remove(path)
+
+    monkeypatch.setattr("os.unlink", refused)
+    assert cache.trim(0) == 1 and cache.load(KEY) == b"object" and cache.load(other) is None
+
+
+def test_a_file_that_cannot_be_read_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    cache = make(tmp_path)
+    cache.store(KEY, b"object")
+    monkeypatch.setattr("builtins.open", Failing)
+    assert cache.load(KEY) is None
 
 
 def test_digest_of_sources_is_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ never executed. A file: ``ratite-object 1\\n``, key, newline, SHA-256 of the res
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 import time
@@ -22,6 +23,8 @@ _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MAGIC = b"ratite-object 1\n"
 _HEAD = len(_MAGIC) + 65 + 65
 _LIMIT = 64 << 20
+_PART = ".new-"
+_OURS = re.compile(rf"[0-9a-f]{{64}}|{re.escape(_PART)}.+")  # names of files that caches make
 _SETTLED = 2_000_000_000  # ns after which a file that changes has another time of change
 SYSTEM = "/var/cache/ratite"
 SOURCES = "sources"
@@ -135,11 +138,19 @@ class ObjectCache:
         """The user's place; "" where there is none."""
         return self._user
 
+    def usable(self) -> bool:
+        """Whether the user's place may be used: as long as it isn't there, it may."""
+        try:
+            info = os.lstat(self._user)
+        except OSError:
+            return bool(self._user)
+        return stat.S_ISDIR(info.st_mode) and self._trusted(info)
+
     def files(self) -> list[tuple[float, int, str]]:
-        """(time of last use, bytes, path) of every file of the user's place, the oldest first."""
+        """(time of last use, bytes, path) of every file that caches made in the user's place, the oldest first."""
         found = []
-        for folder, _, names in os.walk(self._user) if self._user else ():
-            for name in names:
+        for folder, _, names in os.walk(self._user) if self._user and self.usable() else ():
+            for name in filter(_OURS.fullmatch, names):
                 path = os.path.join(folder, name)
                 try:
                     info = os.lstat(path)
@@ -149,14 +160,18 @@ class ObjectCache:
         return sorted(found)
 
     def trim(self, limit: int) -> int:
-        """Removes the longest unused files until ``limit`` bytes are left; how many went."""
+        """Removes the longest unused files until ``limit`` bytes are left; how many went. Those that can't be removed stay."""
         rows = self.files()
         total, gone = sum(size for _, size, _ in rows), 0
         for _, size, path in rows:
             if total <= limit:
                 break
-            with suppress(FileNotFoundError):
+            try:
                 os.unlink(path)
+            except FileNotFoundError:  # somebody else's turn
+                pass
+            except OSError:
+                continue
             total -= size
             gone += 1
         return gone
@@ -186,29 +201,32 @@ class ObjectCache:
             info = os.fstat(fd)
             if not self._trusted(info) or not stat.S_ISREG(info.st_mode) or not _HEAD < info.st_size < _LIMIT:
                 return None
-            data = file.read(_LIMIT)
+            try:
+                data = file.read(_LIMIT)
+            except OSError:
+                return None
             with suppress(OSError):  # root's are not ours to touch
                 os.utime(fd)
         body = data[_HEAD:]
         head = _MAGIC + key.encode() + b"\n" + sha256(body).hexdigest().encode() + b"\n"
         return body if data[:_HEAD] == head else None
 
-    def store(self, key: str, body: bytes) -> None:
-        """Keeps ``body``; readers see it whole or not at all."""
+    def store(self, key: str, body: bytes) -> int:
+        """Keeps ``body``; readers see it whole or not at all. How many bytes the file has, 0 where there is none."""
         from hashlib import sha256
         from tempfile import mkstemp
 
         if not self._user:
-            return
+            return 0
         # What root puts into the system's place is for everybody.
         public = self._user == self._system
         try:
             os.makedirs(self._user, mode=0o755 if public else 0o700, exist_ok=True)
-            if not self._trusted(os.lstat(self._user)):
-                return
-            fd, name = mkstemp(dir=self._user, prefix=".new-")
+            if not self.usable():
+                return 0
+            fd, name = mkstemp(dir=self._user, prefix=_PART)
         except OSError:
-            return
+            return 0
         try:
             with open(fd, "wb") as file:
                 if public:
@@ -216,7 +234,8 @@ class ObjectCache:
                 file.write(_MAGIC + key.encode() + b"\n" + sha256(body).hexdigest().encode() + b"\n" + body)
             os.replace(name, os.path.join(self._user, key))
         except OSError:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 os.unlink(name)
-        else:
-            self._names.get(self._user, set()).add(key)
+            return 0
+        self._names.get(self._user, set()).add(key)
+        return _HEAD + len(body)

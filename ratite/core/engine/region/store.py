@@ -81,8 +81,6 @@ class RegionStore:
             name = self._name(kind, entry, codes[0], number)
             if name not in self._known and self._cache.load(name) is None:
                 self._known.add(name)
-                data = len(text).to_bytes(4, "little") + text + body
-                self._cache.store(name, data)
-                return len(data)
+                return self._cache.store(name, len(text).to_bytes(4, "little") + text + body)
             self._known.add(name)
         return 0
