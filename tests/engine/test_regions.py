@@ -498,12 +498,27 @@ def test_a_worker_that_dies_costs_a_line(
     toy: tuple[Isa, NativeIsa], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     manager = RegionManager(Eager())
+    manager.policy.attempts = Policy().attempts
     monkeypatch.setattr(manager.policy, "passes", lambda tier: "no such passes")
     isa, _ = toy
     pair = pair_of(toy, manager)
     pair.write(0, loop(isa, isa.assemble("add", rd=2, rs=2, rt=1)))
     pair.start(BASE, {("r", 7): 100_000})
     pair.step(50)
-    assert executed(pair) == 0 and manager.counters[1].failures == 1
-    assert "the compiler of regions failed pc=0x" in caplog.text
+    assert executed(pair) == 0 and manager.counters[1].failures == 2, "it is tried once more"
+    assert caplog.text.count("the compiler of regions failed pc=0x") == 2
+    pair.close()
+
+
+def test_what_a_worker_died_of_is_tried_again(toy: tuple[Isa, NativeIsa], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody may have killed it."""
+    manager = RegionManager(Eager())
+    right, wrong = manager.policy.passes, ["no such passes"]
+    monkeypatch.setattr(manager.policy, "passes", lambda tier: wrong.pop() if wrong else right(tier))
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    pair.write(0, loop(isa, isa.assemble("add", rd=2, rs=2, rt=1)))
+    pair.start(BASE, {("r", 7): 100_000})
+    pair.step(50)
+    assert executed(pair) > 0 and manager.counters[1].failures == 1
     pair.close()

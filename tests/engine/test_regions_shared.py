@@ -5,6 +5,8 @@ The writers are a CPU of another ISA (the other byte order), one of the same, an
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -219,6 +221,30 @@ def test_cpus_that_share_regions_see_new_code_at_once(library: NativeLibrary, ra
         ram.write(0, 2 * native.isa.assemble("sleep"))
     for cpu in cpus:
         cpu.close()
+
+
+def test_a_cpu_goes_though_a_worker_hangs(library: NativeLibrary, ram: RamRegion, monkeypatch: pytest.MonkeyPatch) -> None:
+    native = library.get(ToyPort.ISA, LITTLE)
+    popen, workers = subprocess.Popen, []
+
+    def stopped(*args: Any, **more: Any) -> Any:
+        workers.append(popen(*args, **more))
+        workers[-1].send_signal(signal.SIGSTOP)
+        return workers[-1]
+
+    monkeypatch.setattr("subprocess.Popen", stopped)
+    policy = Eager()
+    policy.synchronous, policy.seconds = False, PATIENCE
+    manager = RegionManager(policy)
+    cpu, other = (NativeVcpu(native, SharedPort(ram, False), BusError, CODE_LIMIT, manager) for _ in range(2))
+    looping(ram, native.isa)
+    start(cpu)
+    while not manager.builder._asking:
+        cpu.advance(1000)
+    cpu.close()
+    assert cpu not in manager.builder._current.values(), "nobody reads its pages any more"
+    assert workers[0].poll() == -signal.SIGKILL
+    other.close()
 
 
 def test_code_that_changes_while_it_is_compiled_gets_hot_again(

@@ -59,6 +59,7 @@ class Builder:
         # Weak, since CPUs come and go as long as the cluster is there.
         self._gone: WeakSet[NativeVcpu] = WeakSet()
         self._current: dict[int, NativeVcpu] = {}  # whose request each thread is at
+        self._asking: dict[int, Client] = {}  # whom each thread waits for
         self._threads: list[threading.Thread] = []
         self._clients: set[Client] = set()
         self._own: dict[int, Client] = {}  # of a CPU that waits for its regions
@@ -96,7 +97,9 @@ class Builder:
         self._tried.clear()
 
     def forget(self, cpu: NativeVcpu) -> None:
-        """Drops what ``cpu`` asked for and waits until nobody is at it: its pages go. Not under the manager's lock."""
+        """Drops what ``cpu`` asked for and waits until nobody is at it: its pages go. A worker that takes long over it ends. Not
+        under the manager's lock."""
+        end = time.monotonic() + self.policy.seconds
         with self._wake:
             self._gone.add(cpu)
             self._waiting.keep(lambda request: request.cpu is not cpu)
@@ -104,7 +107,12 @@ class Builder:
                 kept = [request for request in queue if request.cpu is not cpu]
                 queue.clear()
                 queue.extend(kept)
-            self._wake.wait_for(lambda: cpu not in self._current.values(), self.policy.seconds)
+            while not self._wake.wait_for(lambda: cpu not in self._current.values(), self.policy.leave_seconds):
+                for thread, other in self._current.items():
+                    if other is cpu and thread in self._asking:
+                        self._asking[thread].interrupt()
+                if time.monotonic() > end:
+                    break
 
     def close(self) -> None:
         """Ends threads and workers. Not under the manager's lock."""
@@ -294,7 +302,12 @@ class Builder:
         answer = self._ask(request, seen, clients)
         manager.spent(request.tier, time.perf_counter_ns() - started, answer is None)
         store = self._store(request.cpu.native)
-        if answer is None or "none" in answer[0]:
+        if answer is None:
+            # The worker may have been ended by somebody, or have had no memory: once more. (A failure counts as two attempts.)
+            self._tried[place] += 1
+            self._count_anew(request)
+            return
+        if "none" in answer[0]:
             return
         if not manager.accept(request, *answer, seen):
             self._count_anew(request)
@@ -336,12 +349,18 @@ class Builder:
         wanted = request.replaces.offsets if request.replaces is not None else []
         head |= {"ask": "region", "entry": request.offset, "wanted": wanted, "limits": limits,
                  "level": self.policy.passes(request.tier)}
+        thread = threading.get_ident()
+        with self._wake:
+            self._asking[thread] = client
         try:
             answer, body = client.ask(head, blobs, more, self.policy.seconds)
         except WorkerFailed as error:
             if not self.closed:
                 log.warn("the compiler of regions failed", pc=f"{request.pc:#x}", reason=str(error))
             return None
+        finally:
+            with self._wake:
+                del self._asking[thread]
         return answer, body[0] if body else b""
 
     @staticmethod

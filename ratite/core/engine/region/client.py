@@ -101,8 +101,12 @@ class Client:
         return b"".join(parts)
 
     def kill(self) -> None:
-        """Makes ``ask`` fail soon; from any thread."""
+        """Makes ``ask`` fail soon, and whatever is asked later; from any thread."""
         self._killed = True
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Makes the ``ask`` under way fail soon; from any thread."""
         process = self._process
         if process is not None:
             process.kill()
