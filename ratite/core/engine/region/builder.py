@@ -97,8 +97,8 @@ class Builder:
         self._tried.clear()
 
     def forget(self, cpu: NativeVcpu) -> None:
-        """Drops what ``cpu`` asked for and waits until nobody is at it: its pages go. A worker that takes long over it ends. Not
-        under the manager's lock."""
+        """Drops what ``cpu`` asked for and waits until nobody is at it: its pages go. A worker that takes long over it is ended.
+        Not under the manager's lock."""
         end = time.monotonic() + self.policy.seconds
         with self._wake:
             self._gone.add(cpu)
