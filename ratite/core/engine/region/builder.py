@@ -97,7 +97,7 @@ class Builder:
         self._tried.clear()
 
     def forget(self, cpu: NativeVcpu) -> None:
-        """Drops what ``cpu`` asked for and waits until nobody is at it: its pages go. A worker that takes long over it is ended.
+        """Drops what ``cpu`` asked for and waits until nobody is at it, for its pages go. A worker that takes long is ended.
         Not under the manager's lock."""
         end = time.monotonic() + self.policy.seconds
         with self._wake:
