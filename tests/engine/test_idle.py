@@ -208,6 +208,54 @@ def test_an_inner_loop_is_no_place_for_a_proof(polling: Polling) -> None:
     assert set(prover.around()) == {(BASE, 0), (BASE + 12, 0)}
 
 
+def test_an_interrupt_meanwhile_does_not_disturb_a_proof(polling: Polling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handler writes into the stack that the loop has read half of."""
+    polling.load(
+        asm(polling, "lw", rs=2, rd=1, imm=0),
+        asm(polling, "lw", rs=2, rd=6, imm=4),
+        asm(polling, "bne", rs=1, rt=3, imm=-8),
+    )
+    step = Prover.step
+
+    def disturbed(prover: Prover) -> str:
+        outcome = step(prover)
+        polling.write(FLAG + 4, 5)
+        return outcome
+
+    monkeypatch.setattr(Prover, "step", disturbed)
+    proof = polling.prove()
+    assert proof is not None and not polling.holds(proof), "it is about memory as it was"
+    polling.write(FLAG + 4, 0)
+    assert polling.holds(proof)
+
+
+def test_memory_of_several_sizes_is_read_whole(polling: Polling) -> None:
+    """Bytes at both ends are known before those between."""
+    polling.load(
+        asm(polling, "lb", rs=2, rd=1, imm=0),
+        asm(polling, "lb", rs=2, rd=1, imm=3),
+        asm(polling, "lw", rs=2, rd=1, imm=0),
+        asm(polling, "bne", rs=1, rt=3, imm=-12),
+    )
+    assert polling.prove() is not None
+
+
+def test_what_may_not_be_proved_yet_is_looked_at_soon_and_once(polling: Polling) -> None:
+    """A proof that failed while the guest's slices were long was not tried again for as long."""
+    polling.load(*poll_flag(polling))
+    watch = polling.cpu.idle
+    watch._not_before = 1e9
+    watch._slice = 1 << 40
+    assert not watch.look()
+    assert watch._proving is None and not watch._looks
+    assert 1 < watch.left <= 4_000_000
+    watch._not_before = 0.0
+    for _ in range(2):
+        watch.look()
+    assert watch._proving is not None
+    polling.cpu.remap()
+
+
 def test_what_a_proof_depends_on(polling: Polling) -> None:
     polling.load(*poll_flag(polling))
     cpu = polling.cpu

@@ -48,13 +48,14 @@ _REST_FAILED, _REST_PROVED, _REST_DISTURBED = 50, 10, 5
 # Instructions between looks while a proof is made, whose end is told: coming out of native code the CPU would wait for the
 # interpreter, which the proof has.
 _PROVING = 4_000_000
+_RESTING = 4_000_000  # and at the most until the next proof may be made
 
 
 class Proof:
     """What must be as it was for a loop to go round for ever: (field, index, value) of registers, (host address, bytes) of
     memory.  ``places``: where the loop comes by."""
 
-    __slots__ = ("lines", "memory", "places", "registers")
+    __slots__ = ("_there", "_wanted", "lines", "memory", "places", "registers")
 
     def __init__(
         self, registers: Sequence[tuple[str, int, int]], memory: Sequence[tuple[int, bytes]], lines: int,
@@ -62,6 +63,8 @@ class Proof:
     ) -> None:
         self.registers = registers
         self.memory = memory
+        self._there = [(ctypes.c_char * len(data)).from_address(host) for host, data in memory]
+        self._wanted = [data for _, data in memory]
         self.lines = lines
         self.places = places
 
@@ -72,7 +75,7 @@ class Proof:
         for name, index, value in self.registers:  # no all(): asked at each tick, and this takes half as long
             if arrays[name][index] != value:
                 return False
-        return all(ctypes.string_at(host, len(data)) == data for host, data in self.memory)
+        return [there.raw for there in self._there] == self._wanted
 
 
 class Watched(Protocol):
@@ -145,10 +148,14 @@ class IdleWatch:
         known = self._known.get(place)
         if known is not None:
             lines, arrays = cpu.lines(), cpu.arrays
-            if any(proof.holds(arrays, lines) for proof in known):
-                return self._sleep()
+            for proof in reversed(known):
+                if proof.holds(arrays, lines):
+                    return self._sleep()
         if self._proving is not None:
             self.left = _PROVING
+            return False
+        if time.thread_time() < self._not_before:
+            self._rest()
             return False
         near = place[0] in self._near
         if not self._looks:
@@ -159,15 +166,16 @@ class IdleWatch:
         self._looks -= 1
         if near:
             # In a known loop, at another of its jumps: the next time that is to be enough.
-            proving = self._prove(place)
+            proving = True
         else:
             registers = cpu.registers()
             if self._seen_traps != cpu.traps:
                 self._seen.clear()
                 self._seen_traps = cpu.traps
-            proving = self._seen.get(place) == registers and self._prove(place)
+            proving = self._seen.get(place) == registers
             self._seen[place] = registers
         if proving:
+            self._prove(place)
             self._seen.clear()
             self._looks = 0
             self.left = _PROVING
@@ -188,6 +196,14 @@ class IdleWatch:
         self.left, self._slice = self._short, self._short // 8
         return True
 
+    def _rest(self) -> None:
+        """Nothing can be proved yet: no looks in a row, and the next not only after a long slice."""
+        self._seen.clear()
+        self._looks = 0
+        self._late = True
+        self._slice = max(self._slice, min(2 * self._slice, _RESTING))
+        self.left = min(self._slice, _RESTING)
+
     def _go_on(self) -> None:
         self._seen.clear()
         self._looks = 0
@@ -199,17 +215,14 @@ class IdleWatch:
             self._slice //= 2
         self.left, self._since = self._slice, now
 
-    def _prove(self, place: tuple[int, int]) -> bool:
-        """Begins a proof that the CPU, as it is now, goes round; whether it did."""
-        if time.thread_time() < self._not_before:
-            return False
+    def _prove(self, place: tuple[int, int]) -> None:
+        """Begins a proof that the CPU, as it is now, goes round."""
         cpu = self._cpu
         arrays = {name: list(values) for name, values in cpu.arrays.items()}
         self._place, self._traps = place, cpu.traps
         self._proving = threading.Thread(
             target=self._work, args=(place, arrays, cpu.lines(), cpu.ranges()), name="idle-proof", daemon=True)
         self._proving.start()
-        return True
 
     def _work(
         self, place: tuple[int, int], arrays: Mapping[str, Any], lines: int, ranges: Sequence[RamRange],

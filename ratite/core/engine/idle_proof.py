@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ratite.core.accel.base import RamRange
 
 _STEPS = 256  # instructions a loop may have
+_PAGE = 4096  # bytes that are copied together
 
 
 class _Unproved(Exception):
@@ -23,7 +24,8 @@ class _Unproved(Exception):
 
 class _Overlay:
     """Memory as the evaluator wants it; stores stay here.  ``first``: bytes as they were, by physical address; ``now``: as
-    they would be."""
+    they would be, for the same addresses.  Pages are copied when first touched: an interrupt that the CPU takes while the
+    proof is made writes into the same stack, and half of it would prove nothing."""
 
     def __init__(self, ranges: Sequence[RamRange], isa: Isa) -> None:
         # What another CPU runs from it may write as well.
@@ -31,10 +33,14 @@ class _Overlay:
         self._order = byte_order(isa)
         self.first: dict[int, int] = {}
         self.now: dict[int, int] = {}
+        self._pages: dict[tuple[int, int], bytes] = {}  # by start of the range and number of the page in it
+        self._runs: list[tuple[int, list[int]]] = []  # (host address, addresses) of what `now` has
 
     def clear(self) -> None:
         self.first.clear()
         self.now.clear()
+        self._pages.clear()
+        self._runs.clear()
 
     def _range(self, addr: int, size: int) -> RamRange:
         for r in self._ranges:
@@ -42,16 +48,26 @@ class _Overlay:
                 return r
         raise _Unproved
 
-    def _host(self, addr: int, size: int) -> int:
+    def _copy(self, addr: int, size: int) -> None:
         r = self._range(addr, size)
-        return r.host + addr - r.start
+        for at in range(addr, addr + size):
+            if at not in self.now:
+                number, inside = divmod(at - r.start, _PAGE)
+                page = self._pages.get((r.start, number))
+                if page is None:
+                    start = number * _PAGE
+                    page = ctypes.string_at(r.host + start, min(_PAGE, r.size - start))
+                    self._pages[r.start, number] = page
+                self.first[at] = self.now[at] = page[inside]
+        self._runs.clear()
 
     def fetch(self, addr: int, size: int) -> bytes:
-        if addr not in self.now or addr + size - 1 not in self.now:
-            for at, byte in enumerate(ctypes.string_at(self._host(addr, size), size), addr):
-                self.first.setdefault(at, byte)
-                self.now.setdefault(at, byte)
-        return bytes(self.now[at] for at in range(addr, addr + size))
+        now = self.now
+        try:
+            return bytes([now[at] for at in range(addr, addr + size)])
+        except KeyError:
+            self._copy(addr, size)
+        return bytes([now[at] for at in range(addr, addr + size)])
 
     def load(self, addr: int, size: int) -> int:
         return int.from_bytes(self.fetch(addr, size), self._order)
@@ -84,26 +100,29 @@ class _Overlay:
     def unchanged(self) -> bool:
         return self.now == self.first
 
-    def pieces(self, now: Mapping[int, int]) -> list[tuple[int, bytes]]:
-        """(host address, bytes) of `now`."""
-        runs: list[tuple[int, bytearray]] = []
-        for addr in sorted(now):
-            host = self._host(addr, 1)
-            if runs and runs[-1][0] + len(runs[-1][1]) == host:
-                runs[-1][1].append(now[addr])
-            else:
-                runs.append((host, bytearray((now[addr],))))
-        return [(host, bytes(data)) for host, data in runs]
+    def pieces(self, memory: Mapping[int, int]) -> list[tuple[int, bytes]]:
+        """(host address, bytes) of ``memory``, which has the addresses of ``now``."""
+        if not self._runs:
+            end = -1
+            for addr in sorted(self.now):
+                r = self._range(addr, 1)
+                host = r.host + addr - r.start
+                if host != end:
+                    self._runs.append((host, []))
+                self._runs[-1][1].append(addr)
+                end = host + 1
+        return [(host, bytes([memory[at] for at in run])) for host, run in self._runs]
 
 
 class _Round:
-    """One round of the loop from some place on: what it reads before it writes it, and memory as it is there."""
+    """One round of the loop from some place on: what it reads before it writes it, and memory as it is there. ``needed``: what
+    it reads for sure."""
 
     __slots__ = ("memory", "read_first", "written")
 
-    def __init__(self, memory: Mapping[int, int]) -> None:
+    def __init__(self, memory: Mapping[int, int], needed: Mapping[tuple[str, int], int]) -> None:
         self.memory = memory
-        self.read_first: dict[tuple[str, int], int] = {}
+        self.read_first = dict(needed)
         self.written: set[tuple[str, int]] = set()
 
 
@@ -113,11 +132,17 @@ class Prover(Evaluator):
     def __init__(self, isa: Isa, ranges: Sequence[RamRange]) -> None:
         self._overlay = _Overlay(ranges, isa)
         super().__init__(isa, self._overlay)
-        self._round = _Round({})  # from where the proof began
+        self._round = _Round({}, {})  # from where the proof began
         self._rounds: dict[tuple[int, int], _Round] = {}  # those that are under way, by where they began
         self._length = 0  # instructions of a round
         self._lines = 0
         self._places: set[int] = set()  # where it comes by
+        # Physical pages by (virtual page, access, mode), as long as the registers that said so are what they were.
+        self._walked: dict[tuple[int, int, int], int] = {}
+        self._needed: dict[tuple[str, int], int] = {}
+        self._walking = False
+        self._plain = True  # the walk has read no memory
+        self._inside = (1 << isa.smallest_page) - 1
 
     def prove(
         self, pc: int, context: int, arrays: Mapping[str, Any], lines: int,
@@ -129,7 +154,8 @@ class Prover(Evaluator):
         self.traps, self.trapped, self.reservation = 0, False, None
         self.changed()
         self._overlay.clear()
-        self._round = _Round(self._overlay.first)
+        self._forget_walks()
+        self._round = _Round(self._overlay.first, {})
         self._rounds = {(pc, context): self._round}
         self._places = {pc}
         try:
@@ -160,7 +186,7 @@ class Prover(Evaluator):
                         proofs[place] = self._proof(begun)
                 elif place not in seen:
                     seen.add(place)
-                    self._rounds[place] = _Round(self._overlay.now.copy())
+                    self._rounds[place] = _Round(self._overlay.now.copy(), self._needed)
         return proofs
 
     def _proof(self, around: _Round) -> Proof:
@@ -171,16 +197,43 @@ class Prover(Evaluator):
         first = self._round.read_first
         return self._overlay.unchanged and all(self.state[name][k] == value for (name, k), value in first.items())
 
+    # -- translation, which is most of the work
+    def _walk(self, addr: int, access: int, mode: int) -> int:
+        key = addr & ~self._inside, access, mode
+        page = self._walked.get(key)
+        if page is None:
+            self._walking = self._plain = True
+            try:
+                page = super()._walk(addr, access, mode) & ~self._inside
+            finally:
+                self._walking = False
+            if self._plain:
+                self._walked[key] = page
+        return page | addr & self._inside
+
+    def _forget_walks(self) -> None:
+        self._walked.clear()
+        self._needed.clear()
+
+    def phys_load(self, addr: V, size: int, otherwise: Callable[[V], V | None]) -> V:
+        self._plain = False
+        return super().phys_load(addr, size, otherwise)
+
     # -- what is read and written
     def _reads(self, name: str, index: int) -> None:
-        key = name, index
+        key, value = (name, index), self.state[name][index]
+        if self._walking:
+            self._needed[key] = value
         for around in self._rounds.values():
             if key not in around.written:
-                around.read_first.setdefault(key, self.state[name][index])
+                around.read_first.setdefault(key, value)
 
     def _writes(self, name: str, index: int) -> None:
+        key = name, index
+        if self._needed.get(key, value := self.state[name][index]) != value:
+            self._forget_walks()
         for around in self._rounds.values():
-            around.written.add((name, index))
+            around.written.add(key)
 
     def reg(self, file: str, index: V | int) -> V:
         self._reads(file, index if isinstance(index, int) else int(index.ref))

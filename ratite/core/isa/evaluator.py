@@ -287,7 +287,10 @@ class Evaluator(Emitter):
         """The physical address; raises _Failed."""
         if not self.isa.mmu_modes:
             return addr
-        mode = self._modes()[access == EXECUTE]
+        return self._walk(addr, access, self._modes()[access == EXECUTE])
+
+    def _walk(self, addr: int, access: int, mode: int) -> int:
+        """The physical address in ``mode``; raises _Failed."""
         try:
             self.isa.routines["translate"](self, self.const(addr), self.const(access), self.const(mode))
         except _Mapped as found:

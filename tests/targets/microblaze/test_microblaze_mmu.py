@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from ratite.core.engine.idle_proof import Prover
+from tests.engine.toy import ToyPort, ToyRam
 from tests.targets.microblaze.microblaze_kit import BIP, CODE, DATA, EE, EIP, IE, Machine
 
 UM, UMS, VM, VMS = 0x800, 0x1000, 0x2000, 0x4000
@@ -267,3 +269,24 @@ def test_exclusive_access_to_a_page_that_is_gone() -> None:
     m.set(r5=0x83000000)
     m.virtual(m.asm("lwx", rd=6, ra=5, rb=0), m.asm("swx", rs=6, ra=5, rb=0))
     assert (m["esr"], m["r17"], m["reservation"]) == (0x410, VIRT + CODE + 4, 0)
+
+
+def test_a_proof_of_an_idle_loop_follows_a_change_of_process() -> None:
+    """One virtual address, which the loop reads as two processes; translations are remembered while a proof is made."""
+    m, ram = Mmu(), ToyRam(0x4000)
+    for process, phys in (1, DATA), (2, DATA + 0x400):
+        m.map(0x80000000, phys, WR, 0, tid=process)
+    code = [
+        m.asm("mts", ra=5, number=PID), m.asm("lwi", rd=3, ra=4, imm=0), m.asm("mts", ra=6, number=PID),
+        m.asm("lwi", rd=3, ra=4, imm=0), m.asm("bri", imm=-16),
+    ]
+    ram.map[CODE:CODE + 20] = b"".join(code)
+    ram.code.on_made.append(lambda page, generation: None)  # as the CPU that runs from it
+    m.set(r4=0x80000000, r5=1, r6=2, msr=VM, pid=2)
+    prover = Prover(m.isa, ToyPort(ram, start=0).ram_ranges())
+    proof = prover.prove(VIRT + CODE, 0, m.cpu.state, 0)
+    assert proof is not None and proof.holds(m.cpu.state, 0)
+    for each in (proof, *prover.around().values()):
+        read = {host - ram.address: data for host, data in each.memory}
+        assert read == {CODE: b"".join(code), DATA: bytes(4), DATA + 0x400: bytes(4)}
+        assert {(name, index) for name, index, _ in each.registers} >= {("tlbhi", n) for n in range(3)}
