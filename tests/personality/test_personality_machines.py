@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -297,6 +298,12 @@ def test_the_device_tree_instead_of_a_run(shims: Shims, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "qemu-system-riscv64: dtb dumped to tree.dtb. Exiting.\n")
     tree = (tmp_path / "tree.dtb").read_bytes()
     assert tree.startswith(b"\xd0\x0d\xfe\xed") and b"virtio,mmio" in tree and b"cpu@1" in tree
+    (tmp_path / "tree.dtb").unlink()
+    done = shims.run("riscv64", *words)
+    assert (done.returncode, done.stderr) == (0, "qemu-system-riscv64: dtb dumped to tree.dtb. Exiting.\n"), "nothing boots"
+    if dtc := shutil.which("dtc"):
+        done = subprocess.run([dtc, "-I", "dtb", tmp_path / "tree.dtb"], capture_output=True, text=True, check=True)
+        assert done.stderr == "" and "cpu@1" in done.stdout
 
 
 def kernel(place: Path) -> str:

@@ -107,6 +107,9 @@ class DeviceTree:
             root.child("chosen")["stdout-path"] = self._serials[0]
         for key, handle in self._phandles.items():
             self._nodes[key]["phandle"] = handle
+        for _, node in root.walk():
+            if "interrupt-controller" in node and "#address-cells" not in node:
+                node["#address-cells"] = 0  # else who reads an interrupt-map has to guess
         return root
 
     @staticmethod

@@ -160,11 +160,13 @@ def pmemsave(ctx: Context, arguments: dict[str, Any]) -> None:
 @command("dumpdtb", side=OWNER, early=False)
 def dumpdtb(ctx: Context, arguments: dict[str, Any]) -> None:
     """Write a guest's device tree to a file."""
-    from ratite.core.fdt.tree import blob_of
+    from ratite.core.fdt.tree import blob_of, group_of
     from ratite.daemon.guest import write_file
 
-    name = arguments.get("cpu")
-    found = [ctx.machine.resolve(name)] if name else [cpu for cpu in ctx.machine.cpus().values() if cpu.boot is not None]
+    name, cpus = arguments.get("cpu"), list(ctx.machine.cpus().values())
+    found = [ctx.machine.resolve(name)] if name else [cpu for cpu in cpus if cpu.boot is not None]
+    if not found and cpus and len(group_of(cpus[0])) == len(cpus):
+        found = cpus  # nothing boots, but there is one guest alone
     if not found:
         raise GenericError("This machine doesn't have a FDT")
     if found[0].KIND != "cpu":
