@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # A vCPU thread in Python code must not keep the loop waiting for Python's default of 5 ms.
 SWITCH_INTERVAL = 0.0005
 
+# Seconds from a daemon's first breath until garbage is looked for, by when a client may have assembled its machine.
+QUIET = 1.0
+
 # A value may nest 1,024 levels, and the JSON encoder takes one of Python's for each.
 RECURSION_LIMIT = 4000
 
@@ -86,6 +89,7 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
     import gc
     from functools import partial
 
+    # What a start makes stays: to look for garbage in it takes longer than many a part of it.
     gc.disable()
     from ratite.daemon import commands
     from ratite.daemon.daemon import Daemon
@@ -99,13 +103,20 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
     try:
         daemon = Daemon(options, loop, log, endpoints, commands.MODULES)
         daemon.at_end = partial(_remove_pidfile, pidfile)
-        gc.freeze()
-        gc.enable()
+        loop.call_later(QUIET, collect_garbage)
         return daemon.run()
     finally:
         _remove_pidfile(pidfile)
         loop.close()
         log.close()
+
+
+def collect_garbage() -> None:
+    """From now on; not among what is there by now, as modules and most of a machine are."""
+    import gc
+
+    gc.freeze()
+    gc.enable()
 
 
 def settle_interpreter() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from daemon_kit import CAPABILITIES, OOB_CAPABILITIES, Raw
 
+from ratite.clients import machines
 from ratite.clients.qmp import Client, CommandError, DaemonProcess
 from ratite.core import log as core_log
 from ratite.daemon.log import WAITING_MAX, Log
@@ -274,9 +275,8 @@ def test_ring_buffers(daemon: DaemonProcess) -> None:
 # ---------------------------------------------------------------- start and end
 
 
-def test_first_reply_needs_no_heavy_module(tmp_path: Path) -> None:
-    """Asked of the daemon itself: its own modules by query-modules, everything else by its open files."""
-    path = str(tmp_path / "qmp")
+def watched(path: str, *options: str) -> subprocess.Popen[str]:
+    """A daemon that prints, in a line, what it has imported by the end of each command's execution on the loop."""
     # what an editable install imports at every start is not ours
     program = (
         "import sys\n"
@@ -288,9 +288,15 @@ def test_first_reply_needs_no_heavy_module(tmp_path: Path) -> None:
         "    execute(self, connection, request)\n"
         "    print(*sorted(set(sys.modules) - before), flush=True)\n"
         "d.Dispatcher.execute = watch\n"
-        f"sys.exit(m.main(['--qmp', 'unix:{path}']))\n"
+        f"sys.exit(m.main({['--qmp', f'unix:{path}', *options]!r}))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+
+
+def test_first_reply_needs_no_heavy_module(tmp_path: Path) -> None:
+    """Asked of the daemon itself: its own modules by query-modules, everything else by its open files."""
+    path = str(tmp_path / "qmp")
+    process = watched(path)
     with Client.connect(f"unix:{path}") as qmp:
         qmp.execute("query-status")
         assert process.stdout is not None
@@ -314,6 +320,32 @@ def test_first_reply_needs_no_heavy_module(tmp_path: Path) -> None:
         qmp.execute("quit")
     assert process.wait(60) == 0
     process.stdout.close()
+
+
+@pytest.mark.parametrize("board", ["rv64", "ml605"])
+def test_a_machine_whose_native_code_is_kept_needs_no_heavy_module(tmp_path: Path, board: str) -> None:
+    """No instruction's declaration, no compiler, nothing to read regions with."""
+    for again in False, True:  # the first may have to compile
+        path = str(tmp_path / f"qmp{again}")
+        process = watched(path, "--paused")
+        assert process.stdout is not None
+        with Client.connect(f"unix:{path}", timeout=120) as qmp:
+            commands: list[machines.Command] = [("machine-create", {})]
+            commands.append(("chardev-add", {"id": "c", "backend": {"type": "null", "data": {}}}))
+            for command, arguments in machines.one_cpu(board, Path(), "c"):
+                commands.append((command, {name: value for name, value in arguments.items() if name != "image"}))
+            commands += [("x-exit-preconfig", {}), ("query-status", {})]
+            for command, arguments in commands:
+                qmp.execute(command, arguments)
+            qmp.execute("quit")
+        modules = set(process.stdout.read().splitlines()[-2].split())
+        assert process.wait(60) == 0
+        process.stdout.close()
+    assert "ratite.core.engine.vcpu" in modules
+    late = {"hashlib", "ast", "weakref", "subprocess", "tempfile", "random", "locale", "elftools", "llvmlite"}
+    declarations = {f"ratite.targets.{name}" for name in ("riscv.rvi", "riscv.rvc", "riscv.mmu", "microblaze.arith")}
+    tools = {"ratite.core.engine.tier0", "ratite.core.isa.evaluator", "ratite.core.isa.folder", "ratite.core.engine.idle_proof"}
+    assert not modules & {*late, *declarations, *tools}
 
 
 def test_the_cores_lines_come_to_the_daemons_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -87,6 +87,7 @@ class NativeVcpu(Vcpu):
         self._glimpses: deque[threading.Event] = deque()  # of those who wait for that
         self._keep: list[object] = []
         self.regions = regions
+        self.leaving = False  # no region is made for it any more
         self.services = 0  # how often requests were served
         self._ranges: list[RamRange] = []
         self.idle = IdleWatch(native.isa, IdleView(self))

@@ -6,6 +6,7 @@ tiers — is made from it by code that knows no ISA.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
@@ -62,7 +63,10 @@ class Isa:
     contexts besides the normal one "". ``pc_relative`` operands must have a slot "imm". ``mmu_modes``: ways in which addresses
     are translated; 0: they are physical. ``smallest_page``: log2 of the smallest mapping, where that is less than
     ``page_bits``: what lies in such a one is found anew at each access; a larger one is ``translate``'s affair. ``fp``: the
-    rules of floating point, if any."""
+    rules of floating point, if any.
+
+    ``declare``: declares instructions, routines and functions, when the first of them is asked for: a CPU whose native code is
+    at hand starts without. What can't be together is to be refused before."""
 
     #: log2 of what TLBs, decoded code and its marks (core.memory.code) are kept by, whatever pages the CPU has
     page_bits = 12
@@ -71,7 +75,7 @@ class Isa:
         self, name: str, *, word: int, big_endian: bool, fields: Mapping[str, Field], state: Sequence[StateField],
         parcel: int, default_length: int, lengths: Sequence[tuple[int, int, int]] = (), contexts: Sequence[str] = (),
         misaligned: str = "native", mmu_modes: int = 0,
-        smallest_page: int = 0, fp: FpContext | None = None,
+        smallest_page: int = 0, fp: FpContext | None = None, declare: Callable[[Isa], None] | None = None,
     ) -> None:
         if misaligned not in ("native", "fault"):
             raise ValueError(f"misaligned must be 'native' or 'fault', not {misaligned!r}")
@@ -88,13 +92,53 @@ class Isa:
         self.mmu_modes = mmu_modes
         self.smallest_page = smallest_page or self.page_bits
         self.fp = fp
-        self.insns: list[Insn] = []
-        self.routines: dict[str, Routine] = {}
-        self.functions: dict[str, tuple[int, Routine]] = {}  # (parameters, semantics)
-        self.by_name: dict[str, Insn] = {}
+        self._declare = declare
+        self._declaring = False
+        self._lock = threading.RLock()  # of who declares
+        self._insns: list[Insn] = []
+        self._routines: dict[str, Routine] = {}
+        self._functions: dict[str, tuple[int, Routine]] = {}
+        self._by_name: dict[str, Insn] = {}
         self._buckets: dict[tuple[str, int], tuple[int, dict[int, list[Insn]]]] = {}
         self._cache: dict[tuple[str, int], tuple[Insn, dict[str, int]] | None] = {}
         self._folder: Emitter | None = None
+
+    # -- what is declared
+    @property
+    def insns(self) -> list[Insn]:
+        """The instructions, in the order of their declarations."""
+        self._complete()
+        return self._insns
+
+    @property
+    def by_name(self) -> dict[str, Insn]:
+        """The same by name."""
+        self._complete()
+        return self._by_name
+
+    @property
+    def routines(self) -> dict[str, Routine]:
+        """See ``routine``."""
+        self._complete()
+        return self._routines
+
+    @property
+    def functions(self) -> dict[str, tuple[int, Routine]]:
+        """(parameters, semantics) by name, see ``function``."""
+        self._complete()
+        return self._functions
+
+    def _complete(self) -> None:
+        if self._declare is None:
+            return
+        with self._lock:
+            if self._declare is not None and not self._declaring:  # else it asks for what it has declared so far
+                self._declaring = True
+                try:
+                    self._declare(self)
+                finally:
+                    self._declaring = False
+                self._declare = None
 
     # -- declaring
     def insn(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 from collections.abc import Callable
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from ratite.daemon.log import Log
     from ratite.daemon.personality.background import Background
     from ratite.daemon.personality.start import Start, Step
-
-# Seconds after the start in which nobody waits for a search for garbage; the first one sees all that the machine is made of.
-QUIET = 1.0
 
 # How the machine says which of its devices is wrong, where the option says it too.
 _PLACE = re.compile(r"^/machine/(?:peripheral(?:-anon)?|unattached)/[^ ]+: (property '[^']+': )?")
@@ -62,7 +58,6 @@ class Launch:
                 options, loop, log, (), commands.MODULES, schema=start.schema, registry=start.registry, stand_in=stand_in
             )
             daemon.at_end = remove_pidfile
-            gc.freeze()
             loop.call_soon(Startup(daemon, start, self._ready, self._failed).begin)
             return daemon.run()
         finally:
@@ -83,6 +78,8 @@ class Launch:
         return log
 
     def _ready(self, daemon: Daemon) -> None:
+        from ratite.daemon.main import QUIET, collect_garbage
+
         if self._start.dump_tree:
             self._tell(f"dtb dumped to {self._start.dump_tree}. Exiting.")
             daemon.fail(0)
@@ -91,7 +88,7 @@ class Launch:
             _become(self._start.user)
         if self._background is not None:
             self._background.release()
-        daemon.loop.call_later(QUIET, gc.enable)
+        daemon.loop.call_later(QUIET, collect_garbage)
 
     def _failed(self, daemon: Daemon, step: Step | None, error: QmpError) -> None:
         text = error.desc

@@ -7,10 +7,11 @@ What the guide leaves open is settled in docs/oracles-microblaze.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.state import StateField
-from ratite.targets.microblaze import arith, branch, fpu, logic, memory, mmu, special, stream, traps
+from ratite.targets.microblaze import fpu, mmu, stream
 from ratite.targets.microblaze.config import Config
 from ratite.targets.microblaze.kit import DS, FIELDS, HELD, IMM, MSR_PVR, RDS, Kit
 
@@ -47,11 +48,16 @@ def _state(c: Config) -> list[StateField]:
 def build(config: Mapping[str, object]) -> Isa:
     """The ISA in one configuration; ``config`` by the names of ``config.DEFAULTS``."""
     c = Config(config)
-    isa = Isa(
+    return Isa(
         f"microblaze{'' if c.big else 'el'}", word=32, big_endian=c.big, fields=FIELDS, state=_state(c), parcel=4,
         default_length=4, contexts=(IMM, DS, RDS, *((HELD,) if c.fsl_links else ())),
-        misaligned="fault", mmu_modes=mmu.modes(c), smallest_page=mmu.smallest(c), fp=fpu.context(c))
+        misaligned="fault", mmu_modes=mmu.modes(c), smallest_page=mmu.smallest(c), fp=fpu.context(c),
+        declare=partial(_declare, c))
+
+
+def _declare(c: Config, isa: Isa) -> None:
+    from ratite.targets.microblaze import arith, branch, logic, memory, special, traps
+
     k = Kit(isa, c)
     for group in (arith, logic, memory, branch, special, fpu, stream, traps, mmu):
         group.declare(k)
-    return isa

@@ -6,31 +6,11 @@ After the RISC-V Unprivileged ISA 20191213 and the Privileged ISA 1.12; newer ex
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from ratite.core.isa.isa import Isa
 from ratite.core.isa.state import StateField
-from ratite.targets.riscv import (
-    counters,
-    csrs,
-    mmu,
-    pmp,
-    privileged,
-    rva,
-    rvc,
-    rvd,
-    rvf,
-    rvi,
-    rvm,
-    supervisor,
-    traps,
-    zba,
-    zbb,
-    zbs,
-    zicbo,
-    zicond,
-    zicsr,
-    zifencei,
-)
+from ratite.targets.riscv import counters, csrs, pmp, rvf, supervisor
 from ratite.targets.riscv.csrs import Csr, CsrRange
 from ratite.targets.riscv.features import Features
 from ratite.targets.riscv.fields import FIELDS, X_NAMES
@@ -42,10 +22,32 @@ def build(config: Mapping[str, object]) -> Isa:
     Raises ValueError for what can't be together."""
     f = Features(config)
     compressed = f.has("c")
-    isa = Isa(
+    return Isa(
         f"rv{f.xlen}{f.letters}", word=f.xlen, big_endian=False, fields=FIELDS, state=_state(f),
         parcel=2 if compressed else 4, default_length=2 if compressed else 4, lengths=((3, 3, 4),) if compressed else (),
-        misaligned=str(config.get("misaligned", "native")), mmu_modes=f.mmu_modes, fp=rvf.fp_context() if f.has("f") else None)
+        misaligned=str(config.get("misaligned", "native")), mmu_modes=f.mmu_modes, fp=rvf.fp_context() if f.has("f") else None,
+        declare=partial(_declare, f))
+
+
+def _declare(f: Features, isa: Isa) -> None:
+    from ratite.targets.riscv import (
+        mmu,
+        privileged,
+        rva,
+        rvc,
+        rvd,
+        rvi,
+        rvm,
+        traps,
+        zba,
+        zbb,
+        zbs,
+        zicbo,
+        zicond,
+        zicsr,
+        zifencei,
+    )
+
     traps.declare(isa, f)
     rvi.declare(isa)
     privileged.declare(isa, f)
@@ -63,7 +65,6 @@ def build(config: Mapping[str, object]) -> Isa:
         if f.has(name):
             module.declare(isa)
     zicbo.declare(isa, f)
-    return isa
 
 
 def _state(f: Features) -> list[StateField]:

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from ratite.core import log
 from ratite.core.engine import block as B
@@ -56,8 +55,6 @@ class Builder:
         self._rested = 0.0  # when worker 0 may take anything again, though CPUs leave it no core
         self._pause = policy.count_seconds
         self._better: deque[Request] = deque()
-        # Weak, since CPUs come and go as long as the cluster is there.
-        self._gone: WeakSet[NativeVcpu] = WeakSet()
         self._current: dict[int, NativeVcpu] = {}  # whose request each thread is at
         self._asking: dict[int, Client] = {}  # whom each thread waits for
         self._threads: list[threading.Thread] = []
@@ -72,7 +69,7 @@ class Builder:
 
     def submit(self, request: Request) -> None:
         """Takes microseconds, unless the policy is to wait."""
-        if self.closed or request.cpu in self._gone:
+        if self.closed or request.cpu.leaving:
             return
         request.view = self._manager.views
         if self.policy.synchronous:
@@ -101,7 +98,7 @@ class Builder:
         Not under the manager's lock."""
         end = time.monotonic() + self.policy.seconds
         with self._wake:
-            self._gone.add(cpu)
+            cpu.leaving = True
             self._waiting.keep(lambda request: request.cpu is not cpu)
             for queue in (self._new, self._better):
                 kept = [request for request in queue if request.cpu is not cpu]
@@ -149,7 +146,7 @@ class Builder:
             if request is not None:
                 found = self._found(request)
                 with self._wake:
-                    if not found and request.cpu not in self._gone:
+                    if not found and not request.cpu.leaving:
                         self._waiting.append(request)
                         self._pause = max(self._pause / 2, self.policy.count_seconds)
                     self._end()

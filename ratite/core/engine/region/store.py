@@ -8,7 +8,6 @@ compared with the guest's memory before anything is installed; the files are tru
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -65,8 +64,10 @@ class RegionStore:
 
     @staticmethod
     def _parse(data: bytes) -> tuple[dict[str, Any], bytes]:
+        from ast import literal_eval  # late: a start has no time for it
+
         size = int.from_bytes(data[:4], "little")
-        head = ast.literal_eval(data[4:4 + size].decode())
+        head = literal_eval(data[4:4 + size].decode())
         if not isinstance(head, dict) or 0 not in head["pages"]:
             raise ValueError("no region")
         head["ranges"] = [(number, start, start + len(code)) for number, start, code in head["pieces"]]

@@ -3,7 +3,6 @@ it) and blobs, length first."""
 
 from __future__ import annotations
 
-import ast
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,11 +22,13 @@ def pack(head: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> bytes:
 
 def read(exactly: Callable[[int], bytes]) -> tuple[dict[str, Any], list[bytes]]:
     """The next message; ``exactly`` gives so many bytes or raises Broken."""
+    from ast import literal_eval  # late: a start has no time for it
+
     size, = struct.unpack("<I", exactly(4))
     if size > _MOST:
         raise Broken(f"a head of {size} bytes")
     try:
-        head = ast.literal_eval(exactly(size).decode())
+        head = literal_eval(exactly(size).decode())
         lengths = head.pop("blobs")
         if sum(lengths) > _MOST or min(lengths, default=0) < 0:
             raise Broken("blobs of a wrong size")
