@@ -30,6 +30,7 @@ from tests.engine.lockstep import CODE_LIMIT, Eager, Pair, random_state
 from tests.engine.test_ops import EDGES, OpsPort
 from tests.engine.test_tier0 import BASE, SIZE, random_code
 from tests.engine.toy import ToyPort, ToyRam
+from tests.engine.toy_mmu import NEW, U, X
 
 TOYS = [(False, 32), (True, 32), (False, 64)]
 
@@ -93,6 +94,34 @@ def test_random_code_behind_an_mmu_agrees(library: NativeLibrary, manager: Regio
                 break
         pair.compare_memory()
     assert executed(pair) > 0
+    pair.close()
+
+
+@pytest.mark.parametrize("rare", [X | U, X | U | NEW, U], ids=["known", "never-accessed", "forbidden"])
+def test_a_region_is_entered_though_a_page_of_it_was_flushed(
+    library: NativeLibrary, manager: RegionManager, rare: int
+) -> None:
+    """The loop's region has code of a second page, where control went once. Looking whether that page still is what it was
+    changes nothing: an entry that no access has marked yet stays so, and nothing is told of one that forbids it."""
+    native = library.get(test_mmu.MmuPort.ISA, {"big": False, "word": 32})
+    asm = native.isa.assemble
+    pair = Pair(native.isa, native, lambda ram: test_mmu.MmuPort(ram, big=False, word=32), test_mmu.SIZE, manager)
+    start = 0xFF4
+    for page, flags in (0, X | U), (1, X | U):
+        test_mmu.set_entry(pair, page, test_mmu.BASE + (page << 12), flags)
+    code = [asm("bne", rs=2, rt=0, imm=0x1000 - start), asm("addi", rd=1, rs=1, imm=1), asm("bne", rs=1, rt=7, imm=-8),
+            asm("addi", rd=2, rs=0, imm=0), asm("jr", rs=6)]
+    pair.write(start, b"".join(code))
+    state = {("root", 0): test_mmu.TABLE, ("mode", 0): 2, ("r", 0): 0, ("r", 6): start, ("r", 7): 100_000}
+    pair.start(start, {**state, ("r", 2): 1})
+    pair.step(300)
+    assert executed(pair) > 200
+    test_mmu.set_entry(pair, 1, test_mmu.BASE + 0x1000, rare)
+    before = executed(pair)
+    pair.start(start, {**state, ("r", 1): 0, ("r", 2): 0})  # flushes
+    pair.step(300)
+    pair.compare_memory()
+    assert (executed(pair) - before > 200) == (rare == X | U)
     pair.close()
 
 

@@ -1,6 +1,6 @@
 """The toy ISA with an MMU: one table of words, one word a page, at physical ``root``.
 
-    31…12 page number, 5 large (16 pages), 4 user, 3 dirty, 2 execute, 1 write, 0 read
+    31…12 page number, 6 not accessed yet (cleared by the walk), 5 large (16 pages), 4 user, 3 dirty, 2 execute, 1 write, 0 read
 
 Modes: 0 physical, 1 supervisor, 2 user. Traps enter mode 1.
 """
@@ -27,7 +27,7 @@ from ratite.core.isa.value import V
 from tests.engine import toy
 
 PAGES = 64
-R, W, X, D, U, LARGE = 1, 2, 4, 8, 16, 32
+R, W, X, D, U, LARGE, NEW = 1, 2, 4, 8, 16, 32, 64
 
 
 def build(config: Mapping[str, object]) -> Isa:
@@ -91,6 +91,13 @@ def _translate(e: Emitter, addr: V, access: V, mode: V) -> None:
     need = e.select(access.eq(READ), R, e.select(access.eq(WRITE), e.const(W), X)).trunc(32)
     e.if_((entry & need).eq(0), lambda: e.unmapped(kind))
     e.if_(mode.eq(2) & (entry & U).eq(0), lambda: e.unmapped(kind))
+
+    def seen() -> None:
+        stored = e.phys_swap(where, entry, entry & ~NEW, lambda k: e.unmapped(kind))
+        e.if_(stored ^ 1, lambda: e.unmapped(kind))
+
+    e.if_((entry & NEW).ne(0), seen)
+    entry = entry & ~NEW
 
     def dirty() -> None:
         stored = e.phys_swap(where, entry, entry | D, lambda k: e.unmapped(STORE_PAGE))

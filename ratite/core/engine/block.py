@@ -63,6 +63,7 @@ WINDOWED = -664  # a bit per mode that had windows since translation changed
 SCHED_YIELD = -672  # address of the C library's
 STRIPE = -688  # which of a region's counters are this CPU's: bytes from their start
 RELAXED = -680  # times that the guest said it waits for another CPU
+PROBING = -696  # not 0: a walk is to change nothing, and to refuse where it would have to
 
 BESIDE_TOLD = 1 << 10  # so many of them go by before the host is told of one: the page may have become data
 

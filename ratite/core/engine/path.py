@@ -18,8 +18,8 @@ START, LAST, ADDEND, PAGES, LINES, FLAGS, RESERVED = 0, 8, 16, 24, 32, 40, 48
 
 #: functions that handlers call; they spare the caller's registers
 _CALLED_BY_HANDLERS = frozenset({
-    "load", "store", "atomic", "reserve", "conditional", "modes", "flush_all", "flush_page", "records", "clock", "notify",
-    "ask", "broken", "broken_over", "relax"})
+    "load", "store", "atomic", "reserve", "conditional", "modes", "flush_all", "flush_page", "records", "expect", "clock",
+    "notify", "ask", "broken", "broken_over", "relax"})
 
 
 def _convention(name: str) -> str:

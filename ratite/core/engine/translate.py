@@ -102,19 +102,22 @@ def _note(e: Path, a: V, mode: V) -> None:
     e.if_(bits.ugt(e.isa.page_bits) & bits.ne(WHOLE), large)
 
 
-def _known_or_made(e: Path, pc: V, phys: V) -> V:
-    """Records of the physical page: known, or the host's; leaves with a fault where there is nothing to fetch."""
+def _known_or_made(e: Path, phys: V, nothing: Callable[[], None]) -> V:
+    """Records of the physical page: known, or the host's, which 1 in the variable "made" tells; ends with ``nothing`` where
+    there is nothing to fetch."""
     page = phys & -e.shape.page
     index = (phys >> e.isa.page_bits) & (B.CODE_PAGES - 1)
     entry = e.at(e.at("%cpu", e.shape.code_pages), str((index * B.CODE_PAGE).ref))
     e.variable("records", 0)
+    e.variable("made", 0)
 
     def known() -> None:
         e.assign("records", e.v(e.let(f"load i64, ptr {e.at(entry, 8)}"), 64))
 
     def ask() -> None:
         made = e.host(B.ON_CODE_MISS, phys)
-        e.if_(made.eq(0), lambda: e.fail(FETCH_FAULT, pc, 0))
+        e.assign("made", 1)
+        e.if_(made.eq(0), nothing)
         e.put(f"store i64 {page.ref}, ptr {entry}")
         e.put(f"store i64 {made.ref}, ptr {e.at(entry, 8)}")
         e.assign("records", made)
@@ -131,18 +134,52 @@ def _records(isa: Isa, shape: B.Shape) -> Path:
     if isa.mmu_modes:
         phys = e.call("translate", pc, EXECUTE, e.read(B.MODE_CODE))
         e.unless_failed(None, 0)
-    made = _known_or_made(e, pc, phys)
+    made = _known_or_made(e, phys, lambda: e.fail(FETCH_FAULT, pc, 0))
     if isa.smallest_page < isa.page_bits:  # the next page may be inside the same one of ours
         e.if_(e.read(B.MAP_BITS).ult(isa.page_bits), lambda: e.ret(made))
+    _note_code(e, pc, made, phys)
+    e.ret(made)
+    return e
+
+
+def _note_code(e: Path, pc: V, records: V, phys: V) -> None:
+    """Fills the code TLB for the page at ``pc``."""
+    isa, shape = e.isa, e.shape
     base = e.at("%cpu", shape.code_tlb)
     if isa.mmu_modes:
         base = e.let(f"load ptr, ptr {e.at('%cpu', B.TLB_CODE)}")
         _note(e, pc, e.read(B.MODE_CODE))
     index = (pc >> isa.page_bits) & (B.CODE_TLB_ENTRIES - 1)
     entry = e.at(base, str((index * B.CODE_TLB_ENTRY).ref))
-    for at, value in ((0, pc & -shape.page), (8, made), (16, phys & -shape.page)):
+    for at, value in ((0, pc & -shape.page), (8, records), (16, phys & -shape.page)):
         e.put(f"store i64 {value.ref}, ptr {e.at(entry, at)}")
-    e.ret(made)
+
+
+def _expect(isa: Isa, shape: B.Shape) -> Path:
+    """A region is to be entered whose page at virtual ``pc`` was at physical ``expected``: 1 if that is in the code TLB now.
+    Nothing that the guest can see changes. After a flush the TLB would else learn of a page only when control goes there, and
+    where that is a rare way, the region would not be entered again."""
+    e = Path(isa, shape, "expect", "pc", "expected", how="cold")
+    pc, expected = e.parameter("pc"), e.parameter("expected")
+
+    def no() -> None:
+        e.ret(0)
+
+    if isa.mmu_modes:
+        e.write(B.PROBING, 1)
+        phys = e.call("translate", pc, EXECUTE, e.read(B.MODE_CODE))
+        e.write(B.PROBING, 0)
+        failed = e.read(B.EXC).ne(0)
+        e.write(B.EXC, 0)
+        e.if_(failed | phys.ne(expected), no)
+        if isa.smallest_page < isa.page_bits:
+            e.if_(e.read(B.MAP_BITS).ult(isa.page_bits), no)
+    else:
+        e.if_(pc.ne(expected), no)
+    records = _known_or_made(e, expected, no)
+    _note_code(e, pc, records, expected)
+    # What was made is compared with memory meanwhile, and the region may be gone.
+    e.ret(e.variable_value("made") ^ 1)
     return e
 
 
@@ -169,6 +206,8 @@ class _Walk(Path):
         """``body`` with the RAM's host address, or ``otherwise``."""
         row = self.call("find", addr, size)
         fits = row.ne(0) & (addr & (size - 1)).eq(0)
+        if writable:
+            fits = fits & self.read(B.PROBING).eq(0)
         found, ram, other, join = (self.new_label() for _ in range(4))
         self.fork(str(fits.ref), found, other)
         self.label(found)
@@ -342,7 +381,7 @@ def _relax(isa: Isa, shape: B.Shape) -> Path:
 
 def translation_paths(isa: Isa) -> list[Maker]:
     """What ``isa`` needs of this."""
-    made: list[Maker] = [_find, _has_code, *window_paths(), _fill, _records, _clock, _notify, _ask, _relax]
+    made: list[Maker] = [_find, _has_code, *window_paths(), _fill, _records, _expect, _clock, _notify, _ask, _relax]
     if isa.mmu_modes:
         made += [_translate, _modes, _flush_all, _flush_page, *(partial(_function, name) for name in isa.functions)]
     return made

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ratite.core.engine import block as B
-from ratite.core.engine.ir import CPU_SCOPE, METADATA, THREADED
+from ratite.core.engine.ir import CPU_SCOPE, METADATA, SLOW, THREADED
 from ratite.core.engine.region.access import Group, groups
 from ratite.core.engine.region.countdown import countdowns
 from ratite.core.engine.region.emit import Flow, Key, RegionEmitter, Unsuitable
@@ -351,10 +351,12 @@ class _Writer:
         return out
 
     def _guards(self, pages: list[int]) -> list[str]:
-        """Each further page must be where it was: its code TLB entry is there and shows the physical page assumed."""
+        """Each further page must be where it was: its code TLB entry is there, or can be made, and shows the physical page
+        assumed."""
         if len(pages) == 1:
             return []
-        isa, out = self.isa, []
+        isa, out, absent = self.isa, [], []
+        expect = f"getelementptr i8, ptr %table, i64 {8 * self.former.table['expect']}"
         out.append(f"%codep = getelementptr i8, ptr %cpu, i64 {B.TLB_CODE}\n%code = load ptr, ptr %codep")
         for k, number in enumerate(pages[1:]):
             n = f"%q{k}"
@@ -366,9 +368,12 @@ class _Writer:
             out.append(f"{n}t = load i64, ptr {n}e\n{n}f = getelementptr i8, ptr {n}e, i64 16\n{n}p = load i64, ptr {n}f")
             out.append(f"{n}a = load i64, ptr getelementptr (i8, ptr @pages, i64 {8 * (k + 1)})")
             out.append(f"{n}c = icmp eq i64 {n}t, {n}v\n{n}d = icmp eq i64 {n}p, {n}a\n{n}b = and i1 {n}c, {n}d")
-            out.append(f"br i1 {n}b, label %guard{k}, label %strange, !prof !10\nguard{k}:")
+            out.append(f"br i1 {n}b, label %guard{k}, label %absent{k}, !prof !10\nguard{k}:")
+            absent.append(f"absent{k}:\n{n}x = {expect}\n{n}g = load ptr, ptr {n}x")
+            absent.append(f"{n}r = call {SLOW} i64 {n}g(ptr %cpu, i64 {n}v, i64 {n}a)\n{n}y = icmp ne i64 {n}r, 0")
+            absent.append(f"br i1 {n}y, label %guard{k}, label %strange")
         strange = ["strange:", "store i64 %pc, ptr %x", "store i64 1, ptr %d", "br label %leave.dispatch_0"]
-        return [*out, "br label %inside", *strange, "inside:"]
+        return [*out, "br label %inside", *absent, *strange, "inside:"]
 
 
 __all__ = ["Former", "PageSource", "PageView", "Region", "Unit", "V"]
