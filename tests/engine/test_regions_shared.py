@@ -273,12 +273,14 @@ def test_code_that_changes_while_it_is_compiled_gets_hot_again(
     cpu.close()
 
 
-def test_regions_make_room_for_others(library: NativeLibrary) -> None:
-    """Many loops, and an arena of sixteen pages, the smallest there is: the oldest go, and what comes back is right."""
+@pytest.mark.parametrize("waits", [False, True], ids=["asks", "waits"])
+def test_regions_make_room_for_others(library: NativeLibrary, waits: bool) -> None:
+    """Many loops, and an arena of sixteen pages, the smallest there is: the oldest go, and what comes back is right. The CPU
+    goes on meanwhile, or waits for each of its regions."""
     native = library.get(ToyPort.ISA, LITTLE)
     isa = native.isa
     policy = Eager()
-    policy.code_size, policy.synchronous = 16 * 4096, False  # a CPU that waits for its region can't leave the others
+    policy.code_size, policy.synchronous = 16 * 4096, waits
     manager = RegionManager(policy)
     pair = Pair(isa, native, lambda ram: ToyPort(ram, word=32), SIZE, manager)
     # each pair has a base of its own, for the region of what can be looked up together is small

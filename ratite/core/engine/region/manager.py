@@ -285,7 +285,7 @@ class RegionManager:
                     segment = self._arena.segment if self._arena is not None else 0
                 if done is not None:
                     return done
-                if not self._make_room(segment):
+                if not self._make_room(segment, request.cpu if self.policy.synchronous else None):
                     return False
             return False
         except (BadObject, KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
@@ -354,8 +354,9 @@ class RegionManager:
                 self._enter(cpu, region)
         return True
 
-    def _make_room(self, full: int) -> bool:
-        """Goes on behind segment ``full``, unless another thread has; False where a CPU did not leave what had to go for it."""
+    def _make_room(self, full: int, waits: NativeVcpu | None) -> bool:
+        """Goes on behind segment ``full``, unless another thread has; False where a CPU did not leave what had to go for it.
+        ``waits``: the CPU that waits for a region, in tier 0."""
         with self._evicting, self.lock:
             assert self._arena is not None
             if self._arena.segment == full:
@@ -363,14 +364,15 @@ class RegionManager:
                 for region in tuple(self._segments.get(following, ())):
                     self.counters[region.tier].evictions += 1
                     self._kill(region)
-                if not self._left():
+                if not self._left(waits):
                     return False
                 self._arena.advance()
             return True
 
-    def _left(self) -> bool:
-        """Whether every CPU has been outside of generated code since now. Waits a little, in which the lock is not held."""
-        waiting = {cpu: cpu.services for cpu in self._cpus if not cpu.outside}
+    def _left(self, waits: NativeVcpu | None) -> bool:
+        """Whether every CPU but ``waits`` has been outside of generated code since now. Waits a little, in which the lock is
+        not held."""
+        waiting = {cpu: cpu.services for cpu in self._cpus if not cpu.outside and cpu is not waits}
         end = time.monotonic() + self.policy.leave_seconds
         for cpu in waiting:
             cpu.look_again()
