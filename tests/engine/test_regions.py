@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -189,6 +189,30 @@ def loop(isa: Isa, *body: bytes) -> bytes:
     """``body`` again and again while r1 differs from r7, which it counts up to."""
     inner = b"".join(body) + isa.assemble("addi", rd=1, rs=1, imm=1)
     return inner + isa.assemble("bne", rs=1, rt=7, imm=-len(inner))
+
+
+@pytest.mark.parametrize("how", ["sc", "amoadd"])
+def test_an_atomic_access_to_the_regions_own_code(toy: tuple[Isa, NativeIsa], manager: RegionManager, how: str) -> None:
+    """What it writes is executed next, though no jump comes between."""
+    isa, _ = toy
+    if how == "amoadd" and isa.big_endian:
+        pytest.skip("big-endian ISAs have none")
+    order: Literal["big", "little"] = "big" if isa.big_endian else "little"
+    old, new = (int.from_bytes(isa.assemble("addi", rd=2, rs=2, imm=imm), order) for imm in (1, 2))
+    pair = pair_of(toy, manager)
+    body = isa.assemble("ll", rd=5, rs=4), isa.assemble(how, rd=5, rs=4, rt=6), isa.assemble("addi", rd=2, rs=2, imm=1)
+    pair.write(0, loop(isa, *body, isa.assemble("add", rd=6, rs=6, rt=3)))
+    pair.start(BASE, {("r", 7): 100_000, ("r", 4): BASE + 0x2000})
+    pair.step(6 * 20 - 1)  # the jump is next
+    before = executed(pair)
+    assert before > 0
+    for cpu in (pair.left, pair.right):
+        cpu.set("r", BASE + len(body[0] + body[1]), 4)
+        cpu.set("r", old if how == "sc" else 0, 6)
+        cpu.set("r", new - old, 3)
+    pair.step(50)
+    assert executed(pair) > before
+    pair.close()
 
 
 def test_a_loop_is_counted_exactly(toy: tuple[Isa, NativeIsa], manager: RegionManager) -> None:

@@ -84,6 +84,7 @@ class RegionEmitter(RegionMemory):
         self.edges: dict[str, tuple[str, Key]] = {}  # label -> (kind, target): blocks to be written at the end
         self.leaves: set[str] = set()
         self._depth = 0
+        self._said, self._then_known = 0, self.values  # when the instruction said what comes next
         self._call = re.compile(rf"@{re.escape(isa.name)}_(\w+)\(")
 
     # -- one unit
@@ -93,16 +94,37 @@ class RegionEmitter(RegionMemory):
         self.ctx = self.isa.contexts[number]
         self.ilen = length
         self.flow = Flow()
-        self.wrote = self._must_leave = False
+        self.wrote = self._must_leave = self._may_leave = False
         self._depth = 0
         semantics(self, argument)
         flow = self.flow
-        if not self.dead and flow.then is None:
+        if flow.then is not None:
+            self._resume()
+        elif not self.dead:
             flow.then = (self.off + length, 0)
         if flow.then is not None and self._must_leave:  # translation changed: the rest may be elsewhere
             self.leave("interp_at", self.relative64(flow.then[0]), self.left())
             flow.then = None
+        elif flow.then is not None and self._may_leave:
+            on, out = self.new_label(), self.new_label()
+            self.fork(str(self._request().eq(0).ref), on, out, likely=True)
+            self.label(out)
+            self.leave("interp_at", self.relative64(flow.then[0]), self.left())
+            self.label(on)
         return flow
+
+    def _resume(self) -> None:
+        """On from where the instruction said what comes next, whatever it wrote after that: unreachable, as in tier 0."""
+        if len(self.out) > self._said:
+            on = self.new_label()
+            self.out.insert(self._said, f"br label %{on}")
+            self.label(on)
+            self.values = self._then_known
+        self.dead = False
+
+    def _request(self) -> V:
+        """Not 0 where somebody wants the CPU to look up."""
+        return self.v(self.let(f"load volatile i32, ptr {self.at('%cpu', B.EXIT_REQUEST)}"), 32)
 
     def known(self, values: Mapping[str, int]) -> Operands:
         """Operands of a decoded instruction."""
@@ -275,6 +297,14 @@ class RegionEmitter(RegionMemory):
         self.values = _common([before, self.values])
         return found
 
+    def amo(self, op: str, addr: V, value: V) -> V:
+        self._may_leave = True  # what is written may be this very code
+        return super().amo(op, addr, value)
+
+    def store_conditional(self, addr: V, value: V, otherwise: Callable[[V], V | None] | None = None) -> V:
+        self._may_leave = True
+        return super().store_conditional(addr, value, otherwise)
+
     def modes_changed(self) -> None:
         super().modes_changed()
         self._must_leave = True
@@ -419,11 +449,13 @@ class RegionEmitter(RegionMemory):
         self._onward((self.off + self.ilen, self.isa.contexts.index(ctx)))
 
     def _onward(self, key: Key) -> None:
-        if self._depth == 0:
-            self.flow.then = key
-        else:
+        if self._depth:
             self.settle()
             self.goto(self.edge(key))
+        elif self.flow.then is None and not self.dead:
+            self.flow.then = key
+            self._said, self._then_known = len(self.out), dict(self.values)
+            self.dead = True
 
     def poll(self) -> None:
         self.leave("poll", self.next_pc64(), self.left())
@@ -445,8 +477,7 @@ class RegionEmitter(RegionMemory):
             self.label(label)
             plain = f"{key[0]}.{key[1]}".replace("-", "m")
             if kind == "back":
-                request = self.v(self.let(f"load volatile i32, ptr {self.at('%cpu', B.EXIT_REQUEST)}"), 32)
-                fine = request.eq(0) & self.v(self.let("load i64, ptr %b"), 64).sgt(0)
+                fine = self._request().eq(0) & self.v(self.let("load i64, ptr %b"), 64).sgt(0)
                 out = self.new_label()
                 self.fork(str(fine.ref), f"B{plain}", out, likely=True)
                 self.label(out)
