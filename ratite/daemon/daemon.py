@@ -15,12 +15,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratite import __version__
 from ratite.daemon.bridge import Bridge
-from ratite.daemon.dispatch import Dispatcher, collect
+from ratite.daemon.dispatch import Dispatcher, Handlers
 from ratite.daemon.fdsets import FdSets
 from ratite.daemon.qmp.events import EventHub, event_line
 from ratite.daemon.qmp.session import RawJson, Session
@@ -71,7 +70,7 @@ class Daemon:
 
     `tied`: the first monitor's end is the daemon's.  `ended`: the loop and the process are somebody else's, who is told of
     the end; `run` is not called then.  `schema`, `registry`: some that are loaded already.  `files`, `limits`: the machine's.
-    `stand_in`: it serves QEMU's personality and no other.
+    `modules`: those of `ratite.daemon.commands`, with their commands.  `stand_in`: it serves QEMU's personality and no other.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Daemon:
         loop: Loop,
         log: Log,
         endpoints: Sequence[Endpoint],
-        modules: Sequence[ModuleType],
+        modules: Mapping[str, str],
         *,
         schema: ResolvedSchema | None = None,
         tied: bool = False,
@@ -97,7 +96,7 @@ class Daemon:
         self.bridge = Bridge(loop, log)
         self.hub = EventHub(self._sessions, loop.call_later)
         self.views = Views(schema or load_schema(), self._list_types)
-        self.handlers = collect(modules)
+        self.handlers = Handlers("ratite.daemon.commands", modules)
         self.execute = Dispatcher(self, self.handlers).execute
         self._endpoints: list[Endpoint] = []
         self._stand_in = stand_in

@@ -6,14 +6,15 @@ A handler is a function `handler(ctx, arguments) -> value` marked with
     @command("qom-list", side=OWNER)             runs on the machine's owner thread
 
 `arguments` are checked and belong to the handler; the value is JSON (or RawJson) of the command's
-return type, None for none.  A refusal is a QmpError.  Marks stay on the functions; `Dispatcher` collects
-them from the modules of `ratite.daemon.commands`, so no registry is mutable.
+return type, None for none.  A refusal is a QmpError.  Marks stay on the functions; `Dispatcher` finds them
+in the modules of `ratite.daemon.commands`, by the table there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType, ModuleType
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratite.daemon.views import RATITE
@@ -98,15 +99,44 @@ def command(
     return mark
 
 
-def collect(modules: Iterable[ModuleType]) -> Mapping[str, Entry]:
-    """All handlers of the modules by command name.  ValueError if a command has two."""
+def marked(module: ModuleType) -> Mapping[str, Entry]:
+    """The handlers of a module by command name.  ValueError if a command has two."""
     found: dict[str, Entry] = {}
-    for module in modules:
-        for value in vars(module).values():
-            for entry in getattr(value, "qmp_entries", ()):
-                if found.setdefault(entry.name, entry) != entry:
-                    raise ValueError(f"command {entry.name!r} has two handlers")
-    return MappingProxyType(found)
+    for value in vars(module).values():
+        for entry in getattr(value, "qmp_entries", ()):
+            if found.setdefault(entry.name, entry) != entry:
+                raise ValueError(f"command {entry.name!r} has two handlers")
+    return found
+
+
+class Handlers(Mapping[str, Entry]):
+    """All handlers by command name, each module imported when it is first asked for one of its.
+
+    `modules`: the commands of each module of `package`, as words.  ValueError if a command is in two.
+    """
+
+    def __init__(self, package: str, modules: Mapping[str, str]) -> None:
+        self._package = package
+        self._where: dict[str, str] = {}
+        self._found: dict[str, Entry] = {}
+        for module, names in modules.items():
+            for name in names.split():
+                if self._where.setdefault(name, module) != module:
+                    raise ValueError(f"command {name!r} is in {module} and in {self._where[name]}")
+
+    def __getitem__(self, name: str) -> Entry:
+        entry = self._found.get(name)
+        if entry is None:
+            module = import_module(f"{self._package}.{self._where[name]}")
+            self._found.update(marked(module))
+            entry = self._found[name]
+        return entry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __len__(self) -> int:
+        return len(self._where)
 
 
 class Later:

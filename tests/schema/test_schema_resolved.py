@@ -7,7 +7,7 @@ import pytest
 from ratite.clients import schema_diff
 from ratite.clients.schema_reasons import reason
 from ratite.daemon import commands
-from ratite.daemon.dispatch import collect
+from ratite.daemon.dispatch import Handlers
 from ratite.daemon.schema_build import PRODUCTS, build
 from ratite.daemon.views import Views, load_schema
 
@@ -19,7 +19,7 @@ def test_resolved_schema_is_fresh() -> None:
 
 def test_every_command_has_a_handler_and_every_handler_a_command() -> None:
     declared = {each["name"] for each in load_schema().definitions if each["meta"] == "command"}
-    assert set(collect(commands.MODULES)) == declared
+    assert set(Handlers(commands.__name__, commands.MODULES)) == declared
 
 
 def test_every_definition_is_documented() -> None:

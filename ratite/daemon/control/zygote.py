@@ -60,16 +60,17 @@ def _import_everything(allow: list[str]) -> ResolvedSchema:
     import structlog
 
     import ratite.core.machine
-    import ratite.daemon.commands
     import ratite.daemon.control.birth
     import ratite.daemon.log
     import ratite.daemon.loop
     import ratite.daemon.main
     import ratite.daemon.qmp.address
     from ratite.core.objects.registry import TypeRegistry
+    from ratite.daemon import commands
     from ratite.daemon.views import load_schema
 
     del resource, structlog
+    commands.load_all()
     sys.setswitchinterval(ratite.daemon.main.SWITCH_INTERVAL)
     sys.setrecursionlimit(ratite.daemon.main.RECURSION_LIMIT)
     registry = TypeRegistry(allow=allow)
