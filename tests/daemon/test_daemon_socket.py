@@ -301,8 +301,8 @@ def test_first_reply_needs_no_heavy_module(tmp_path: Path) -> None:
         qmp.execute("query-status")
         assert process.stdout is not None
         modules = set(process.stdout.readline().split())
-        # Of the commands' modules only the one that has been asked for, by the negotiation.
-        assert [name for name in modules if name.startswith("ratite.daemon.commands.")] == ["ratite.daemon.commands.control"]
+        # Of the commands' modules only the one that has been asked for.
+        assert [name for name in modules if name.startswith("ratite.daemon.commands.")] == ["ratite.daemon.commands.run_state"]
         heavy = {"llvmlite", "aiohttp", "jsonschema", "structlog", "argparse", "ssl", "pathlib", "elftools"}
         assert not modules & {*heavy, "asyncio", "logging", "subprocess"}
         assert not [name for name in modules if name.startswith(("ratite.core", "ratite.targets", "ratite.hw"))]
