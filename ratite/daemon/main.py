@@ -103,12 +103,22 @@ def _run(options: Options, endpoints: list[Endpoint]) -> int:
     try:
         daemon = Daemon(options, loop, log, endpoints, commands.MODULES)
         daemon.at_end = partial(_remove_pidfile, pidfile)
-        loop.call_later(QUIET, collect_garbage)
+        loop.call_later(QUIET, _settled)
         return daemon.run()
     finally:
         _remove_pidfile(pidfile)
         loop.close()
         log.close()
+
+
+def _settled() -> None:
+    """A start and what a client wanted at once are over."""
+    import threading
+
+    from ratite.daemon import kept
+
+    collect_garbage()
+    threading.Thread(target=kept.keep, name="ratite-kept", daemon=True).start()
 
 
 def collect_garbage() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ratite.core.engine.cache import ObjectCache, key_of, source_digest
+from ratite.core.engine.cache import ObjectCache, source_digest
+from ratite.qapi.kept import key_of
 
 KEY = key_of(b"a", b"b")
 

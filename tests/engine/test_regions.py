@@ -15,7 +15,7 @@ import pytest
 
 from ratite.core.accel.base import Exit
 from ratite.core.engine.block import RELAX_EACH
-from ratite.core.engine.cache import ObjectCache, key_of
+from ratite.core.engine.cache import ObjectCache
 from ratite.core.engine.native import NativeIsa, NativeLibrary
 from ratite.core.engine.region import builder
 from ratite.core.engine.region.access import Access, groups
@@ -25,6 +25,7 @@ from ratite.core.engine.region.waiting import Waiting
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
+from ratite.qapi.kept import key_of
 from tests.engine import test_mmu
 from tests.engine.lockstep import CODE_LIMIT, Eager, Pair, random_state
 from tests.engine.test_ops import EDGES, OpsPort

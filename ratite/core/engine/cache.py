@@ -12,17 +12,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 
-try:
-    # Where hashlib has it from, whose import loads OpenSSL: a tenth of what making a machine takes.
-    from _blake2 import blake2b
-except ImportError:
-    from hashlib import blake2b
+from ratite.qapi.kept import PART, digest, key_of, part_name, trusted, user_folder
 
 # Flags that hosts without POSIX don't have.
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
@@ -30,22 +24,10 @@ _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MAGIC = b"ratite-object 2\n"
 _HEAD = len(_MAGIC) + 65 + 65
 _LIMIT = 64 << 20
-_PART = ".new-"
-_OURS = re.compile(rf"[0-9a-f]{{64}}|{re.escape(_PART)}.+")  # names of files that caches make
+_OURS = re.compile(rf"[0-9a-f]{{64}}|{re.escape(PART)}.+")  # names of files that caches make
 _SETTLED = 2_000_000_000  # ns after which a file that changes has another time of change
 SYSTEM = "/var/cache/ratite"
 SOURCES = "sources"
-
-_digest = partial(blake2b, digest_size=32)
-
-
-def key_of(*parts: bytes) -> str:
-    """A digest (hex) over all that an object depends on."""
-    digest = _digest()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.hexdigest()
 
 
 def source_digest(cache: ObjectCache, *packages: str) -> bytes:
@@ -85,12 +67,12 @@ def _sources(place: str, above: list[str]) -> Iterator[tuple[list[str], str]]:
 
 
 def _digest_of(files: Sequence[tuple[list[str], str]]) -> bytes:
-    digest = _digest()
+    found = digest()
     for names, path in files:
-        digest.update("/".join(names).encode())
+        found.update("/".join(names).encode())
         with open(path, "rb") as file:
-            digest.update(file.read())
-    return digest.digest()
+            found.update(file.read())
+    return found.digest()
 
 
 class ObjectCache:
@@ -101,17 +83,9 @@ class ObjectCache:
 
     def __init__(self, system: str = SYSTEM, user: str | None = None, *, listed: bool = False) -> None:
         self._system = system
-        self._user = user if user is not None else self._default_user()
+        self._user = user if user is not None else user_folder()
         self._listed = listed
         self._names: dict[str, set[str]] = {}  # by place
-
-    @staticmethod
-    def _default_user() -> str:
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        if not os.path.isabs(base):
-            home = os.path.expanduser("~")
-            base = os.path.join(home, ".cache") if os.path.isabs(home) else ""
-        return os.path.join(base, "ratite") if base else ""
 
     def load(self, key: str) -> bytes | None:
         """The object under ``key``, or None."""
@@ -149,7 +123,7 @@ class ObjectCache:
             info = os.lstat(self._user)
         except OSError:
             return bool(self._user)
-        return stat.S_ISDIR(info.st_mode) and self._trusted(info)
+        return stat.S_ISDIR(info.st_mode) and trusted(info)
 
     def files(self) -> list[tuple[float, int, str]]:
         """(time of last use, bytes, path) of every file that caches made in the user's place, the oldest first."""
@@ -181,19 +155,13 @@ class ObjectCache:
             gone += 1
         return gone
 
-    @staticmethod
-    def _trusted(info: os.stat_result) -> bool:
-        if sys.platform == "win32":
-            return False
-        return info.st_uid in (0, os.geteuid()) and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
     def _read(self, place: str, key: str) -> bytes | None:
         try:
             folder = os.open(place, os.O_RDONLY | _DIRECTORY | _SAFE)
         except OSError:
             return None
         try:
-            if not self._trusted(os.fstat(folder)):
+            if not trusted(os.fstat(folder)):
                 return None
             fd = os.open(key, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFE, dir_fd=folder)
         except OSError:
@@ -202,7 +170,7 @@ class ObjectCache:
             os.close(folder)
         with open(fd, "rb") as file:
             info = os.fstat(fd)
-            if not self._trusted(info) or not stat.S_ISREG(info.st_mode) or not _HEAD < info.st_size < _LIMIT:
+            if not trusted(info) or not stat.S_ISREG(info.st_mode) or not _HEAD < info.st_size < _LIMIT:
                 return None
             try:
                 data = file.read(_LIMIT)
@@ -211,13 +179,11 @@ class ObjectCache:
             with suppress(OSError):  # root's are not ours to touch
                 os.utime(fd)
         body = data[_HEAD:]
-        head = _MAGIC + key.encode() + b"\n" + _digest(body).hexdigest().encode() + b"\n"
+        head = _MAGIC + key.encode() + b"\n" + digest(body).hexdigest().encode() + b"\n"
         return body if data[:_HEAD] == head else None
 
     def store(self, key: str, body: bytes) -> int:
         """Keeps ``body``; readers see it whole or not at all. How many bytes the file has, 0 where there is none."""
-        from tempfile import mkstemp
-
         if not self._user:
             return 0
         # What root puts into the system's place is for everybody.
@@ -226,14 +192,15 @@ class ObjectCache:
             os.makedirs(self._user, mode=0o755 if public else 0o700, exist_ok=True)
             if not self.usable():
                 return 0
-            fd, name = mkstemp(dir=self._user, prefix=_PART)
+            name = os.path.join(self._user, part_name())
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600)
         except OSError:
             return 0
         try:
             with open(fd, "wb") as file:
                 if public:
                     os.chmod(name, 0o644)
-                file.write(_MAGIC + key.encode() + b"\n" + _digest(body).hexdigest().encode() + b"\n" + body)
+                file.write(_MAGIC + key.encode() + b"\n" + digest(body).hexdigest().encode() + b"\n" + body)
             os.replace(name, os.path.join(self._user, key))
         except OSError:
             with suppress(OSError):

@@ -10,11 +10,12 @@ from importlib import import_module
 
 from ratite.core import log
 from ratite.core.engine.block import PAGE_HEADER, RECORD, Shape
-from ratite.core.engine.cache import ObjectCache, key_of, source_digest
+from ratite.core.engine.cache import ObjectCache, source_digest
 from ratite.core.engine.compiler import compile_text, describe_host
 from ratite.core.engine.elf import BadObject, LoadedObject
 from ratite.core.engine.fresh import FreshPages
 from ratite.core.isa.isa import Isa
+from ratite.qapi.kept import key_of
 
 Entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 Query = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)

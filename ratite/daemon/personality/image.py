@@ -1,4 +1,5 @@
-"""An image of modules: what a shim's start imports, compiled, in one file beside the shims.
+"""An image of modules: what a start imports, compiled, in one file: of a shim's beside the shims, of `ratited`'s in the user's
+cache (`ratite/daemon/kept.py`).
 
 A start takes some 300 modules from as many files; where the host keeps none of them in memory, finding and reading them takes
 longer than all they then do.  From an image each is one read at a known place.  A module counts only while its source is
@@ -32,15 +33,23 @@ _DIGITS = 8
 
 def use(path: str) -> None:
     """Import from the image at `path` from now on, if there is one for this interpreter that can be trusted."""
+    finder = opened(path)
+    if finder is not None:
+        sys.meta_path.insert(0, finder)
+
+
+def opened(path: str, folder: int | None = None) -> Finder | None:
+    """The image at `path` (in the folder of that descriptor), if there is one for this interpreter that can be trusted."""
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        fd = os.open(path, flags, dir_fd=folder)
     except OSError:
-        return
+        return None
     index = _index_of(fd)
     if index is None:
         os.close(fd)
-        return
-    sys.meta_path.insert(0, Finder(fd, *index))
+        return None
+    return Finder(fd, *index)
 
 
 def _index_of(fd: int) -> tuple[int, Mapping[str, Row]] | None:
@@ -91,9 +100,25 @@ class Finder:
 
     def code(self, name: str) -> CodeType:
         """A module's."""
-        *_, offset, length = self._rows[name]
-        code: CodeType = marshal.loads(os.pread(self._fd, length, self._begin + offset))
+        code: CodeType = marshal.loads(self._bytes(name))
         return code
+
+    def _bytes(self, name: str) -> bytes:
+        *_, offset, length = self._rows[name]
+        return os.pread(self._fd, length, self._begin + offset)
+
+    def fresh(self) -> Mapping[str, tuple[Row, bytes]]:
+        """The modules that still count, as they are in the file."""
+        return {name: (row, self._bytes(name)) for name, row in self._rows.items() if self.find_spec(name) is not None}
+
+    def has(self, name: str) -> bool:
+        """Whether the module comes from here."""
+        return self.find_spec(name) is not None
+
+    def touch(self) -> None:
+        """It was of use now."""
+        if os.utime in os.supports_fd:
+            os.utime(self._fd)
 
 
 class Loader(SourceFileLoader):
@@ -108,25 +133,45 @@ class Loader(SourceFileLoader):
         return self._finder.code(fullname)
 
 
-def write(path: str, names: Sequence[str]) -> None:
-    """An image of these modules, which are imported; those without a source are left out."""
+def source_of(name: str) -> str:
+    """Where an imported module's source is; "" for one that has no place in an image."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    if spec is None or spec.name != name or not isinstance(spec.loader, SourceFileLoader):
+        return ""
+    return spec.origin or ""
+
+
+def packed(names: Sequence[str], more: Mapping[str, tuple[Row, bytes]] | None = None) -> bytes:
+    """An image of these modules, which are imported; those without a source are left out.  `more`: some of another image."""
     rows: dict[str, Row] = {}
     codes: list[bytes] = []
     offset = 0
-    for name in names:
-        spec = getattr(sys.modules[name], "__spec__", None)
-        if spec is None or spec.name != name or not isinstance(spec.loader, SourceFileLoader) or not spec.origin:
-            continue
-        info, code = os.stat(spec.origin), spec.loader.get_code(name)
-        codes.append(marshal.dumps(code))
-        package = spec.submodule_search_locations is not None
-        rows[name] = (spec.origin, package, info.st_mtime_ns, info.st_size, offset, len(codes[-1]))
-        offset += len(codes[-1])
+    for name in dict.fromkeys([*names, *(more or ())]):
+        if more and name in more:
+            row, code = more[name]
+        else:
+            source = source_of(name)
+            if not source:
+                continue
+            info, spec = os.stat(source), sys.modules[name].__spec__
+            assert spec is not None and isinstance(spec.loader, SourceFileLoader), "source_of says so"
+            if isinstance(spec.loader, Loader):
+                continue  # its source has changed since, and this is the code of what it was
+            row = (source, spec.submodule_search_locations is not None, info.st_mtime_ns, info.st_size, 0, 0)
+            code = marshal.dumps(spec.loader.get_code(name))
+        codes.append(code)
+        rows[name] = (*row[:4], offset, len(code))
+        offset += len(code)
     index = marshal.dumps(rows)
+    return b"".join([_HEAD, b"%0*d" % (_DIGITS, len(index)), index, *codes])
+
+
+def write(path: str, names: Sequence[str]) -> None:
+    """A file with an image of these modules, for everybody to read."""
     new = f"{path}.new"
     with open(new, "wb") as file:
         os.fchmod(file.fileno(), 0o644)
-        file.write(b"".join([_HEAD, b"%0*d" % (_DIGITS, len(index)), index, *codes]))
+        file.write(packed(names))
     os.replace(new, path)
 
 

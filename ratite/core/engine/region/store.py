@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ratite.core.engine.cache import ObjectCache, key_of
+from ratite.core.engine.cache import ObjectCache
 from ratite.core.engine.native import NativeIsa
+from ratite.qapi.kept import key_of
 
 _START = 16  # bytes of code that candidates for an entry have in common
 _CANDIDATES = 8  # regions kept for one start
