@@ -19,10 +19,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Event = dict[str, Any]
+
+# Commands of a client that are on their way at a time, as many as a daemon's queue takes.
+_WINDOW = 8
 
 
 class QmpClientError(Exception):
@@ -106,9 +110,37 @@ class Client:
         self._count += 1
         message["id"] = self._count
         self.send(message, fds)
+        return self._answer(command, self._count)
+
+    def execute_all(self, commands: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Any]:
+        """What they return, in order; several are on their way at a time.  CommandError for the first that is refused, once all
+        have been executed: for what stands or falls together, such as the assembling of a machine."""
+        waiting: deque[tuple[str, int]] = deque()
+        found: list[Any] = []
+        refused: CommandError | None = None
+        rest = iter(commands)
+        more = True
+        while more or waiting:
+            while more and len(waiting) < _WINDOW:
+                one = next(rest, None)
+                more = one is not None
+                if one is not None:
+                    self._count += 1
+                    self.send({"execute": one[0], "arguments": one[1], "id": self._count})
+                    waiting.append((one[0], self._count))
+            if waiting:
+                try:
+                    found.append(self._answer(*waiting.popleft()))
+                except CommandError as error:
+                    refused = refused or error
+        if refused is not None:
+            raise refused
+        return found
+
+    def _answer(self, command: str, number: int) -> Any:
         while True:
             answer = self.receive()
-            if answer.get("id") == self._count:
+            if answer.get("id") == number:
                 break
             if "event" in answer:
                 self.events.append(answer)

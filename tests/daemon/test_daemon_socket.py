@@ -272,6 +272,19 @@ def test_ring_buffers(daemon: DaemonProcess) -> None:
             qmp.execute("ringbuf-write", device="r", data="!", format="base64")
 
 
+def test_many_commands_of_a_client_on_their_way_at_a_time(daemon: DaemonProcess) -> None:
+    """More than the daemon's queue takes; a refused one is told once those behind it are done."""
+    with daemon.client() as qmp:
+        adds = [("object-add", {"qom-type": "address-space", "id": f"space{n}"}) for n in range(30)]
+        assert qmp.execute_all([]) == []
+        assert qmp.execute_all([("machine-create", {}), *adds, ("query-status", {})])[-1]["status"] == "prelaunch"
+        again = [("object-del", {"id": "space3"}), adds[3], adds[4], adds[5], ("object-del", {"id": "space6"})]
+        with pytest.raises(CommandError, match="attempt to add duplicate property 'space4'"):
+            qmp.execute_all(again)
+        names = {row["name"] for row in qmp.execute("qom-list", path="/objects")}
+        assert {f"space{n}" for n in range(30) if n != 6} <= names and "space6" not in names
+
+
 # ---------------------------------------------------------------- start and end
 
 

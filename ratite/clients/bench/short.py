@@ -53,12 +53,10 @@ def _ratite(elf: Path, accel: str) -> float:
         folder = Path(name)
         before = time.perf_counter()
         with DaemonProcess(folder / "qmp") as daemon, Client.connect(daemon.address, timeout=LIMIT) as qmp:
-            qmp.execute("machine-create")
             backend = {"type": "file", "data": {"out": str(folder / "console")}}
-            qmp.execute("chardev-add", {"id": "console", "backend": backend})
-            for command, arguments in machines.one_cpu(BOARD, elf, "console", accel=accel):
-                qmp.execute(command, arguments)
-            qmp.execute("x-exit-preconfig")
+            chardev = ("chardev-add", {"id": "console", "backend": backend})
+            machine = machines.one_cpu(BOARD, elf, "console", accel=accel)
+            qmp.execute_all([("machine-create", {}), chardev, *machine, ("x-exit-preconfig", {})])
             status = _end_of(daemon.process)
             seconds = time.perf_counter() - before
         _check((folder / "console").read_bytes(), status)

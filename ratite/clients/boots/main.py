@@ -98,27 +98,22 @@ def boot_ratite(
         place = Path(folder) / "console"
         started = time.monotonic()
         # The first machine ever has to compile its engine: that is part of the time, and may take long.
-        with (
-            DaemonProcess(Path(folder) / "qmp", env=cache.environment) as daemon,
-            Client.connect(daemon.address, timeout) as qmp,
-        ):
+        with DaemonProcess(Path(folder) / "qmp", env=cache.environment) as daemon:
             address = {"type": "unix", "data": {"path": str(place)}}
-            qmp.execute("machine-create")
-            qmp.execute(
-                "chardev-add", id="con",
-                backend={"type": "socket", "data": {"addr": address, "server": True, "wait": False}},
-            )  # fmt: skip
-            for command, arguments in linux(guest, "con", boot, harts=harts):
-                qmp.execute(command, arguments)
-            console = Console(place, started + timeout)
-            try:
-                qmp.execute("x-exit-preconfig")
-                marker, shell = _to_shell(console, harts, started)
-                if work is not None:
-                    work(console)
-                return Result(marker, shell, _peak(daemon.process.pid), _instructions(qmp, harts))
-            finally:
-                console.close()
+            backend = {"type": "socket", "data": {"addr": address, "server": True, "wait": False}}
+            # While the daemon starts.
+            commands = [("chardev-add", {"id": "con", "backend": backend}), *linux(guest, "con", boot, harts=harts)]
+            with Client.connect(daemon.address, timeout) as qmp:
+                qmp.execute_all([("machine-create", {}), *commands])
+                console = Console(place, started + timeout)
+                try:
+                    qmp.execute("x-exit-preconfig")
+                    marker, shell = _to_shell(console, harts, started)
+                    if work is not None:
+                        work(console)
+                    return Result(marker, shell, _peak(daemon.process.pid), _instructions(qmp, harts))
+                finally:
+                    console.close()
 
 
 def boot_qemu(guest: str, boot: dict[str, str], harts: int, timeout: float, work: Work | None = None) -> Result:
