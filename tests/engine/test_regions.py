@@ -98,32 +98,71 @@ def test_random_code_behind_an_mmu_agrees(library: NativeLibrary, manager: Regio
     pair.close()
 
 
+class OverTwoPages:
+    """A loop behind an MMU, some of whose code, for when r2 is not 0, is on a second page."""
+
+    def __init__(self, library: NativeLibrary, manager: RegionManager) -> None:
+        native = library.get(test_mmu.MmuPort.ISA, {"big": False, "word": 32})
+        asm = native.isa.assemble
+        self.pair = Pair(native.isa, native, lambda ram: test_mmu.MmuPort(ram, big=False, word=32), test_mmu.SIZE, manager)
+        self.start = 0xFF4
+        self.flags(0, X | U)
+        self.flags(1, X | U)
+        code = [asm("bne", rs=2, rt=0, imm=0x1000 - self.start), asm("addi", rd=1, rs=1, imm=1),
+                asm("bne", rs=1, rt=7, imm=-8), asm("addi", rd=2, rs=0, imm=0), asm("jr", rs=6)]
+        self.pair.write(self.start, b"".join(code))
+
+    def flags(self, page: int, flags: int) -> None:
+        """Of a page's entry."""
+        test_mmu.set_entry(self.pair, page, test_mmu.BASE + (page << 12), flags)
+
+    def run(self, once: int) -> int:
+        """From the start, all translations flushed; how many instructions were in regions. ``once``: r2."""
+        state = {("root", 0): test_mmu.TABLE, ("mode", 0): 2, ("r", 0): 0, ("r", 6): self.start, ("r", 7): 100_000}
+        before = executed(self.pair)
+        self.pair.start(self.start, {**state, ("r", 1): 0, ("r", 2): once})
+        self.pair.step(300)
+        self.pair.compare_memory()
+        return executed(self.pair) - before
+
+
 @pytest.mark.parametrize("rare", [X | U, X | U | NEW, U], ids=["known", "never-accessed", "forbidden"])
 def test_a_region_is_entered_though_a_page_of_it_was_flushed(
     library: NativeLibrary, manager: RegionManager, rare: int
 ) -> None:
-    """The loop's region has code of a second page, where control went once. Looking whether that page still is what it was
-    changes nothing: an entry that no access has marked yet stays so, and nothing is told of one that forbids it."""
-    native = library.get(test_mmu.MmuPort.ISA, {"big": False, "word": 32})
-    asm = native.isa.assemble
-    pair = Pair(native.isa, native, lambda ram: test_mmu.MmuPort(ram, big=False, word=32), test_mmu.SIZE, manager)
-    start = 0xFF4
-    for page, flags in (0, X | U), (1, X | U):
-        test_mmu.set_entry(pair, page, test_mmu.BASE + (page << 12), flags)
-    code = [asm("bne", rs=2, rt=0, imm=0x1000 - start), asm("addi", rd=1, rs=1, imm=1), asm("bne", rs=1, rt=7, imm=-8),
-            asm("addi", rd=2, rs=0, imm=0), asm("jr", rs=6)]
-    pair.write(start, b"".join(code))
-    state = {("root", 0): test_mmu.TABLE, ("mode", 0): 2, ("r", 0): 0, ("r", 6): start, ("r", 7): 100_000}
-    pair.start(start, {**state, ("r", 2): 1})
-    pair.step(300)
-    assert executed(pair) > 200
-    test_mmu.set_entry(pair, 1, test_mmu.BASE + 0x1000, rare)
-    before = executed(pair)
-    pair.start(start, {**state, ("r", 1): 0, ("r", 2): 0})  # flushes
-    pair.step(300)
-    pair.compare_memory()
-    assert (executed(pair) - before > 200) == (rare == X | U)
-    pair.close()
+    """Looking whether that page still is what it was changes nothing: an entry that no access has marked yet stays so, and
+    nothing is told of one that forbids it."""
+    over = OverTwoPages(library, manager)
+    assert over.run(1) > 200
+    over.flags(1, rare)
+    assert (over.run(0) > 200) == (rare == X | U)
+    over.pair.close()
+
+
+def test_a_region_is_found_on_disk_though_a_page_of_it_was_never_run(library: NativeLibrary, tmp_path: Path) -> None:
+    """But entered only where that page is what it was made from, in memory as in the page table."""
+    cache = ObjectCache("", str(tmp_path / "cache"))
+
+    def begin() -> tuple[RegionManager, OverTwoPages]:
+        policy = Eager()
+        policy.persistent = True
+        manager = RegionManager(policy, cache)
+        return manager, OverTwoPages(library, manager)
+
+    manager, over = begin()
+    assert over.run(1) > 200 and manager.counters[1].cached == 0
+    over.pair.close()
+    manager, over = begin()
+    assert over.run(0) > 200 and manager.counters[1].cached > 0
+    over.pair.write(0x1000, over.pair.isa.assemble("addi", rd=3, rs=3, imm=5))
+    assert over.run(1) > 0
+    over.pair.close()
+    manager, over = begin()
+    over.pair.write(0x1000, over.pair.isa.assemble("addi", rd=3, rs=3, imm=6))
+    over.run(0)
+    assert manager.counters[1].cached == 0
+    over.run(1)
+    over.pair.close()
 
 
 @pytest.mark.parametrize("big", [False, True])

@@ -13,21 +13,30 @@ from ratite.core.engine.fresh import Slot
 from ratite.core.engine.native import NativeIsa
 
 
-class CodePage:
-    """``base``: host address of its records; ``phys``: physical address; ``ram``/``page``: the RAM page it was made from;
-    ``host``: address of its bytes; ``generation``: see CodeMarks; ``jumps``: by offset of a jump to a computed address, how far
-    away it was seen to go."""
+class Frame:
+    """A page of RAM as a CPU sees it. ``phys``: physical address; ``ram``/``page``: the RAM and which of its pages; ``host``:
+    address of its bytes."""
 
-    __slots__ = ("base", "generation", "hits", "host", "jumps", "misses", "page", "phys", "ram", "slot")
+    __slots__ = ("host", "page", "phys", "ram")
 
-    def __init__(self, slot: Slot, phys: int, ram: RamBlock, page: int, host: int, generation: int) -> None:
-        self.slot = slot
-        self.base = slot.base + PAGE_HEADER
-        self.host = host
-        self.generation = generation
+    def __init__(self, phys: int, ram: RamBlock, page: int, host: int) -> None:
         self.phys = phys
         self.ram = ram
         self.page = page
+        self.host = host
+
+
+class CodePage(Frame):
+    """``base``: host address of its records; ``generation``: see CodeMarks; ``jumps``: by offset of a jump to a computed
+    address, how far away it was seen to go."""
+
+    __slots__ = ("base", "generation", "hits", "jumps", "misses", "slot")
+
+    def __init__(self, slot: Slot, phys: int, ram: RamBlock, page: int, host: int, generation: int) -> None:
+        super().__init__(phys, ram, page, host)
+        self.slot = slot
+        self.base = slot.base + PAGE_HEADER
+        self.generation = generation
         self.jumps: dict[int, list[int]] = {}
         self.hits = 0  # stores into decoded instructions
         self.misses = 0  # stores into the page that hit no decoded instruction
@@ -52,9 +61,9 @@ class CodePages:
         """Whether a new page needs the others gone first."""
         return len(self.by_phys) >= self._most
 
-    def make(self, phys: int, ram: RamBlock, page: int, host: int, marks: int) -> CodePage:
-        """Records for the page at physical address ``phys``, whose bytes are at ``host`` and whose lines' code marks are at
-        ``marks``, none decoded yet."""
+    def make(self, frame: Frame, marks: int) -> CodePage:
+        """Records for ``frame``, whose lines' code marks are at ``marks``, none decoded yet."""
+        phys, ram, page, host = frame.phys, frame.ram, frame.page, frame.host
         generation = ram.code.enter(page)
         slot = self._slot()
         ctypes.c_uint64.from_address(slot.base).value = host

@@ -24,7 +24,7 @@ from ratite.core.engine.bus import BusCallbacks
 from ratite.core.engine.codelog import CodeLog, NoLog
 from ratite.core.engine.idle import IdleWatch
 from ratite.core.engine.native import NativeIsa
-from ratite.core.engine.pages import CodePage, CodePages
+from ratite.core.engine.pages import CodePage, CodePages, Frame
 from ratite.core.engine.watch import IdleView, MadeHook, RamHook
 from ratite.core.isa.state import StateField
 from ratite.core.memory.code import LINE_BITS, PAGE_BITS
@@ -73,7 +73,7 @@ class NativeVcpu(Vcpu):
             for at in (B.IRQ_LINES, B.TRAPS, B.LIMIT, B.EXC, B.EXC_ADDR, B.PC, B.BUDGET, B.REASON, B.CTX,
                        B.RESERVED_SIZE, B.MEMMAP, B.MEMMAP_COUNT, B.TRAP_PC, B.TRAP_MARK, B.TLB_DATA, B.TLB_CODE, B.TLB_USED,
                        B.LARGE_LOW, B.LARGE_HIGH, B.CLOCK_GETTIME, B.CLOCK_OFFSET, B.SCHED_YIELD, B.STRIPE, B.YOUNG, B.TABLE,
-                       B.HOT_AT, B.REGION_INSNS, B.WINDOWED, B.MODE_DATA, B.CAME_FROM, B.CAME_TO)}
+                       B.HOT_AT, B.REGION_INSNS, B.WINDOWED, B.MODE_DATA, B.MODE_CODE, B.CAME_FROM, B.CAME_TO)}
         self.pages = CodePages(native, code_limit)
         self._stale: deque[tuple[RamBlock, int, int] | None] = deque()  # None: somebody else decoded a page
         self._made: dict[int, MadeHook] = {}  # by RAM
@@ -196,13 +196,27 @@ class NativeVcpu(Vcpu):
         """Leaves compiled code soon; ``services`` counts then."""
         self._request(B.SERVICE)
 
-    def records_at(self, addr: int) -> int:
-        """Host address of the records of the page at virtual ``addr``, as far as the CPU knows it in its mode; else 0. A
-        hint where the CPU runs."""
+    @property
+    def code_mode(self) -> int:
+        """Number of the mode of fetches. A hint where the CPU runs."""
+        return self._words[B.MODE_CODE].value
+
+    def records_at(self, addr: int, mode: int) -> int:
+        """Host address of the records of the page at virtual ``addr``, as far as the CPU knows it in ``mode``; else 0. A hint
+        where the CPU runs."""
         shape = self.native.shape
         index = (addr >> self.native.isa.page_bits) & (B.CODE_TLB_ENTRIES - 1)
-        tag, base = (ctypes.c_uint64 * 2).from_address(self._words[B.TLB_CODE].value + index * B.CODE_TLB_ENTRY)
+        tlb = self._pointer + shape.code_tlb + mode * shape.code_tlb_size
+        tag, base = (ctypes.c_uint64 * 2).from_address(tlb + index * B.CODE_TLB_ENTRY)
         return base if tag == addr & -shape.page else 0
+
+    def frame(self, phys: int) -> Frame | None:
+        """The page of RAM at physical ``phys``, if all of it is there."""
+        found = self._find(phys, self.native.shape.page)
+        if found is None:
+            return None
+        offset = found.offset + phys - found.start
+        return Frame(phys, found.ram, offset >> PAGE_BITS, found.host + phys - found.start)
 
     def arrivals(self) -> array[int]:
         """How often control came to places that are hot already, by ``heat_slot``. The counters wrap around."""
@@ -490,16 +504,14 @@ class NativeVcpu(Vcpu):
             at = addr & -shape.page
             page = self.pages.by_phys.get(at)
             if page is None:
-                found = self._find(at, shape.page)
+                found = self.frame(at)
                 if found is None:
                     return 0
                 if self.pages.full:
                     self._flush_code()
                     self.pages.evictions += 1
-                offset = found.offset + at - found.start
-                number = offset >> PAGE_BITS
-                marks = self._lines[id(found.ram)] + (number << PAGE_BITS - LINE_BITS)
-                page = self.pages.make(at, found.ram, number, found.host + at - found.start, marks)
+                marks = self._lines[id(found.ram)] + (found.page << PAGE_BITS - LINE_BITS)
+                page = self.pages.make(found, marks)
                 if len(found.ram.code.on_made) > 1:
                     self._young.append(page)
                     self._words[B.YOUNG].value = 1
@@ -523,7 +535,7 @@ class NativeVcpu(Vcpu):
 
     def _came(self, source: int, target: int) -> None:
         """A jump to a computed address leads to a hot place."""
-        page = self.pages.at_base(self.records_at(source))
+        page = self.pages.at_base(self.records_at(source, self.code_mode))
         if page is not None:
             seen = page.jumps.setdefault(source & (self.native.shape.page - 1), [])
             if target - source not in seen and len(seen) < _TARGETS:

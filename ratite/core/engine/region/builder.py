@@ -14,17 +14,18 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ratite.core import log
 from ratite.core.engine import block as B
 from ratite.core.engine.cache import ObjectCache
 from ratite.core.engine.native import NativeIsa
-from ratite.core.engine.pages import CodePage
+from ratite.core.engine.pages import CodePage, Frame
 from ratite.core.engine.region.client import Blobs, Client, WorkerFailed
 from ratite.core.engine.region.policy import Policy
 from ratite.core.engine.region.records import Request, Snapshot
-from ratite.core.engine.region.store import RegionStore
+from ratite.core.engine.region.store import PieceRow, RegionStore
 from ratite.core.engine.region.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -253,18 +254,36 @@ class Builder:
         self, request: Request, store: RegionStore, seen: dict[int, Snapshot],
     ) -> tuple[dict[str, Any], bytes] | None:
         """The region from an earlier run, if the code is the same."""
-        shape = request.cpu.native.shape
+        size = request.cpu.native.shape.page
+        around: dict[int, list[Snapshot]] = {0: [(request.page, ctypes.string_at(request.page.host, size))]}
 
-        def page(number: int) -> bytes | None:
-            if number not in seen:
-                found = self._neighbour(request, number)
-                if found is None:
-                    return None
-                seen[number] = found, ctypes.string_at(found.host, shape.page)
-            return seen[number][1]
+        def fits(pieces: list[PieceRow]) -> bool:
+            seen.clear()
+            seen[0] = around[0][0]
+            for number in {row[0] for row in pieces}:
+                if number not in around:
+                    around[number] = [
+                        (frame, ctypes.string_at(frame.host, size)) for frame in self._maybe(request, number)]
+                rows = [(start, code) for at, start, code in pieces if at == number]
+                for frame, code in around[number]:
+                    if all(code[start:start + len(part)] == part for start, part in rows):
+                        seen[number] = frame, code
+                        break
+                else:
+                    return False
+            return True
 
-        seen[0] = request.page, ctypes.string_at(request.page.host, shape.page)
-        return store.find(request.kind, request.offset, seen[0][1], page)
+        return store.find(request.kind, request.offset, around[0][0][1], fits)
+
+    def _maybe(self, request: Request, number: int) -> Iterator[Frame]:
+        """What may be the page ``number`` pages behind the request's: as its CPU has it mapped, or, if it doesn't know or knows
+        better by now, as memory goes on. A region looks whether it was so."""
+        mapped = self._neighbour(request, number)
+        if mapped is not None:
+            yield mapped
+        beside = request.cpu.frame(request.page.phys + number * request.cpu.native.shape.page)
+        if beside is not None and (mapped is None or beside.phys != mapped.phys):
+            yield beside
 
     def _inside(self, request: Request) -> bool:
         """Whether a region has the place, if not as an entry: that it was reached from elsewhere so often was most likely
@@ -362,10 +381,11 @@ class Builder:
 
     @staticmethod
     def _neighbour(request: Request, number: int) -> CodePage | None:
-        """The page ``number`` pages behind the request's, as its CPU has it mapped now."""
+        """The page ``number`` pages behind the request's, as its CPU has it mapped in the mode in which that place became hot:
+        by now it may be in another one."""
         shape, isa = request.cpu.native.shape, request.cpu.native.isa
         at = (request.pc & -shape.page) + number * shape.page & (1 << isa.word) - 1
-        base = request.cpu.records_at(at)
+        base = request.cpu.records_at(at, request.mode)
         return request.cpu.pages.at_base(base) if base else None
 
     @staticmethod

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ratite.core.accel.base import RamBlock
 from ratite.core.engine.block import STRIPE_SIZE, STRIPES, heat_slot
 from ratite.core.engine.native import NativeIsa
-from ratite.core.engine.pages import CodePage
+from ratite.core.engine.pages import CodePage, Frame
 from ratite.core.engine.region.arena import Placed
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Installed:
         self.pc = request.pc  # where it was asked for
         self.calls = request.calls
         self.window: bool = request.window
+        self.mode = request.mode
         self.promoted = False
         self.alive = True
         self._stat = (ctypes.c_uint64 * (STRIPES * STRIPE_SIZE // 8)).from_address(placed.symbols["stat"])
@@ -82,13 +83,13 @@ class TierCounters:
         self.executed = 0
 
 
-Snapshot = tuple[CodePage, bytes]  # a page, and its bytes as the worker got them
+Snapshot = tuple[Frame, bytes]  # a page, and its bytes as they were compared or the worker got them
 
 
 class Request:
     """A place that became hot."""
 
-    __slots__ = ("calls", "cpu", "offset", "page", "pc", "replaces", "slot", "tier", "view", "window")
+    __slots__ = ("calls", "cpu", "mode", "offset", "page", "pc", "replaces", "slot", "tier", "view", "window")
 
     def __init__(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int, replaces: Installed | None = None,
                  calls: bool = False) -> None:
@@ -99,6 +100,7 @@ class Request:
         self.replaces = replaces  # of tier 1, by one of tier 2
         self.calls = calls
         self.window: bool = replaces.window if replaces is not None else cpu.windowed
+        self.mode: int = replaces.mode if replaces is not None else cpu.code_mode  # in which ``pc`` became hot
         self.view = -1
         shape = cpu.native.shape
         self.slot = heat_slot(page.base + shape.records + 8 * (offset // cpu.native.isa.parcel))

@@ -19,6 +19,8 @@ _START = 16  # bytes of code that candidates for an entry have in common
 _CANDIDATES = 8  # regions kept for one start
 _PAGES = 64
 
+PieceRow = tuple[int, int, bytes]  # how many pages behind the entry's, first byte in it, the bytes
+
 
 def base_key(native: NativeIsa) -> bytes:
     """What every region of ``native`` depends on: the sources of emitter and semantics, the configuration, the host."""
@@ -39,9 +41,9 @@ class RegionStore:
         return key_of(self._base, f"{kind} {entry} {number}".encode(), start)
 
     def find(
-        self, kind: str, entry: int, code: bytes, page: Callable[[int], bytes | None],
+        self, kind: str, entry: int, code: bytes, fits: Callable[[list[PieceRow]], bool],
     ) -> tuple[dict[str, Any], bytes] | None:
-        """A region that starts at ``entry`` of the page with ``code``; ``page`` gives the bytes of the pages around it."""
+        """A region that starts at ``entry`` of the page with ``code``; ``fits`` says whether its pieces are in memory."""
         for number in range(_CANDIDATES):
             name = self._name(kind, entry, code, number)
             data = self._cache.load(name)
@@ -50,18 +52,17 @@ class RegionStore:
             self._known.add(name)
             try:
                 head, body = self._parse(data)
-                if all(self._same(row, page) for row in head["pieces"]):
+                if fits([self._checked(row) for row in head["pieces"]]):
                     return head, body
             except (ValueError, KeyError, TypeError, SyntaxError, IndexError, MemoryError, RecursionError):
                 continue  # not one of ours: of no use
         return None
 
-    def _same(self, row: tuple[int, int, bytes], page: Callable[[int], bytes | None]) -> bool:
+    def _checked(self, row: PieceRow) -> PieceRow:
         number, start, code = row
         if not 0 <= start <= start + len(code) <= self._page or not -_PAGES < number < _PAGES or not isinstance(code, bytes):
             raise ValueError("a piece that is none")
-        found = page(number)
-        return found is not None and found[start:start + len(code)] == code
+        return row
 
     @staticmethod
     def _parse(data: bytes) -> tuple[dict[str, Any], bytes]:
