@@ -39,6 +39,18 @@ def _crowd(path: Path) -> list[socket.socket]:
             return found
 
 
+def test_who_has_no_wish_gets_a_name_that_is_free(background: str) -> None:
+    """Somebody else has taken it since it was found to be free."""
+    folder = places.claim(background, wished=False)
+    try:
+        assert folder.name == f"{background}-2"
+        with pytest.raises(kit.Mistake, match="runs already"):
+            places.claim(folder.name)
+    finally:
+        places.forget(folder, started=True)
+    assert not folder.exists()
+
+
 def test_a_daemon_that_accepts_nobody_is_not_forgotten(background: str) -> None:
     """One that is stopped, or busy for long, while many have asked."""
     machine = places.find(background)

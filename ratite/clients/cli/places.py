@@ -100,14 +100,14 @@ def machines_folder() -> Path:
     return place
 
 
-def claim(name: str) -> Path:
-    """A new folder for a machine of that name. Mistake if one of that name lives."""
+def claim(name: str, wished: bool = True) -> Path:
+    """A new folder for a machine of that name, unless it is `wished` of a similar one. Mistake if one of that name lives."""
     if not _NAME.match(name):
         raise Mistake(f"a machine's name must be of letters, digits, '.', '_' and '-', 64 at most, not {name!r}")
-    place = machines_folder() / name
-    if len(os.fsencode(place / "qmp.sock")) > _LONGEST:
-        raise Mistake(f"{place} is too long a path for sockets; set XDG_RUNTIME_DIR to a shorter one")
     with _locked():
+        place = machines_folder() / (name if wished else free_name(name))  # others may have been started since it was free
+        if len(os.fsencode(place / "qmp.sock")) > _LONGEST:
+            raise Mistake(f"{place} is too long a path for sockets; set XDG_RUNTIME_DIR to a shorter one")
         if alive(place):
             raise Mistake(f"a machine {name!r} runs already; stop it (ratite stop {name}) or choose another --name")
         shutil.rmtree(place, ignore_errors=True)

@@ -222,7 +222,8 @@ def _run(
     made = compiled(source, settings)
     console = console_of(made, chardev, interactive or bool(expect_text or fail_text))
     taken = {machine.name for machine in places.remote()} if control else set()
-    plan = Plan(name or places.free_name(_name_of(source), taken), source, settings, made.commands, console, paused)
+    called = name or places.free_name(_name_of(source), taken)
+    plan = Plan(called, source, settings, made.commands, console, paused, wished=name is not None)
     kit.end_in_good_order()
     watch = Watch(expect_text, fail_text)
     machine = Remote(plan) if control else Local(plan)
@@ -232,7 +233,7 @@ def _run(
     run = Run(machine, watch, _silent if quiet or as_json else write_all, timeout, interactive)
     started, result = time.monotonic(), "interrupted"
     try:
-        result = _at_keyboard(run, plan.name) if interactive else run.until_end(None)
+        result = _at_keyboard(run, machine.name) if interactive else run.until_end(None)
     finally:
         stays = result == "detached" or (detach and result == "expected")
         text = explain(result, run, watch, machine, timeout)
@@ -245,7 +246,7 @@ def _run(
     status = dict(STATUSES)[result]
     if as_json:
         kit.show_json({
-            "name": plan.name, "result": result, "exit-status": status, "seconds": round(time.monotonic() - started, 3),
+            "name": machine.name, "result": result, "exit-status": status, "seconds": round(time.monotonic() - started, 3),
             "text": watch.found or None, "missing": watch.missing or None, "shutdown": run.shutdown or None,
             "guest-code": run.status if run.shutdown.get("guest") else None,
             "console": watch.tail.decode(errors="replace"),

@@ -45,6 +45,7 @@ class Plan(NamedTuple):
     stays: bool = False  # when its guest has powered off, so that one can look into it
     quietly: bool = False  # without a progress bar
     folder: str = ""  # where the machine's file names begin; "" for here
+    wished: bool = True  # somebody gave it that name
 
 
 def console_of(made: Compiled, wish: str | None, needed: bool) -> str:
@@ -151,7 +152,8 @@ class Local(Started):
     _lifeline: int | None = None
 
     def begin(self) -> None:
-        self.folder = places.claim(self.name)
+        self.folder = places.claim(self.name, self.plan.wished)
+        self.name = self.folder.name
         command = [sys.executable, "-m", "ratite.daemon", "--qmp", f"unix:{self.folder / 'qmp.sock'}", "--name", self.name]
         if self.plan.paused:
             command.append("--paused")
