@@ -371,7 +371,7 @@ class Builder:
         try:
             answer, body = client.ask(head, blobs, more, self.policy.seconds)
         except WorkerFailed as error:
-            if not self.closed and request.cpu not in self._gone:  # else it was ended by us
+            if not self.closed and not request.cpu.leaving:  # else it was ended by us
                 log.warn("the compiler of regions failed", pc=f"{request.pc:#x}", reason=str(error))
             return None
         finally:
