@@ -3,8 +3,8 @@
     stopped ──start()──> running ──stop()──> stopped          now() is monotonic over both
 
 All of a machine's time is this clock; no device knows another.  Timers are kept in a heap and fired by the
-machine's owner thread under the machine lock, in the order of their deadlines, those of one deadline in the
-order of arming.  `arm`, `cancel` and `fire_due` are called under the machine lock; `now` on any thread.
+machine's owner thread, or a vCPU's that waits anyway, under the machine lock, in the order of their deadlines, those of one
+deadline in the order of arming.  `arm`, `cancel` and `fire_due` are called under the machine lock; `now` on any thread.
 
 `source` gives host nanoseconds.  A manual clock has none: it moves by `advance()`, which fires each timer at
 exactly its deadline (tests, and the deterministic kind of time).
@@ -100,7 +100,7 @@ class VirtualClock:
         self._mark = (now, None)
 
     def timer(self, callback: Callable[[], None]) -> Timer:
-        """A timer, not armed; `callback` runs on the owner thread under the machine lock."""
+        """A timer, not armed; `callback` runs under the machine lock, on the owner thread or a vCPU's; it must not block."""
         return Timer(self, callback)
 
     def advance(self, ns: int) -> None:
@@ -120,7 +120,7 @@ class VirtualClock:
 
     def delay(self) -> int | None:
         """Host ns until the earliest timer (0: due); None when none will come without a change."""
-        if not self.running:
+        if self._mark[1] is None:
             return None
         deadline = self.next_deadline()
         return None if deadline is None else max(deadline - self.now(), 0)

@@ -77,7 +77,8 @@ class Device(Obj):
         return self.machine.clock
 
     def timer(self, callback: Callable[[], None], name: str = "") -> Timer:
-        """A timer of the virtual clock; `callback` runs on the owner thread under the machine lock.
+        """A timer of the virtual clock; `callback` runs under the machine lock, on the owner thread or a vCPU's, and must not
+        block.
 
         Made in realize(); its deadline is a property of the instance (`name`, default "timer0" and so on), of kind
         state.  A device that goes takes its timers with it.

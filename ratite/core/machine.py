@@ -6,7 +6,7 @@
 Threads: one owner (owner.py) does what clients ask, one thread per vCPU, one for the backends' bytes.  Methods without
 another note are called on the owner thread: `machine.owner.post(machine.stop)`.
 
-Lock order, the only one:  machine.lock  →  { a vCPU thread's Condition, the owner's queue, a chardev's mutex } (leaves).
+Lock order, the only one:  machine.lock  →  a vCPU thread's lock  →  { the owner's queue, a chardev's mutex } (leaves).
 No lock is held across a wait: waiting under machine.lock is done on its Condition (`RunState.changed`) alone.
 
 Events go to `on_event(name, data)` on whatever thread they happen, with the lock held: it must not block.
@@ -426,7 +426,7 @@ class Machine:
         self.state.request_stop(status)
 
     def watchdog_fired(self) -> None:
-        """A guest has left its watchdog alone for too long.  On the owner thread (a timer's callback); never blocks."""
+        """A guest has left its watchdog alone for too long.  Under the machine lock (a timer's callback); never blocks."""
         action = self.actions.watchdog
         self.emit("WATCHDOG", action=action)
         if action == "reset":

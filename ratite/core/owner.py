@@ -2,6 +2,7 @@
 
     any thread ──post(fn)──> queue ──> owner: with machine.lock: fn()  ──> Future
     clock.wake ────────────────────────> owner: with machine.lock: clock.fire_due()
+                                  └────> or the keeper, a thread that waits anyway and does that in the owner's place
 
 A Future's result is set without the lock held.  A fault in a timer's callback is logged and goes no further.  With
 `inline` there is no thread: work is done where it is posted, and timers fire by `clock.advance()` (tests of devices).
@@ -47,6 +48,7 @@ class Owner:
         self._cond = threading.Condition()
         self._woken = False
         self._ending = False
+        self._keeper: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._main, name=f"ratite-{name}", daemon=True)
         clock.wake = self.wake
         if not inline:
@@ -89,12 +91,42 @@ class Owner:
         return self.post(fn, *args).result()
 
     def wake(self) -> None:
-        """The clock's earliest deadline changed.  The owner itself looks at it anyway before it waits."""
-        if threading.get_ident() == self._thread.ident:
-            return
+        """The clock's earliest deadline changed.  Who fires timers looks at it anyway before he waits."""
         with self._cond:
+            keeper = self._keeper
+            if keeper is None and threading.get_ident() != self._thread.ident:
+                self._woken = True
+                self._cond.notify()
+        if keeper is not None:
+            keeper()
+
+    def keep_clock(self, told: Callable[[], None]) -> bool:
+        """The caller fires the timers from now on, by `fire`, until `leave_clock`; False when somebody else does already.
+        `told` is called when the earliest deadline came nearer, under the machine lock, on any thread; it must not block."""
+        with self._cond:
+            if self._keeper is not None or self.inline:
+                return False
+            self._keeper = told
+            return True
+
+    def leave_clock(self) -> None:
+        """The owner fires the timers again.  Takes a leaf lock."""
+        with self._cond:
+            self._keeper = None
             self._woken = True
             self._cond.notify()
+
+    def fire(self) -> float | None:
+        """Fire what is due, on the thread that keeps the clock; seconds until the next timer, None when none will come
+        without a change."""
+        with self._lock:
+            self._fire()
+            return self.clock_delay()
+
+    def clock_delay(self) -> float | None:
+        """Seconds until the next timer; under the machine lock."""
+        delay = self._clock.delay()
+        return None if delay is None else delay / 1e9
 
     def end(self) -> None:
         """Do what is queued, then end; waits for it unless the owner itself asks."""
@@ -106,12 +138,11 @@ class Owner:
 
     def _main(self) -> None:
         while True:
-            with self._lock:
-                self._fire()
-                delay = self._clock.delay()
+            delay = None if self._keeper is not None else self.fire()
             with self._cond:
                 if not self._queue and not self._woken and not self._ending:
-                    self._cond.wait(None if delay is None else min(delay / 1e9, threading.TIMEOUT_MAX))
+                    kept = self._keeper is not None
+                    self._cond.wait(None if delay is None or kept else min(delay, threading.TIMEOUT_MAX))
                 self._woken = False
                 work = self._queue.popleft() if self._queue else None
                 if work is None and self._ending:

@@ -115,3 +115,80 @@ def test_work_is_done_under_the_lock() -> None:
         assert not future.done()
     assert future.result(5) == 5
     owner.end()
+
+
+class Keeper:
+    """Somebody who keeps the owner's clock."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.told = threading.Event()
+        self.owner = owner
+
+    def keep(self) -> bool:
+        return self.owner.keep_clock(self.told.set)
+
+
+def test_one_keeper_fires_timers_in_the_owners_place() -> None:
+    lock = threading.RLock()
+    clock = VirtualClock()
+    owner = Owner("t", lock, clock)
+    fired: list[str] = []
+    done = threading.Event()
+
+    def note() -> None:
+        fired.append(threading.current_thread().name)
+        done.set()
+
+    first, second = Keeper(owner), Keeper(owner)
+    owner.call(clock.start)
+    assert first.keep() and not second.keep(), "one at a time"
+    timer = clock.timer(note)
+    owner.call(timer.arm_after, 1)
+    assert first.told.is_set(), "what the owner arms is told, too"
+    owner.call(lambda: None)
+    owner.call(lambda: None)
+    assert not fired, "the owner leaves it to the keeper"
+    delay = owner.fire()
+    while not fired:
+        assert delay is not None
+        delay = owner.fire()
+    assert fired == [threading.current_thread().name] and delay is None
+    first.told.clear()
+    with lock:
+        timer.arm_after(3_600_000_000_000)
+    assert first.told.is_set()
+    assert (owner.fire() or 0) > 3000
+    with lock:
+        assert (owner.clock_delay() or 0) > 3000
+    first.told.clear()
+    with lock:
+        timer.arm_after(4_000_000_000_000)
+    assert not second.told.is_set()
+    done.clear()
+    owner.leave_clock()
+    with lock:
+        timer.arm_after(1)
+    assert done.wait(20) and fired[-1] == "ratite-t", "the owner has it again"
+    assert second.keep()
+    owner.end()
+
+
+def test_the_owner_fires_what_fell_due_while_the_clock_was_kept() -> None:
+    lock = threading.RLock()
+    clock = VirtualClock()
+    owner = Owner("t", lock, clock)
+    fired = threading.Event()
+    keeper = Keeper(owner)
+    owner.call(clock.start)
+    assert keeper.keep()
+    owner.call(clock.timer(fired.set).arm, 0)
+    owner.call(lambda: None)
+    assert not fired.is_set()
+    owner.leave_clock()
+    assert fired.wait(20)
+    owner.end()
+
+
+def test_nobody_keeps_the_clock_of_a_machine_without_a_thread() -> None:
+    owner = Owner("t", threading.RLock(), VirtualClock(manual=True), inline=True)
+    assert not owner.keep_clock(lambda: None)

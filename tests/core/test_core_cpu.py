@@ -122,6 +122,184 @@ def test_a_nap_ends_by_itself(bench: Bench) -> None:
     until(lambda: cpu.thread.state == "running" and cpu.vcpu.instructions >= 5)
 
 
+class Polling:
+    """A machine whose CPUs poll: each nap ends when a line rises, not by itself.  What a stay in the guest behind one comes to
+    is in `then`: an Exit, an error, or None for a guest that goes on computing."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.then: list[Exit | Exception | None] = []
+        self.fired: list[str] = []
+        guest(self._program)
+        self.cpu = start(bench)
+        until(lambda: self.keeps(self.cpu))
+
+    def _program(self, vcpu: Any) -> Exit | None:
+        vcpu.values["irq_lines"][0] = 0
+        then = self.then.pop() if self.then else Exit(Exit.IDLE)
+        if isinstance(then, Exception):
+            raise then
+        if then is None:
+            vcpu.kicked.wait(20)
+        return then
+
+    def keeps(self, cpu: Any) -> bool:
+        """Whether this CPU naps and fires the timers."""
+        return cpu.thread.state == "halted" and cpu.thread._keeps
+
+    def timer(self, then: Callable[[], object] = list) -> Callable[[], str]:
+        """A timer; the function arms it, waits until it has fired, and tells on which thread."""
+        done = threading.Event()
+
+        def fire() -> None:
+            self.fired.append(threading.current_thread().name)
+            then()
+            done.set()
+
+        one = self.bench.machine.clock.timer(fire)
+
+        def run() -> str:
+            done.clear()
+            self.bench.call(one.arm_after, 1)
+            assert done.wait(20)
+            return self.fired[-1]
+
+        return run
+
+    def interrupt(self) -> None:
+        self.bench.call(self.cpu.inp("irq").deliver, 1)
+
+
+@pytest.fixture
+def polling(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Polling:
+    monkeypatch.setattr(thread_module, "NAP_S", 600)
+    return Polling(bench)
+
+
+def test_a_cpu_that_naps_fires_the_timers(polling: Polling) -> None:
+    cpu = polling.cpu
+    quiet, loud = polling.timer(), polling.timer(lambda: cpu.inp("irq").deliver(1))
+    assert quiet() == "test:cpu0"
+    assert cpu.vcpu.instructions == 1, "which is no reason to end the nap"
+    for count in range(2, 5):
+        assert loud() == "test:cpu0"
+        until(lambda count=count: cpu.vcpu.instructions == count and polling.keeps(cpu))
+    assert quiet() == "test:cpu0"
+
+
+def test_a_nap_that_ends_by_itself_keeps_the_clock(bench: Bench) -> None:
+    polling = Polling(bench)
+    until(lambda: polling.cpu.vcpu.instructions >= 5)
+    assert polling.timer()() == "test:cpu0"
+
+
+def test_a_failing_timer_does_not_hold_up_the_others(polling: Polling) -> None:
+    bad = polling.bench.machine.clock.timer(lambda: [][0])
+    polling.bench.call(bad.arm, 0)
+    assert polling.timer()() == "test:cpu0" and bad.deadline is None
+    assert polling.bench.machine.status == "running"
+
+
+@pytest.mark.parametrize("then", [
+    [None, Exit(Exit.BUDGET)], [Exit(Exit.HALT)], [None, Exit(Exit.KICKED)]], ids=["computes", "sleeps", "kicked"])
+def test_a_cpu_that_naps_no_more_leaves_the_timers_to_the_owner(polling: Polling, then: list[Exit | Exception | None]) -> None:
+    """A guest that computes comes out when its short stay is over."""
+    polling.then = then
+    polling.interrupt()
+    until(lambda: not polling.then and not polling.cpu.thread._keeps)
+    assert polling.timer()() == "ratite-test"
+
+
+@pytest.mark.parametrize("then", [Exit(Exit.PANIC, "over"), RuntimeError("ours")], ids=["panic", "fault"])
+def test_a_cpu_that_failed_leaves_the_timers_to_the_owner(polling: Polling, then: Exit | Exception) -> None:
+    polling.then = [then]
+    polling.interrupt()
+    polling.bench.wait_event("STOP")
+    assert not polling.cpu.thread._keeps
+    polling.bench.call(polling.bench.machine.clock.start)
+    assert polling.timer()() == "ratite-test"
+
+
+def test_timers_while_a_cpu_that_napped_is_stopped_held_and_unplugged(polling: Polling) -> None:
+    bench, cpu = polling.bench, polling.cpu
+    note = polling.timer()
+    bench.stop()
+    assert not cpu.thread._keeps
+    bench.call(bench.machine.clock.start)
+    assert note() == "ratite-test"
+    bench.call(bench.machine.clock.stop)
+    bench.cont()
+    until(lambda: polling.keeps(cpu))
+    assert note() == "test:cpu0"
+    bench.call(cpu.inp("halt").deliver, 1)
+    until(lambda: cpu.thread.state == "held")
+    assert note() == "ratite-test"
+    bench.call(cpu.inp("halt").deliver, 0)
+    until(lambda: polling.keeps(cpu))
+    bench.reset()
+    until(lambda: polling.keeps(cpu))
+    assert note() == "test:cpu0"
+    thread = cpu.thread
+    for wire in list(bench.machine.assembly.wires):
+        bench.unwire_irq(*wire)
+    bench.device_del("cpu0")
+    until(lambda: thread.ended)
+    assert note() == "ratite-test"
+
+
+def test_of_several_cpus_that_nap_one_fires_the_timers(polling: Polling) -> None:
+    bench, first = polling.bench, polling.cpu
+    bench.device_add("fake-cpu", "hot", {"cluster": "cl", "cpu-index": 1, "start-powered-off": False})
+    second = bench.cpu("hot")
+
+    def one_keeps() -> bool:
+        return [cpu.thread.state for cpu in (first, second)] == ["halted"] * 2 and first.thread._keeps != second.thread._keeps
+
+    until(one_keeps)
+    note = polling.timer()
+    for _ in range(10):
+        before = len(polling.fired)
+        assert note() == f"test:{(first if first.thread._keeps else second).id}"
+        assert len(polling.fired) == before + 1
+    keeper, other = (first, second) if first.thread._keeps else (second, first)
+    polling.then = [None, Exit(Exit.BUDGET)]
+    bench.call(keeper.inp("irq").deliver, 1)
+    until(lambda: not polling.then and not keeper.thread._keeps)
+    bench.call(other.inp("irq").deliver, 1)
+    until(lambda: polling.keeps(other))
+    assert note() == f"test:{other.id}"
+
+
+def test_a_timer_that_comes_near_while_the_guest_runs_is_the_owners(polling: Polling) -> None:
+    """The CPU would be back soon, but it may be too late for this one."""
+    polling.then = [None]
+    polling.interrupt()
+    until(lambda: not polling.then and polling.cpu.thread.state == "running")
+    far = polling.bench.machine.clock.timer(list)
+    polling.bench.call(far.arm_after, 3_600_000_000_000)
+    assert polling.cpu.thread._keeps, "far away"
+    assert polling.timer()() == "ratite-test"
+    assert not polling.cpu.thread._keeps
+
+
+def test_a_timer_that_is_due_soon_is_not_kept_over_a_stay_in_the_guest(
+    polling: Polling, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(thread_module, "KEPT_S", 7200)
+    soon = polling.bench.machine.clock.timer(list)
+    polling.bench.call(soon.arm_after, 3_600_000_000_000)
+    polling.then = [None]
+    polling.interrupt()
+    until(lambda: not polling.then and not polling.cpu.thread._keeps)
+    assert polling.timer()() == "ratite-test"
+
+
+def test_a_machine_ends_while_its_cpus_nap(polling: Polling) -> None:
+    thread = polling.cpu.thread
+    polling.bench.machine.close()
+    assert thread.ended
+
+
 def test_mmio_and_ram_through_the_clusters_view(bench: Bench) -> None:
     cpu = start(bench)
     bench.stop()

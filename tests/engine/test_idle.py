@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ratite.core.accel.base import Exit
+from ratite.core.engine import idle
 from ratite.core.engine.idle import Proof
 from ratite.core.engine.idle_proof import Prover
 from ratite.core.engine.native import NativeLibrary
+from ratite.core.engine.region.policy import Policy
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
@@ -43,6 +46,12 @@ class Polling:
         data = value.to_bytes(4, "big" if self.isa.big_endian else "little")
         self.ram.map[addr - BASE : addr - BASE + 4] = data
         self.cpu.invalidate(self.ram, addr - BASE, 4)  # type: ignore[arg-type]
+
+    def run(self) -> str:
+        """Why the CPU came back, but for the end of a short stay behind a nap."""
+        while (ended := self.cpu.run()).kind == Exit.BUDGET:
+            pass
+        return ended.kind
 
     def prove(self) -> Proof | None:
         cpu = self.cpu
@@ -76,14 +85,14 @@ def poll_flag(made: Polling) -> tuple[bytes, ...]:
 def test_a_polling_loop_sleeps_and_goes_on_when_the_flag_is_set(polling: Polling) -> None:
     polling.load(*poll_flag(polling))
     cpu = polling.cpu
-    assert cpu.run().kind == Exit.IDLE
+    assert polling.run() == Exit.IDLE
     assert cpu.undisturbed()
     before = cpu.instructions
-    assert cpu.run().kind == Exit.IDLE, "it still polls"
+    assert polling.run() == Exit.IDLE, "it still polls"
     assert cpu.instructions - before < 100_000, "and that was found out soon"
     assert cpu.idle.proofs == 1, "by what was proved before"
     polling.write(FLAG, 7)
-    assert cpu.run().kind == Exit.HALT
+    assert polling.run() == Exit.HALT
     assert cpu.get("r", 1) == 7 and cpu.get("r", 6) == 14
 
 
@@ -95,20 +104,75 @@ def test_a_loop_that_leaves_memory_as_it_was_sleeps(polling: Polling) -> None:
         asm(polling, "sw", rs=2, rt=1, imm=0),
         asm(polling, "bne", rs=1, rt=3, imm=-14),
     )
-    assert polling.cpu.run().kind == Exit.IDLE
+    assert polling.run() == Exit.IDLE
     assert polling.ram.map[FLAG - BASE : FLAG - BASE + 4] in (bytes(4), (9).to_bytes(4, "little"), (9).to_bytes(4, "big"))
+
+
+def test_a_stay_behind_a_nap_that_is_not_short_is_told(polling: Polling) -> None:
+    """Whoever waits for the CPU to come back soon learns that it doesn't."""
+    polling.load(*poll_flag(polling))
+    cpu = polling.cpu
+    assert polling.run() == Exit.IDLE
+    cpu.set("r", 8, 3)  # it reads this one, so that it goes on at first
+    assert cpu.run().kind == Exit.BUDGET
+    assert cpu.run().kind == Exit.IDLE, "told once"
+
+
+def test_a_guest_that_naps_most_of_the_time_dozes(polling: Polling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two naps; one that computes, or has much to do between its naps, doesn't."""
+    now = [1000.0]
+    monkeypatch.setattr(idle, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    watch = idle.IdleWatch(polling.isa, polling.cpu.idle._cpu)
+    assert watch.pace(1_000_000) == float("inf"), "too early to tell"
+    now[0] += 1
+    assert watch.pace(300_000_000) == 300_000_000
+    now[0] += 0.1
+    assert watch.pace(300_000_000) == 300_000_000, "too early to tell anew"
+    now[0] += 9.9
+    assert watch.pace(310_000_000) == 1_000_000
+
+
+def test_only_behind_a_nap_a_guest_dozes(polling: Polling) -> None:
+    polling.load(*poll_flag(polling))
+    cpu = polling.cpu
+    cpu.regions = SimpleNamespace(policy=Policy())  # type: ignore[assignment]  # all that is asked of it
+    cpu.idle._pace = 1.0
+    assert not cpu.dozing
+    assert polling.run() == Exit.IDLE and cpu.dozing
+    cpu.idle._pace = 1e9
+    assert not cpu.dozing
+    cpu.idle._pace = 1.0
+    cpu.set("r", 8, 3)
+    assert cpu.run().kind == Exit.BUDGET and not cpu.dozing
+    cpu.regions = None
+
+
+def test_the_first_round_behind_a_tick_is_no_reason_for_a_proof(polling: Polling) -> None:
+    """It finds in memory what the loop stores over in each round."""
+    polling.load(
+        asm(polling, "lw", rs=2, rd=1, imm=0),
+        asm(polling, "lw", rs=2, rd=6, imm=4),
+        asm(polling, "sw", rs=2, rt=4, imm=4),
+        asm(polling, "bne", rs=1, rt=3, imm=-12),
+    )
+    cpu = polling.cpu
+    assert polling.run() == Exit.IDLE and cpu.idle.proofs == 1
+    polling.write(FLAG + 4, 5)
+    cpu.set("pc", BASE)
+    cpu.idle.left = 1
+    assert polling.run() == Exit.IDLE and cpu.idle.proofs == 1
 
 
 def test_a_line_ends_the_quiet(polling: Polling) -> None:
     polling.load(*poll_flag(polling))
     cpu = polling.cpu
-    assert cpu.run().kind == Exit.IDLE and cpu.undisturbed()
+    assert polling.run() == Exit.IDLE and cpu.undisturbed()
     cpu.set_line(3, True)
     assert not cpu.undisturbed()
-    assert cpu.run().kind == Exit.IDLE, "nobody takes interrupts here: it polls on"
+    assert polling.run() == Exit.IDLE, "nobody takes interrupts here: it polls on"
     cpu.kick()
     assert not cpu.undisturbed()
-    assert cpu.run().kind == Exit.KICKED
+    assert polling.run() == Exit.KICKED
 
 
 def test_the_guest_goes_on_while_it_is_proved(polling: Polling, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,16 +221,16 @@ def test_the_end_of_a_proof_is_told(polling: Polling) -> None:
     assert watch._proving is not None
     watch._proving.join(60)
     watch.left = 1 << 40
-    assert polling.cpu.run().kind == Exit.IDLE
+    assert polling.run() == Exit.IDLE
 
 
 def test_what_was_proved_goes_with_the_view_of_memory(polling: Polling) -> None:
     """A proof holds host addresses, which may be nobody's afterwards."""
     polling.load(*poll_flag(polling))
     cpu = polling.cpu
-    assert cpu.run().kind == Exit.IDLE and cpu.idle.proofs == 1
+    assert polling.run() == Exit.IDLE and cpu.idle.proofs == 1
     cpu.remap()
-    assert cpu.run().kind == Exit.IDLE and cpu.idle.proofs == 2
+    assert polling.run() == Exit.IDLE and cpu.idle.proofs == 2
 
 
 def test_a_proof_holds_at_all_places_of_the_loop(polling: Polling) -> None:
@@ -229,6 +293,24 @@ def test_an_interrupt_meanwhile_does_not_disturb_a_proof(polling: Polling, monke
     assert polling.holds(proof)
 
 
+def test_memory_may_be_of_another_moment_than_the_registers(polling: Polling) -> None:
+    """The CPU runs on while its loop is proved: here it had not yet stored what the loop stores."""
+    polling.load(
+        asm(polling, "lw", rs=2, rd=1, imm=0),
+        asm(polling, "sw", rs=2, rt=4, imm=4),
+        asm(polling, "lw", rs=2, rd=6, imm=4),
+        asm(polling, "bne", rs=1, rt=3, imm=-12),
+    )
+    proof = polling.prove()
+    assert proof is not None and not polling.holds(proof)
+    polling.write(FLAG + 4, 9)
+    assert polling.holds(proof)
+    other = polling.prove()
+    assert other is not None and dict(other.memory) == dict(proof.memory)
+    polling.cpu.set("r", 8, 4)
+    assert not polling.holds(proof)
+
+
 def test_memory_of_several_sizes_is_read_whole(polling: Polling) -> None:
     """Bytes at both ends are known before those between."""
     polling.load(
@@ -285,7 +367,9 @@ def test_what_a_proof_depends_on(polling: Polling) -> None:
 def test_what_proves_nothing(polling: Polling, what: str) -> None:
     back = {
         "counter": asm(polling, "addi", rd=1, rs=1, imm=1),
-        "store": asm(polling, "sw", rs=2, rt=4, imm=0),
+        "store": b"".join((
+            asm(polling, "lw", rs=2, rd=1, imm=0), asm(polling, "addi", rd=1, rs=1, imm=1),
+            asm(polling, "sw", rs=2, rt=1, imm=0), asm(polling, "lw", rs=2, rd=1, imm=8))),
         "device": asm(polling, "lw", rs=5, rd=1, imm=0),
         "device-store": asm(polling, "sw", rs=5, rt=4, imm=0),
         "reservation": asm(polling, "ll", rd=1, rs=2),

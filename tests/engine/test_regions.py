@@ -266,6 +266,24 @@ def test_a_loop_is_counted_exactly(toy: tuple[Isa, NativeIsa], manager: RegionMa
     pair.close()
 
 
+def test_what_a_guest_that_has_nothing_to_do_makes_hot_is_not_compiled(
+    toy: tuple[Isa, NativeIsa], manager: RegionManager, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is counted anew, and asked for once the guest has more to do."""
+    dozing = [True]
+    monkeypatch.setattr(NativeVcpu, "dozing", property(lambda _: dozing[0]))
+    isa, _ = toy
+    pair = pair_of(toy, manager)
+    pair.write(0, loop(isa, isa.assemble("add", rd=2, rs=2, rt=1)))
+    pair.start(BASE, {("r", 7): 100_000})
+    pair.step(5000)
+    assert executed(pair) == 0 and not manager.builder.waiting
+    dozing[0] = False
+    pair.step(5000)
+    assert executed(pair) > 1000
+    pair.close()
+
+
 @pytest.mark.parametrize("only", [True, False], ids=["counts", "adds"])
 def test_a_loop_that_only_counts_stays_in_tier_0(toy: tuple[Isa, NativeIsa], manager: RegionManager, only: bool) -> None:
     """Inside of a loop that is compiled around it."""
@@ -603,11 +621,22 @@ def test_a_worker_that_dies_costs_a_line(
     pair.close()
 
 
-def test_what_a_worker_died_of_is_tried_again(toy: tuple[Isa, NativeIsa], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody may have killed it."""
+@pytest.mark.parametrize("forgotten", [False, True], ids=["", "view-changed"])
+def test_what_a_worker_died_of_is_tried_again(
+    toy: tuple[Isa, NativeIsa], monkeypatch: pytest.MonkeyPatch, forgotten: bool,
+) -> None:
+    """Somebody may have killed it, and the CPUs' view of memory may have changed meanwhile."""
     manager = RegionManager(Eager())
     right, wrong = manager.policy.passes, ["no such passes"]
-    monkeypatch.setattr(manager.policy, "passes", lambda tier: wrong.pop() if wrong else right(tier))
+
+    def passes(tier: int) -> str:
+        if not wrong:
+            return right(tier)
+        if forgotten:
+            manager.builder.forget_tries()
+        return wrong.pop()
+
+    monkeypatch.setattr(manager.policy, "passes", passes)
     isa, _ = toy
     pair = pair_of(toy, manager)
     pair.write(0, loop(isa, isa.assemble("add", rd=2, rs=2, rt=1)))

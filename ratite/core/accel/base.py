@@ -27,7 +27,7 @@ class Exit:
     HALT = "halt"  # the guest sleeps until an interrupt (WFI and the like)
     KICKED = "kicked"  # somebody asked for it
     PANIC = "panic"  # the trap handler's first instruction can't be fetched
-    BUDGET = "budget"  # the instruction budget of a step is used up
+    BUDGET = "budget"  # the instruction budget of a step is used up, or what a guest runs behind IDLE is not so short
     IDLE = "idle"  # the guest polls memory, and nothing happens until somebody else does something
     KINDS = (HALT, KICKED, PANIC, BUDGET, IDLE)
 

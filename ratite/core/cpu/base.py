@@ -235,7 +235,7 @@ class Cpu(Device):
         if cluster.accelerator is None:
             raise GenericError(f"cluster '{cluster.path}' has no accelerator")
         self.vcpu = vcpu = cluster.accelerator.create_vcpu(self, int(self.cpu_index))
-        self.thread = CpuThread(f"{self.machine.name}:{self.id}", vcpu, _Listener(self))
+        self.thread = CpuThread(f"{self.machine.name}:{self.id}", vcpu, _Listener(self), self.machine.owner)
         try:
             self.machine.state.add_thread(self, self.thread)
         except RuntimeError as exc:

@@ -25,6 +25,7 @@ them while it is made, and holds where they are found like that.
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ _REST_FAILED, _REST_PROVED, _REST_DISTURBED = 50, 10, 5
 # Instructions between looks while a proof is made, whose end is told: coming out of native code the CPU would wait for the
 # interpreter, which the proof has.
 _PROVING = 4_000_000
+_PACE_S = 0.5  # seconds over which it is measured how fast a guest executes
 _RESTING = 4_000_000  # and at the most until the next proof may be made
 
 
@@ -129,6 +131,8 @@ class IdleWatch:
         self._proving: threading.Thread | None = None
         self._result: tuple[dict[tuple[int, int], Proof], float] | None = None  # what it found, seconds it took; its last act
         self._since = self._not_before = 0.0  # by the thread's clock
+        # When, and how many instructions there were; how many a second.
+        self._paced, self._pace = (time.monotonic(), 0), math.inf
 
     def forget(self) -> None:
         """The view of memory changed, or goes: nothing here looks at it any more."""
@@ -139,6 +143,14 @@ class IdleWatch:
         self._known.clear()
         self._near = frozenset()
         self._prover = None
+
+    def pace(self, executed: int) -> float:
+        """Instructions a second lately, of a CPU that has executed so many so far."""
+        then, before = self._paced
+        now = time.monotonic()
+        if now - then >= _PACE_S:
+            self._paced, self._pace = (now, executed), (executed - before) / (now - then)
+        return self._pace
 
     def look(self) -> bool:
         """Whether the CPU may sleep; the slice is used up."""
@@ -164,8 +176,9 @@ class IdleWatch:
                 return False
             self._looks = _LOOKS
         self._looks -= 1
-        if near:
-            # In a known loop, at another of its jumps: the next time that is to be enough.
+        if near and known is None:
+            # In a known loop, at another of its jumps: the next time that is to be enough. At one of those that are known it
+            # may be in its first round, before it has stored what it stores in each.
             proving = True
         else:
             registers = cpu.registers()

@@ -96,6 +96,10 @@ class _Overlay:
     def ask(self, number: int, value: int) -> int:
         raise _Unproved
 
+    def settle(self) -> None:
+        """What is so now counts as what was."""
+        self.first.update(self.now)
+
     @property
     def unchanged(self) -> bool:
         return self.now == self.first
@@ -155,20 +159,30 @@ class Prover(Evaluator):
         self.changed()
         self._overlay.clear()
         self._forget_walks()
-        self._round = _Round(self._overlay.first, {})
-        self._rounds = {(pc, context): self._round}
-        self._places = {pc}
+        self._begin(pc, context)
+        begun = 0
         try:
             for count in range(_STEPS):
                 if self.step() != self.RAN or self.traps:
                     return None
-                if self.pc_value == pc and self.ctx == self.isa.contexts[context] and self._as_before():
-                    self._length, self._lines = count + 1, lines
-                    return self._proof(self._round)
+                if self.pc_value == pc and self.ctx == self.isa.contexts[context]:
+                    if self._as_before():
+                        self._length, self._lines = count + 1 - begun, lines
+                        return self._proof(self._round)
+                    # The CPU went on after its registers were copied, and memory was as somewhere else in the loop. What it
+                    # comes to from there on is as good a place to begin.
+                    begun = count + 1
+                    self._begin(pc, context)
                 self._places.add(self.pc_value)
         except _Unproved:
             pass
         return None
+
+    def _begin(self, pc: int, context: int) -> None:
+        self._overlay.settle()
+        self._round = _Round(self._overlay.first, self._needed)
+        self._rounds = {(pc, context): self._round}
+        self._places = {pc}
 
     def around(self) -> dict[tuple[int, int], Proof]:
         """Behind a proof: the same for all places where the loop comes by once, since the CPU may be looked at anywhere in it.

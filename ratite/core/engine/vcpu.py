@@ -40,6 +40,7 @@ _AskHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, c
 _ClockHook = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 
 _GLIMPSE_S = 0.02
+_BRIEF = 20_000  # instructions after a nap that are a short stay in the guest: some 0.1 ms, and a timer tick is less
 _TYPES = MappingProxyType({1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64})
 _PATIENCE = 64  # stores into a code page that hit no instruction before the page counts as data again
 _TARGETS = 64  # of one computed jump that are remembered
@@ -82,6 +83,7 @@ class NativeVcpu(Vcpu):
         self._filled, self._fills = 0, 0  # where the CPU's last store into code ended, and how many came one behind the other
         self._failure: BaseException | None = None
         self._executed = 0  # as of the last time outside of generated code
+        self._brief = 0  # where, by that, a short stay behind a nap ends; 0: no such one
         self._gate = threading.Lock()  # held while requests are served, and on the way into generated code
         self._outside = True  # no Event, which would cost more than the rest of a short stay in generated code
         self._glimpses: deque[threading.Event] = deque()  # of those who wait for that
@@ -233,6 +235,11 @@ class NativeVcpu(Vcpu):
         return bool(self._words[B.WINDOWED].value >> self._words[B.MODE_DATA].value & 1)
 
     @property
+    def dozing(self) -> bool:
+        """Whether the guest has just napped, and does so most of the time; on the CPU's own thread."""
+        return self._brief > 0 and self.regions is not None and self.idle.pace(self._executed) < self.regions.policy.dozing
+
+    @property
     def outside(self) -> bool:
         """Whether the CPU is not in generated code; it serves requests before it goes there."""
         return self._outside
@@ -240,12 +247,16 @@ class NativeVcpu(Vcpu):
     # -- running
     def run(self) -> Exit:
         while True:
+            if self._brief and self._executed + self.idle.left > self._brief:
+                self._brief = 0
+                return Exit(Exit.BUDGET)
             ended = self._once(self.native.run, self.idle.left)
             self.idle.left -= self._spent
             if ended is not None:
                 if not (ended.kind == Exit.HALT and self.has_work()):
                     return ended
             elif (self.idle.left <= 0 or self.idle.told) and self.idle.look():
+                self._brief = self._executed + _BRIEF
                 return Exit(Exit.IDLE)
 
     def step(self, count: int = 1) -> Exit:

@@ -25,6 +25,7 @@ from ratite.core.objects.props import config, state
 from ratite.core.regs import RegArray
 
 MDT, UDT, GENT, CAPT, ARHT, LOAD, ENIT, ENT, TINT, PWMA, ENALL = (1 << n for n in range(11))
+_ASKS = ENIT | TINT
 MAX = 0xFFFFFFFF
 SECOND = 1_000_000_000
 _COUNTERS = (0x8, 0x18)  # TCR0, TCR1
@@ -62,6 +63,7 @@ class XlnxTimer(MmioDevice):
     def wire(self) -> None:
         super().wire()
         self._irq = self.out("irq")
+        self._now = self.clock.now
         self._timers = tuple(self.timer(partial(self._due, n)) for n in range(2))
 
     def unrealize(self) -> None:
@@ -101,7 +103,7 @@ class XlnxTimer(MmioDevice):
     # -- counting
 
     def _tick(self) -> int:
-        return self.clock.now() * self.clock_frequency // SECOND
+        return self._now() * self.clock_frequency // SECOND
 
     def _to_go(self, n: int) -> int:
         """Ticks from the base to the last count before the roll-over."""
@@ -111,16 +113,15 @@ class XlnxTimer(MmioDevice):
         return (self.TLR[n] if self.TCSR[n] & UDT else MAX - self.TLR[n]) + 2
 
     def _count(self, n: int) -> int:
-        """The counter's value now."""
+        """The counter's value now. Guests ask for it several times a tick: it calls as little as can be."""
+        base, tcsr = self.base[n], self.TCSR[n]
         if not self.running[n]:
-            return self.base[n]
-        tcsr, passed = self.TCSR[n], self._tick() - self.start[n]
+            return base
+        passed = self._now() * self.clock_frequency // SECOND - self.start[n]
         down = tcsr & UDT
-        if tcsr & MDT:
-            return (self.base[n] - passed if down else self.base[n] + passed) & MAX
-        beyond = passed - self._to_go(n) - 1  # 0: at the roll-over
-        if passed >= 0 > beyond:
-            return self.base[n] - passed if down else self.base[n] + passed
+        beyond = passed - (base if down else MAX - base) - 1  # 0: at the roll-over
+        if tcsr & MDT or passed >= 0 > beyond:
+            return (base - passed if down else base + passed) & MAX
         phase = beyond % self._period(n) if passed >= 0 and tcsr & ARHT else 0
         if not phase:
             return MAX if down else 0
@@ -131,18 +132,15 @@ class XlnxTimer(MmioDevice):
         beyond = self._tick() - self.start[n] - self._to_go(n) - 1
         return self.running[n] and beyond >= 0 and beyond % self._period(n) == 0
 
-    def _rollovers(self, n: int) -> int:
-        """How many roll-overs there were since `start`."""
-        if not self.running[n] or self.TCSR[n] & MDT:
-            return 0
-        beyond = self._tick() - self.start[n] - self._to_go(n) - 1
-        if beyond < 0:
-            return 0
-        return 1 + (beyond // self._period(n) if self.TCSR[n] & ARHT else 0)
-
     def _catch_up(self, n: int) -> None:
         """Sets TINT for roll-overs that weren't told yet."""
-        rollovers = self._rollovers(n)
+        tcsr = self.TCSR[n]
+        if not self.running[n] or tcsr & MDT:
+            return
+        beyond = self._tick() - self.start[n] - self._to_go(n) - 1
+        if beyond < 0:
+            return
+        rollovers = 1 + (beyond // self._period(n) if tcsr & ARHT else 0)
         if rollovers > self.told[n]:
             self.told[n] = rollovers
             self.TCSR[n] |= TINT
@@ -177,7 +175,8 @@ class XlnxTimer(MmioDevice):
         self._update()
 
     def _update(self) -> None:
-        self._irq.set(any(tcsr & ENIT and tcsr & TINT for tcsr in self.TCSR))
+        first, second = self.TCSR
+        self._irq.set(first & _ASKS == _ASKS or second & _ASKS == _ASKS)
 
     # -- registers
 
@@ -214,11 +213,12 @@ class XlnxTimer(MmioDevice):
         self._update()
 
     def _set_control(self, n: int, new: int) -> None:
-        old, count = self.TCSR[n], self._count(n)
+        changed = (new ^ self.TCSR[n]) & (MDT | UDT | ARHT | LOAD | ENT)
+        count = self._count(n) if changed else 0
         self.TCSR[n] = new
         if new & LOAD:
             self._rebase(n, self.TLR[n])
-        elif (new ^ old) & (MDT | UDT | ARHT | LOAD | ENT):
+        elif changed:
             self._rebase(n, count)
         self._arm(n)
 

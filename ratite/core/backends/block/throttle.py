@@ -142,7 +142,7 @@ class ThrottleGroup:
         self._go_on()
 
     def submit(self, who: object, write: bool, size: int, go: Callable[[], None]) -> None:
-        """Has `go` called when the limits let a request of `size` bytes pass: at once, or on the owner thread."""
+        """Has `go` called when the limits let a request of `size` bytes pass: at once, or when a timer fires."""
         queue = self._queues[write]
         if queue or self._wait(write):
             self._came += 1

@@ -294,11 +294,11 @@ class Builder:
         self._covered[place] = self._covered.get(place, 0) + 1
         if self._covered[place] > self.policy.covered:
             return False
-        self._count_anew(request)
+        self.count_anew(request)
         return True
 
-    def _count_anew(self, request: Request) -> None:
-        """The place has no region: it is to be asked for again."""
+    def count_anew(self, request: Request) -> None:
+        """The place has no region: it is to be asked for again. Any thread."""
         native = request.cpu.native
         with self._manager.lock:
             for page in request.cpu.pages.of_key(self._place(request)[:2]):
@@ -320,13 +320,13 @@ class Builder:
         store = self._store(request.cpu.native)
         if answer is None:
             # The worker may have been ended by somebody, or have had no memory: once more. (A failure counts as two attempts.)
-            self._tried[place] += 1
-            self._count_anew(request)
+            self._tried[place] = self._tried.get(place, 0) + 1  # forgotten meanwhile where memory means something else
+            self.count_anew(request)
             return
         if "none" in answer[0]:
             return
         if not manager.accept(request, *answer, seen):
-            self._count_anew(request)
+            self.count_anew(request)
         elif store is not None and not request.calls:  # what gave up here may do better in another run
             codes = {k: code for k, (_, code) in seen.items()}
             self._grown += store.keep(request.kind, request.offset, codes, *answer)

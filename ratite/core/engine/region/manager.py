@@ -127,9 +127,14 @@ class RegionManager:
 
     # -- on vCPU threads
     def hot(self, cpu: NativeVcpu, page: CodePage, offset: int, pc: int) -> None:
-        """Control came to ``offset`` of ``page`` often enough."""
-        if not self._closed:
-            self.builder.submit(Request(cpu, page, offset, pc))
+        """Control came to ``offset`` of ``page`` often enough, unless it took a guest that has nothing to do minutes to."""
+        if self._closed:
+            return
+        request = Request(cpu, page, offset, pc)
+        if cpu.dozing:
+            self.builder.count_anew(request)
+        else:
+            self.builder.submit(request)
 
     def page_made(self, cpu: NativeVcpu, page: CodePage) -> None:
         """``cpu`` has made records for ``page``: it gets the entries there, if the bytes are what they were."""
