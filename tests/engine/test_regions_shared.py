@@ -223,6 +223,31 @@ def test_cpus_that_share_regions_see_new_code_at_once(library: NativeLibrary, ra
         cpu.close()
 
 
+def test_workers_that_all_fail_are_left_alone_for_a_while(library: NativeLibrary, ram: RamRegion) -> None:
+    """Where there is no memory for any, say: each attempt takes a guest's time."""
+    native, policy = library.get(ToyPort.ISA, LITTLE), Eager()
+    policy.synchronous, policy.fail_seconds = False, (PATIENCE, PATIENCE)
+    right, policy.passes = policy.passes, lambda tier: "no such passes"  # type: ignore[method-assign]
+    manager = RegionManager(policy)
+    cpu = NativeVcpu(native, SharedPort(ram, False), BusError, CODE_LIMIT, manager)
+    looping(ram, native.isa)
+    start(cpu)
+    while not manager.counters[1].failures:
+        cpu.advance(1000)
+    until(lambda: not manager.builder._current)
+    policy.passes = right  # type: ignore[method-assign]
+    while not manager.builder.waiting:  # it is asked for again
+        cpu.advance(1000)
+    with manager.builder._wake:
+        assert manager.builder._next(0) is None and manager.builder._patience(0) > PATIENCE / 2
+        manager.builder._resumed = 0.0
+        manager.builder._wake.notify_all()
+    while not cpu.compiled_instructions:
+        cpu.advance(1000)
+    assert manager.builder._failures == 0
+    cpu.close()
+
+
 def test_a_cpu_goes_though_a_worker_hangs(
     library: NativeLibrary, ram: RamRegion, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -53,6 +53,8 @@ class Builder:
         self._waiting = Waiting()
         self._counted = 0.0  # when its counters were read
         self._nothing = False  # what they said then was that nothing is worth it
+        self._failures = 0  # of workers, since one did its work
+        self._resumed = 0.0  # when something is asked of one again
         self._rested = 0.0  # when worker 0 may take anything again, though CPUs leave it no core
         self._pause = policy.count_seconds
         self._better: deque[Request] = deque()
@@ -188,6 +190,8 @@ class Builder:
         Guests go first: there are as many threads at work as they leave processors; where they leave none, there is one
         for what is worth it at once, and seldom for the rest."""
         now, policy = time.monotonic(), self.policy
+        if now < self._resumed:
+            return None
         spare = (os.cpu_count() or 1) - self._manager.busy
         if number >= max(spare, 1):
             return None
@@ -207,6 +211,8 @@ class Builder:
 
     def _patience(self, number: int) -> float:
         """Seconds until thread ``number`` looks unasked: what waits may have got hot by then, or a core be free."""
+        if (left := self._resumed - time.monotonic()) > 0:
+            return left
         if number or not (self._waiting or self._better):
             return self.policy.lull_seconds if self._grown and not number else self.policy.idle_seconds
         pause, self._pause = self._pause, min(2 * self._pause, self.policy.choice_seconds)
@@ -319,10 +325,9 @@ class Builder:
         manager.spent(request.tier, time.perf_counter_ns() - started, answer is None)
         store = self._store(request.cpu.native)
         if answer is None:
-            # The worker may have been ended by somebody, or have had no memory: once more. (A failure counts as two attempts.)
-            self._tried[place] = self._tried.get(place, 0) + 1  # forgotten meanwhile where memory means something else
-            self.count_anew(request)
+            self._failed(request)
             return
+        self._failures = 0
         if "none" in answer[0]:
             return
         if not manager.accept(request, *answer, seen):
@@ -330,6 +335,17 @@ class Builder:
         elif store is not None and not request.calls:  # what gave up here may do better in another run
             codes = {k: code for k, (_, code) in seen.items()}
             self._grown += store.keep(request.kind, request.offset, codes, *answer)
+
+    def _failed(self, request: Request) -> None:
+        """A worker did not do it. It may have been ended by somebody: once more (a failure counts as two attempts). Or there is
+        no memory for any, and then trying costs guests their time."""
+        first, most = self.policy.fail_seconds
+        with self._wake:
+            self._resumed = time.monotonic() + min(first * 2**min(self._failures, 20), most)
+            self._failures += 1
+        place = self._place(request)
+        self._tried[place] = self._tried.get(place, 0) + 1  # forgotten meanwhile where memory means something else
+        self.count_anew(request)
 
     def _trim(self) -> None:
         """Holds what is on disk to its bound if anything was added. Ten thousand files take 50 ms of system calls, each of

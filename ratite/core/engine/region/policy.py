@@ -48,6 +48,7 @@ class Policy:
         self.worth = 250_000
         self.rest = 15
         self.seconds = 30.0  # a worker may take for one region
+        self.fail_seconds = 0.1, 60.0  # without asking after a failure: first, doubled with each one in a row; at the most
         self.workers = 3  # at the most; each is a process of some 100 MB
         self.idle_seconds = 20.0  # without work, after which workers end
         self.leave_seconds = 0.2  # CPUs may take to leave regions that must go
