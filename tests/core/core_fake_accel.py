@@ -29,6 +29,7 @@ class FakeVcpu(Vcpu):
         self.remaps = 0
         self.closed = False
         self.count = 0
+        self.dozes = True
 
     def run(self) -> Exit:
         self.in_run.set()
@@ -60,6 +61,10 @@ class FakeVcpu(Vcpu):
 
     def undisturbed(self) -> bool:
         return not self.kicked.is_set() and not self.values["irq_lines"][0]
+
+    @property
+    def dozing(self) -> bool:
+        return self.dozes
 
     def has_work(self) -> bool:
         return self.values["irq_lines"][0] != 0

@@ -193,6 +193,20 @@ def test_a_nap_that_ends_by_itself_keeps_the_clock(bench: Bench) -> None:
     assert polling.timer()() == "test:cpu0"
 
 
+def test_a_cpu_that_naps_between_other_work_leaves_the_timers_to_the_owner(polling: Polling) -> None:
+    cpu = polling.cpu
+    polling.bench.stop()
+    cpu.vcpu.dozes = False
+    polling.bench.cont()
+    until(lambda: cpu.thread.state == "halted")
+    assert not cpu.thread._keeps
+    assert polling.timer(lambda: cpu.inp("irq").deliver(1))() == "ratite-test"
+    cpu.vcpu.dozes = True
+    polling.interrupt()
+    until(lambda: polling.keeps(cpu))
+    assert polling.timer()() == "test:cpu0"
+
+
 def test_a_failing_timer_does_not_hold_up_the_others(polling: Polling) -> None:
     bad = polling.bench.machine.clock.timer(lambda: [][0])
     polling.bench.call(bad.arm, 0)

@@ -14,7 +14,6 @@ from ratite.core.engine import idle
 from ratite.core.engine.idle import Proof
 from ratite.core.engine.idle_proof import Prover
 from ratite.core.engine.native import NativeLibrary
-from ratite.core.engine.region.policy import Policy
 from ratite.core.engine.vcpu import NativeVcpu
 from ratite.core.isa.isa import Isa
 from ratite.core.memory import BusError
@@ -108,43 +107,45 @@ def test_a_loop_that_leaves_memory_as_it_was_sleeps(polling: Polling) -> None:
     assert polling.ram.map[FLAG - BASE : FLAG - BASE + 4] in (bytes(4), (9).to_bytes(4, "little"), (9).to_bytes(4, "big"))
 
 
-def test_a_stay_behind_a_nap_that_is_not_short_is_told(polling: Polling) -> None:
-    """Whoever waits for the CPU to come back soon learns that it doesn't."""
-    polling.load(*poll_flag(polling))
-    cpu = polling.cpu
-    assert polling.run() == Exit.IDLE
-    cpu.set("r", 8, 3)  # it reads this one, so that it goes on at first
-    assert cpu.run().kind == Exit.BUDGET
-    assert cpu.run().kind == Exit.IDLE, "told once"
-
-
 def test_a_guest_that_naps_most_of_the_time_dozes(polling: Polling, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two naps; one that computes, or has much to do between its naps, doesn't."""
     now = [1000.0]
     monkeypatch.setattr(idle, "time", SimpleNamespace(monotonic=lambda: now[0]))
     watch = idle.IdleWatch(polling.isa, polling.cpu.idle._cpu)
-    assert watch.pace(1_000_000) == float("inf"), "too early to tell"
+    assert not watch.dozes(1_000), "too early to tell"
     now[0] += 1
-    assert watch.pace(300_000_000) == 300_000_000
+    assert not watch.dozes(300_000_000)
     now[0] += 0.1
-    assert watch.pace(300_000_000) == 300_000_000, "too early to tell anew"
+    assert not watch.dozes(300_000_000), "too early to tell anew"
     now[0] += 9.9
-    assert watch.pace(310_000_000) == 1_000_000
+    assert watch.dozes(310_000_000)
+
+
+def dozes(cpu: NativeVcpu) -> None:
+    """As if its guest had had next to nothing to do for a while."""
+    cpu.idle._pace, cpu.idle._paced = 1.0, (1e12, 0)
 
 
 def test_only_behind_a_nap_a_guest_dozes(polling: Polling) -> None:
     polling.load(*poll_flag(polling))
     cpu = polling.cpu
-    cpu.regions = SimpleNamespace(policy=Policy())  # type: ignore[assignment]  # all that is asked of it
-    cpu.idle._pace = 1.0
+    assert polling.run() == Exit.IDLE and not cpu.dozing, "it was busy before"
+    dozes(cpu)
     assert not cpu.dozing
     assert polling.run() == Exit.IDLE and cpu.dozing
-    cpu.idle._pace = 1e9
-    assert not cpu.dozing
-    cpu.idle._pace = 1.0
     cpu.set("r", 8, 3)
     assert cpu.run().kind == Exit.BUDGET and not cpu.dozing
-    cpu.regions = None
+
+
+def test_a_stay_behind_a_nap_that_is_not_short_is_told(polling: Polling) -> None:
+    """Whoever waits for the CPU to come back soon learns that it doesn't."""
+    polling.load(*poll_flag(polling))
+    cpu = polling.cpu
+    dozes(cpu)
+    assert polling.run() == Exit.IDLE
+    cpu.set("r", 8, 3)  # it reads this one, so that it goes on at first
+    assert cpu.run().kind == Exit.BUDGET
+    assert cpu.run().kind == Exit.IDLE, "told once"
 
 
 def test_the_first_round_behind_a_tick_is_no_reason_for_a_proof(polling: Polling) -> None:
@@ -157,6 +158,7 @@ def test_the_first_round_behind_a_tick_is_no_reason_for_a_proof(polling: Polling
     )
     cpu = polling.cpu
     assert polling.run() == Exit.IDLE and cpu.idle.proofs == 1
+    dozes(cpu)
     polling.write(FLAG + 4, 5)
     cpu.set("pc", BASE)
     cpu.idle.left = 1

@@ -139,6 +139,11 @@ class Vcpu(ABC):
         """Whether nothing was asked of the CPU since ``run`` came back with IDLE: no kick, no line. Any thread."""
         return False
 
+    @property
+    def dozing(self) -> bool:
+        """Whether the guest has just come back with IDLE, and has had next to nothing to do lately; on the vCPU's thread."""
+        return False
+
     @abstractmethod
     def fields(self) -> Iterable[StateField]:
         """The architectural state, declared by the ISA."""

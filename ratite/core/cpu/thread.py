@@ -8,7 +8,7 @@
     parked    the machine doesn't run; the CPU's state may be looked at
     running   inside vcpu.run(), no lock held
     halted    the guest sleeps; ends when vcpu.has_work() says so. Or it polls memory: ends at whatever is asked of the
-              CPU, or after a moment; this thread fires the machine's timers meanwhile, if no other does
+              CPU, or after a moment; of a guest that has nothing to do this thread fires the machine's timers meanwhile
     held      the machine runs, but a line (halt, reset) or power keeps this CPU from running
 
 The thread's own lock is next to a leaf: nothing but the owner's queue is taken while it is held, so that `wake`,
@@ -17,7 +17,8 @@ must know goes to `listener`, called with no lock held.  A fault inside the engi
 
 Who polls wakes for timer ticks, so the CPU itself waits for them, and no other thread need wake first.  It *keeps* the clock
 over the short stay in the guest that follows, as long as no timer is due soon, and leaves it to the owner where that isn't
-short.
+short.  Only of a guest that has nothing else to do: on a host with other work a thread may be kept off its core meanwhile, and
+a kernel that measures its delays between two ticks must not lose one.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ class CpuThread:
         """The guest polls.  Whoever asks something of the CPU does so before he takes the condition."""
         with self._lock:
             self._state = HALTED
-        if not self._keeps:
+        if not self._keeps and self._vcpu.dozing:
             self._due = 0.0
             self._keeps = self._clock.keep_clock(self._told)
         now = time.monotonic()

@@ -49,7 +49,7 @@ _REST_FAILED, _REST_PROVED, _REST_DISTURBED = 50, 10, 5
 # Instructions between looks while a proof is made, whose end is told: coming out of native code the CPU would wait for the
 # interpreter, which the proof has.
 _PROVING = 4_000_000
-_PACE_S = 0.5  # seconds over which it is measured how fast a guest executes
+_PACE_S, _DOZING = 0.5, 5_000_000  # seconds over which it is measured how fast a guest executes; instructions a second
 _RESTING = 4_000_000  # and at the most until the next proof may be made
 
 
@@ -144,13 +144,14 @@ class IdleWatch:
         self._near = frozenset()
         self._prover = None
 
-    def pace(self, executed: int) -> float:
-        """Instructions a second lately, of a CPU that has executed so many so far."""
+    def dozes(self, executed: int) -> bool:
+        """Whether the CPU, which has just napped and executed so many instructions so far, has had next to nothing to do:
+        what a timer's ticks take."""
         then, before = self._paced
         now = time.monotonic()
         if now - then >= _PACE_S:
             self._paced, self._pace = (now, executed), (executed - before) / (now - then)
-        return self._pace
+        return self._pace < _DOZING
 
     def look(self) -> bool:
         """Whether the CPU may sleep; the slice is used up."""
@@ -176,9 +177,9 @@ class IdleWatch:
                 return False
             self._looks = _LOOKS
         self._looks -= 1
-        if near and known is None:
-            # In a known loop, at another of its jumps: the next time that is to be enough. At one of those that are known it
-            # may be in its first round, before it has stored what it stores in each.
+        if near and (known is None or self._pace >= _DOZING):
+            # In a known loop, at another of its jumps: the next time that is to be enough. A guest that has nothing else to do
+            # is, at one of those that are known, in its first round, before it has stored what it stores in each.
             proving = True
         else:
             registers = cpu.registers()

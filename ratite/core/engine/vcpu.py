@@ -83,7 +83,7 @@ class NativeVcpu(Vcpu):
         self._filled, self._fills = 0, 0  # where the CPU's last store into code ended, and how many came one behind the other
         self._failure: BaseException | None = None
         self._executed = 0  # as of the last time outside of generated code
-        self._brief = 0  # where, by that, a short stay behind a nap ends; 0: no such one
+        self._brief = 0  # where, by that, a short stay behind a dozing guest's nap ends; 0: no such one
         self._gate = threading.Lock()  # held while requests are served, and on the way into generated code
         self._outside = True  # no Event, which would cost more than the rest of a short stay in generated code
         self._glimpses: deque[threading.Event] = deque()  # of those who wait for that
@@ -115,8 +115,7 @@ class NativeVcpu(Vcpu):
         for at, kind, hook in (
             (B.ON_CODE_MISS, _MissHook, self._on_code_miss), (B.ON_CODE_WRITE, _WriteHook, self._on_code_write),
             (B.ON_CLOCK, _ClockHook, self._on_clock), (B.ON_NOTIFY, _WriteHook, self._on_notify),
-            (B.ON_ASK, _AskHook, self._on_ask),
-            (B.ON_HOT, _WriteHook, self._on_hot),
+            (B.ON_ASK, _AskHook, self._on_ask), (B.ON_HOT, _WriteHook, self._on_hot),
         ):
             function = kind(hook)
             self._keep.append(function)
@@ -236,8 +235,7 @@ class NativeVcpu(Vcpu):
 
     @property
     def dozing(self) -> bool:
-        """Whether the guest has just napped, and does so most of the time; on the CPU's own thread."""
-        return self._brief > 0 and self.regions is not None and self.idle.pace(self._executed) < self.regions.policy.dozing
+        return self._brief > 0
 
     @property
     def outside(self) -> bool:
@@ -256,7 +254,7 @@ class NativeVcpu(Vcpu):
                 if not (ended.kind == Exit.HALT and self.has_work()):
                     return ended
             elif (self.idle.left <= 0 or self.idle.told) and self.idle.look():
-                self._brief = self._executed + _BRIEF
+                self._brief = self._executed + _BRIEF if self.idle.dozes(self._executed) else 0
                 return Exit(Exit.IDLE)
 
     def step(self, count: int = 1) -> Exit:
@@ -350,8 +348,7 @@ class NativeVcpu(Vcpu):
         reached = [(hook, hook.ram.code.generation) for hook in self._made.values()]  # before the requests are read
         flush = self._forget_stale()
         for at in self._drops:
-            page = self.pages.by_phys.get(at)
-            if page is not None:
+            if (page := self.pages.by_phys.get(at)) is not None:
                 self.pages.drop(page)
                 flush = True
         if self._drops:
@@ -364,9 +361,7 @@ class NativeVcpu(Vcpu):
 
     def _forget_stale(self) -> bool:
         """What the stores that others told of hit is decoded anew; whether somebody else made code."""
-        items = []
-        while self._stale:
-            items.append(self._stale.popleft())
+        items = [self._stale.popleft() for _ in range(len(self._stale))]
         stores = [item for item in items if item is not None]
         crowded: set[tuple[int, int]] = set()
         if len(stores) > _CROWD:
@@ -494,10 +489,7 @@ class NativeVcpu(Vcpu):
         self._request(B.SERVICE)
 
     def _find(self, addr: int, size: int) -> RamRange | None:
-        for r in self._ranges:
-            if r.start <= addr and addr + size <= r.start + r.size:
-                return r
-        return None
+        return next((r for r in self._ranges if r.start <= addr and addr + size <= r.start + r.size), None)
 
     # -- callbacks from generated code; none may raise
     def _bus_fault(self, kind: int, addr: int) -> None:

@@ -39,9 +39,6 @@ class Policy:
         # Arrivals a second at a place that is to be compiled. What a boot alone made hot is not: a guest that has nothing to
         # do leaves its host alone, and the places wait.
         self.pressing = 1000
-        # Instructions a second that a guest has to execute between its naps, or nothing that it does is worth it: ticks of a
-        # timer come to a place often enough within seconds.
-        self.dozing = 5_000_000
         # While CPUs have every core, what is compiled takes one from them. Some 50 ms for some 40 ns an arrival: this many a
         # second bring that back within five seconds, and are compiled at once. Else a worker rests so many times as long as it
         # has just worked.
