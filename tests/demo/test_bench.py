@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ratite.clients.bench import coremark, main, qmp, short
+from ratite.clients.bench import coremark, main, parallel, qmp, short
 from ratite.clients.bench.mix import Guest, Run, Timer, run_program, under_ratite
 from ratite.clients.bench.report import Row, table, together
 
@@ -205,3 +207,31 @@ def test_all_that_computes_is_judged_together() -> None:
     mean, least = together("both", rows, (2.5, 0.5))
     assert (mean.ours, mean.met) == ([2.0], False) and (least.ours, least.met) == ([1.0], True)
     assert together("nothing to compare with", [alone], None) == []
+
+
+def test_a_gain_is_against_one_worker_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that code that gets faster meanwhile is no gain: here all is done by one core, and each round takes a tenth less."""
+    now, speed, lines = [0.0], [1.0], []
+
+    def ask(line: str, answer: str) -> None:
+        workers = len(line.partition(";")[0].split()) - 3
+        now[0] += workers * speed[0]
+        speed[0] -= 0.05
+        lines.append(workers)
+
+    monkeypatch.setattr(parallel, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    rounds = parallel.Rounds()
+    rounds.work(10, SimpleNamespace(ask=ask))  # type: ignore[arg-type]
+    assert lines == [1, 4] * parallel.WARM + [1] + [4, 1] * parallel.ROUNDS
+    assert rounds.gains == pytest.approx([1.0] * parallel.ROUNDS)
+
+
+def test_turns_give_the_same_share_in_either_order() -> None:
+    order: list[str] = []
+
+    def taking(name: str, seconds: float) -> float:
+        order.append(name)
+        return seconds
+
+    shares = [parallel._share(partial(taking, "alone", 1.0), partial(taking, "both", 2.0), turned) for turned in (False, True)]
+    assert shares == [0.5, 0.5] and order == ["alone", "both", "both", "alone"]

@@ -21,17 +21,22 @@ SOURCE = GUESTS.parent / "src" / "kernels.c"
 RUNTIME = GUESTS.parent / "runtime"
 
 
-def native(narrow: bool, scale: int) -> Run | None:
-    """The kernels on the host, ``scale`` as in the guest, as a CPU of 32 bits does them where ``narrow``; None without a C
-    compiler."""
+def compiled(program: Path, narrow: bool, scale: int) -> Path | None:
+    """The kernels as a ``program`` of the host, ``scale`` as in the guest, as a CPU of 32 bits does them where ``narrow``; None
+    without a C compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         return None
+    flags = ["-O2", "-DHOST", f"-DSCALE={scale}", *(["-DNARROW"] if narrow else []), f"-I{RUNTIME}"]
+    subprocess.run([compiler, *flags, str(SOURCE), "-o", str(program)], check=True)
+    return program
+
+
+def native(narrow: bool, scale: int) -> Run | None:
+    """One run of them on the host; None without a C compiler."""
     with tempfile.TemporaryDirectory(prefix="ratite-bench-") as name:
-        program = Path(name) / "kernels"
-        flags = ["-O2", "-DHOST", f"-DSCALE={scale}", *(["-DNARROW"] if narrow else []), f"-I{RUNTIME}"]
-        subprocess.run([compiler, *flags, str(SOURCE), "-o", str(program)], check=True)
-        return run_program([str(program)])
+        program = compiled(Path(name) / "kernels", narrow, scale)
+        return run_program([str(program)]) if program is not None else None
 
 
 def _best(runs: list[Run], name: str) -> float:

@@ -34,6 +34,7 @@ QEMU_MACHINES = (
 )
 
 LIMIT = 300.0
+SETTLED, SETTLE_LIMIT = 1.0, 15.0  # seconds without a region compiled that are enough, and to wait for them
 
 
 class Guest(NamedTuple):
@@ -134,9 +135,9 @@ def under_qemu(program: str, options: tuple[str, ...], elf: Path, typed: bytes =
 
 
 def under_ratite(boards: list[str], guest: Guest, accel: str, env: Mapping[str, str] | None = None,
-                 beside: Sequence[tuple[str, Guest]] = ()) -> list[Run]:  # fmt: skip
+                 beside: Sequence[tuple[str, Guest]] = (), *, settle: bool = False) -> list[Run]:  # fmt: skip
     """One run of a machine that has every board of `boards` with `guest` on it, all at once; `env` for the daemon. It has the
-    boards of `beside` too, whose guests must still be busy at the end."""
+    boards of `beside` too, whose guests must still be busy at the end. `settle`: it ends when nothing more is compiled."""
     every = [*((board, guest) for board in boards), *beside]
     with tempfile.TemporaryDirectory(prefix="ratite-bench-") as name, (Path(name) / "log").open("wb") as log:
         folder = Path(name)
@@ -165,6 +166,8 @@ def under_ratite(boards: list[str], guest: Guest, accel: str, env: Mapping[str, 
             qmp.execute("x-exit-preconfig")
             timers = _consoles(listeners, lambda: qmp.execute("cont"), guest.typed, len(boards))
             busy = busiest(daemon.process.pid)
+            if settle:
+                _settle(qmp)
             qmp.execute("stop")
             counts = [
                 qmp.execute("qom-get", {"path": f"/machine/peripheral/m{number}-cpu", "property": "instructions"})
@@ -176,6 +179,18 @@ def under_ratite(boards: list[str], guest: Guest, accel: str, env: Mapping[str, 
         timer.run(count)._replace(compiled=compiled.get(f"/machine/peripheral/m{number}-cpu", 0), busy=busy)
         for number, (timer, count) in enumerate(zip(timers, counts, strict=True))
     ]
+
+
+def _settle(qmp: Client) -> None:
+    """Waits until nothing has been compiled for a while."""
+    made, since, end = -1, 0.0, time.monotonic() + SETTLE_LIMIT
+    while time.monotonic() < end:
+        now = sum(tier["compiled"] for cluster in qmp.execute("query-jit") for tier in cluster.get("tiers", ()))
+        if now != made:
+            made, since = now, time.monotonic()
+        elif time.monotonic() - since > SETTLED:
+            return
+        time.sleep(0.1)
 
 
 def _consoles(listeners: list[socket.socket], start: Callable[[], object], typed: bytes, count: int) -> list[Timer]:
