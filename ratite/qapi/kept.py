@@ -40,11 +40,12 @@ def key_of(*parts: bytes) -> str:
 
 
 def user_folder() -> str:
-    """The user's: ``$XDG_CACHE_HOME/ratite`` or ``~/.cache/ratite``; "" where there is none."""
+    """The user's: ``$XDG_CACHE_HOME/ratite`` or ``~/.cache/ratite``; "" where there is none. A home that isn't there is nobody's
+    to make, though root could."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):
         home = os.path.expanduser("~")
-        base = os.path.join(home, ".cache") if os.path.isabs(home) else ""
+        base = os.path.join(home, ".cache") if os.path.isabs(home) and os.path.isdir(home) else ""
     return os.path.join(base, "ratite") if base else ""
 
 

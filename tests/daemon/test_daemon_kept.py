@@ -74,6 +74,16 @@ def test_it_counts_only_where_nobody_else_could_have_written_it(tmp_path: Path) 
     assert start(tmp_path, "ratite.core.bus") == [False]
 
 
+def test_a_home_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of many a service's user; root could make it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    assert start(Path(), "ratite.core.bus") == [False]
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert start(Path(), "ratite.core.bus") == [False]
+    assert [file.parent for file in images(tmp_path / ".cache")] == [tmp_path / ".cache" / "ratite" / kept.FOLDER]
+
+
 def test_a_place_that_is_none_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "ratite").write_text("")
     assert start(tmp_path, "ratite.core.bus") == [False]
