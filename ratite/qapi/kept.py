@@ -40,8 +40,8 @@ def key_of(*parts: bytes) -> str:
 
 
 def user_folder() -> str:
-    """The user's: ``$XDG_CACHE_HOME/ratite`` or ``~/.cache/ratite``; "" where there is none. A home that isn't there is nobody's
-    to make, though root could."""
+    """The user's: ``$XDG_CACHE_HOME/ratite`` or ``~/.cache/ratite``; "" where there is none. A home that isn't there is
+    nobody's to make, though root could."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):
         home = os.path.expanduser("~")

@@ -66,7 +66,8 @@ class Isa:
     rules of floating point, if any.
 
     ``declare``: declares instructions, routines and functions, when the first of them is asked for: a CPU whose native code is
-    at hand starts without. What can't be together is to be refused before."""
+    at hand starts without. What can't be together is to be refused before. ``polls``: its guests wait by polling memory
+    (core/engine/idle.py)."""
 
     #: log2 of what TLBs, decoded code and its marks (core.memory.code) are kept by, whatever pages the CPU has
     page_bits = 12
@@ -76,6 +77,7 @@ class Isa:
         parcel: int, default_length: int, lengths: Sequence[tuple[int, int, int]] = (), contexts: Sequence[str] = (),
         misaligned: str = "native", mmu_modes: int = 0,
         smallest_page: int = 0, fp: FpContext | None = None, declare: Callable[[Isa], None] | None = None,
+        polls: bool = False,
     ) -> None:
         if misaligned not in ("native", "fault"):
             raise ValueError(f"misaligned must be 'native' or 'fault', not {misaligned!r}")
@@ -92,6 +94,7 @@ class Isa:
         self.mmu_modes = mmu_modes
         self.smallest_page = smallest_page or self.page_bits
         self.fp = fp
+        self.polls = polls
         self._declare = declare
         self._declaring = False
         self._lock = threading.RLock()  # of who declares
@@ -107,28 +110,29 @@ class Isa:
     @property
     def insns(self) -> list[Insn]:
         """The instructions, in the order of their declarations."""
-        self._complete()
+        self.complete()
         return self._insns
 
     @property
     def by_name(self) -> dict[str, Insn]:
         """The same by name."""
-        self._complete()
+        self.complete()
         return self._by_name
 
     @property
     def routines(self) -> dict[str, Routine]:
         """See ``routine``."""
-        self._complete()
+        self.complete()
         return self._routines
 
     @property
     def functions(self) -> dict[str, tuple[int, Routine]]:
         """(parameters, semantics) by name, see ``function``."""
-        self._complete()
+        self.complete()
         return self._functions
 
-    def _complete(self) -> None:
+    def complete(self) -> None:
+        """Has all declared."""
         if self._declare is None:
             return
         with self._lock:

@@ -52,7 +52,7 @@ def build(config: Mapping[str, object]) -> Isa:
         f"microblaze{'' if c.big else 'el'}", word=32, big_endian=c.big, fields=FIELDS, state=_state(c), parcel=4,
         default_length=4, contexts=(IMM, DS, RDS, *((HELD,) if c.fsl_links else ())),
         misaligned="fault", mmu_modes=mmu.modes(c), smallest_page=mmu.smallest(c), fp=fpu.context(c),
-        declare=partial(_declare, c))
+        declare=partial(_declare, c), polls=True)  # Linux doesn't sleep by mbar
 
 
 def _declare(c: Config, isa: Isa) -> None:
