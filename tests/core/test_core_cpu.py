@@ -207,6 +207,15 @@ def test_a_cpu_that_naps_between_other_work_leaves_the_timers_to_the_owner(polli
     assert polling.timer()() == "test:cpu0"
 
 
+def test_a_cpu_that_has_more_to_do_than_before_leaves_the_timers_to_the_owner(polling: Polling) -> None:
+    """Its next stay in the guest may be a long one."""
+    cpu = polling.cpu
+    cpu.vcpu.dozes = False
+    polling.interrupt()
+    until(lambda: cpu.vcpu.instructions == 2 and cpu.thread.state == "halted")
+    assert polling.timer()() == "ratite-test"
+
+
 def test_a_failing_timer_does_not_hold_up_the_others(polling: Polling) -> None:
     bad = polling.bench.machine.clock.timer(lambda: [][0])
     polling.bench.call(bad.arm, 0)

@@ -199,6 +199,8 @@ class CpuThread:
         """The guest polls.  Whoever asks something of the CPU does so before he takes the condition."""
         with self._lock:
             self._state = HALTED
+            if not self._vcpu.dozing:  # any more: its next stay in the guest has no end
+                self._leave_clock()
         if not self._keeps and self._vcpu.dozing:
             self._due = 0.0
             self._keeps = self._clock.keep_clock(self._told)
