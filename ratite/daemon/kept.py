@@ -50,8 +50,8 @@ def keep() -> None:
             finder.touch()
         else:
             _write(image.packed(names, finder.fresh() if finder is not None else None))
-    except OSError:
-        return  # a source or the disk is gone: no image is slow, not wrong
+    except (OSError, SyntaxError, ValueError, EOFError):
+        return  # a source or the disk is gone, or somebody is at it: no image is slow, not wrong
 
 
 def _ours(source: str) -> bool:
@@ -90,6 +90,8 @@ def _write(data: bytes) -> None:
         try:
             with open(fd, "wb") as file:
                 file.write(data)
+                file.flush()
+                os.fsync(fd)  # it has no checksum
             os.replace(part, name(), src_dir_fd=folder, dst_dir_fd=folder)
         except OSError:
             os.unlink(part, dir_fd=folder)

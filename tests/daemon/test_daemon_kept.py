@@ -74,6 +74,37 @@ def test_it_counts_only_where_nobody_else_could_have_written_it(tmp_path: Path) 
     assert start(tmp_path, "ratite.core.bus") == [False]
 
 
+def test_what_is_spoilt_is_done_without_and_made_anew(tmp_path: Path) -> None:
+    """As by a host that lost power before all was written."""
+    names = "ratite.core.bus", "ratite.core.clock"
+    start(tmp_path, *names)
+    file, = images(tmp_path)
+    whole = file.read_bytes()
+    begin = whole.index(b"\n") + 1
+    index = begin + 8 + int(whole[begin:begin + 8])
+    for known in index, begin + 8:
+        file.write_bytes(whole[:known].ljust(len(whole), b"\0"))
+        start(tmp_path, *names)
+        start(tmp_path, *names)
+        assert start(tmp_path, *names) == [True, True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs descriptors of folders")
+def test_an_image_has_no_standard_streams_place(tmp_path: Path) -> None:
+    """Which a daemon gives to the null device, or to whatever is opened next."""
+    start(tmp_path, "ratite.core.bus")
+    file, = images(tmp_path)
+    program = f"""
+import os
+from ratite.daemon.personality import image
+assert image.opened({str(file)!r}) is not None
+os.close(0)
+assert image.opened({str(file)!r}) is None
+assert os.open(os.devnull, os.O_RDONLY) == 0, "and it is closed"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
 def test_a_home_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As that of many a service's user; root could make it."""
     monkeypatch.setenv("HOME", str(tmp_path / "none"))

@@ -29,6 +29,8 @@ NAME = ".ratite-modules"
 # Code is of one release of the interpreter.
 _HEAD = f"ratite-modules 1 {sys.implementation.cache_tag} {sys.hexversion:x} {sys.flags.optimize}\n".encode()
 _DIGITS = 8
+# What marshal raises for what the host has not written out before it lost power, or can't read any more.
+_SPOILT = (EOFError, ValueError, TypeError, OSError)
 
 
 def use(path: str) -> None:
@@ -45,14 +47,14 @@ def opened(path: str, folder: int | None = None) -> Finder | None:
         fd = os.open(path, flags, dir_fd=folder)
     except OSError:
         return None
-    index = _index_of(fd)
+    index = _index_of(fd) if fd > 2 else None  # else a closed standard stream's place, which may be given to something else
     if index is None:
         os.close(fd)
         return None
     return Finder(fd, *index)
 
 
-def _index_of(fd: int) -> tuple[int, Mapping[str, Row]] | None:
+def _index_of(fd: int) -> tuple[int, dict[str, Row]] | None:
     """Where the code begins, and the index; None for what is no image, or none of ours."""
     info = os.fstat(fd)
     if info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022 or info.st_mode & 0o170000 != 0o100000:
@@ -64,10 +66,10 @@ def _index_of(fd: int) -> tuple[int, Mapping[str, Row]] | None:
     if not head.startswith(_HEAD) or not head[len(_HEAD) :].isdigit():
         return None
     length = int(head[len(_HEAD) :])
-    index = os.pread(fd, length, len(head))
-    if len(index) != length:
+    try:
+        rows: dict[str, Row] = marshal.loads(os.pread(fd, length, len(head)))
+    except _SPOILT:
         return None
-    rows: Mapping[str, Row] = marshal.loads(index)
     begin = len(head) + length
     return (begin, rows) if begin + sum(row[-1] for row in rows.values()) == info.st_size else None
 
@@ -75,7 +77,7 @@ def _index_of(fd: int) -> tuple[int, Mapping[str, Row]] | None:
 class Finder:
     """Finds the modules of an image."""
 
-    def __init__(self, fd: int, begin: int, rows: Mapping[str, Row]) -> None:
+    def __init__(self, fd: int, begin: int, rows: dict[str, Row]) -> None:
         self._fd = fd
         self._begin = begin
         self._rows = rows
@@ -98,18 +100,23 @@ class Finder:
             spec.submodule_search_locations = [os.path.dirname(source)]
         return spec
 
-    def code(self, name: str) -> CodeType:
-        """A module's."""
-        code: CodeType = marshal.loads(self._bytes(name))
+    def code(self, name: str) -> CodeType | None:
+        """A module's; None, and it is here no more, where that is spoilt."""
+        try:
+            code: CodeType = marshal.loads(self._bytes(self._rows[name]))
+        except _SPOILT:
+            del self._rows[name]
+            return None
         return code
 
-    def _bytes(self, name: str) -> bytes:
-        *_, offset, length = self._rows[name]
+    def _bytes(self, row: Row) -> bytes:
+        *_, offset, length = row
         return os.pread(self._fd, length, self._begin + offset)
 
     def fresh(self) -> Mapping[str, tuple[Row, bytes]]:
         """The modules that still count, as they are in the file."""
-        return {name: (row, self._bytes(name)) for name, row in self._rows.items() if self.find_spec(name) is not None}
+        rows = tuple(self._rows.items())  # others import meanwhile
+        return {name: (row, self._bytes(row)) for name, row in rows if self.find_spec(name) is not None}
 
     def has(self, name: str) -> bool:
         """Whether the module comes from here."""
@@ -128,9 +135,9 @@ class Loader(SourceFileLoader):
         super().__init__(name, source)
         self._finder = finder
 
-    def get_code(self, fullname: str) -> CodeType:
+    def get_code(self, fullname: str) -> CodeType | None:
         """As importlib's loaders."""
-        return self._finder.code(fullname)
+        return self._finder.code(fullname) or super().get_code(fullname)
 
 
 def source_of(name: str) -> str:
