@@ -189,3 +189,11 @@ def test_kept_digest_of_sources_is_what_is_taken(tmp_path: Path, monkeypatch: py
     first = source_digest(cache, package.name)
     monkeypatch.setattr("ratite.core.engine.cache._digest_of", lambda files: b"\0" * 32)
     assert source_digest(cache, package.name) == first
+
+
+def test_sources_lie_where_names_are_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff/placed_generators"))
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(package.parent)
+    assert len(source_digest(ObjectCache("", ""), package.name)) == 32

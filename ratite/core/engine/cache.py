@@ -44,7 +44,7 @@ def source_digest(cache: ObjectCache, *packages: str) -> bytes:
             files += sorted(_sources(place, []))
     infos = [os.stat(path) for _, path in files]
     stamp = key_of(b"sources", *(
-        f"{path}\0{info.st_dev} {info.st_ino} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}".encode()
+        os.fsencode(f"{path}\0{info.st_dev} {info.st_ino} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}")
         for (_, path), info in zip(files, infos, strict=True)))
     kept = cache.folder(SOURCES)
     found = kept.load(stamp)
@@ -69,7 +69,7 @@ def _sources(place: str, above: list[str]) -> Iterator[tuple[list[str], str]]:
 def _digest_of(files: Sequence[tuple[list[str], str]]) -> bytes:
     found = digest()
     for names, path in files:
-        found.update("/".join(names).encode())
+        found.update(os.fsencode("/".join(names)))
         with open(path, "rb") as file:
             found.update(file.read())
     return found.digest()
