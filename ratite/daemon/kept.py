@@ -24,7 +24,7 @@ def name() -> str:
     """Of this interpreter's image."""
     # The first is the folder that it was started in, or the program's.
     places = sys.path if sys.flags.safe_path else sys.path[1:]
-    return key_of(b"modules", sys.version.encode(), sys.executable.encode(), __file__.encode(), "\0".join(places).encode())
+    return key_of(b"modules", sys.version.encode(), *map(os.fsencode, (sys.executable, __file__, "\0".join(places))))
 
 
 def use() -> None:

@@ -89,6 +89,13 @@ def test_what_is_spoilt_is_done_without_and_made_anew(tmp_path: Path) -> None:
         assert start(tmp_path, *names) == [True, True]
 
 
+def test_a_path_may_have_bytes_that_are_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    monkeypatch.setattr(f"{__name__}.ROOT", f"{ROOT}{os.pathsep}{folder}")
+    start(tmp_path, "ratite.core.bus")
+    assert start(tmp_path, "ratite.core.bus") == [True]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs descriptors of folders")
 def test_an_image_has_no_standard_streams_place(tmp_path: Path) -> None:
     """Which a daemon gives to the null device, or to whatever is opened next."""

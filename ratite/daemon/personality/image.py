@@ -47,7 +47,11 @@ def opened(path: str, folder: int | None = None) -> Finder | None:
         fd = os.open(path, flags, dir_fd=folder)
     except OSError:
         return None
-    index = _index_of(fd) if fd > 2 else None  # else a closed standard stream's place, which may be given to something else
+    try:
+        # Lower ones are the places of closed standard streams, which may be given to something else.
+        index = _index_of(fd) if fd > 2 else None
+    except _SPOILT:
+        index = None
     if index is None:
         os.close(fd)
         return None
@@ -66,10 +70,7 @@ def _index_of(fd: int) -> tuple[int, dict[str, Row]] | None:
     if not head.startswith(_HEAD) or not head[len(_HEAD) :].isdigit():
         return None
     length = int(head[len(_HEAD) :])
-    try:
-        rows: dict[str, Row] = marshal.loads(os.pread(fd, length, len(head)))
-    except _SPOILT:
-        return None
+    rows: dict[str, Row] = marshal.loads(os.pread(fd, length, len(head)))
     begin = len(head) + length
     return (begin, rows) if begin + sum(row[-1] for row in rows.values()) == info.st_size else None
 
