@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from operator import itemgetter
 
 Source = Callable[[], int]
+
+_ROOM = 64  # entries of the heap that are kept without a look at what they are
 
 
 class Timer:
@@ -55,6 +58,7 @@ class VirtualClock:
         self._epoch: int | None = 0 if manual else None
         self._heap: list[tuple[int, int, Timer]] = []
         self._armed = 0
+        self._room = _ROOM
         self.wake: Callable[[], None] = _nothing
 
     @property
@@ -141,8 +145,20 @@ class VirtualClock:
         self._armed += 1
         first = self._heap[0][0] if self._heap else None
         heappush(self._heap, (deadline, self._armed, timer))
+        if len(self._heap) > self._room:
+            self._sweep()
         if first is None or deadline < first:
             self.wake()
+
+    def _sweep(self) -> None:
+        """Drops what was cancelled or armed anew since: a guest that does so again and again must not fill the host."""
+        armed: dict[Timer, tuple[int, int, Timer]] = {}
+        for entry in sorted(self._heap, key=itemgetter(1)):
+            if entry[2].deadline == entry[0]:
+                armed[entry[2]] = entry
+        self._heap[:] = armed.values()
+        heapify(self._heap)
+        self._room = max(_ROOM, 2 * len(self._heap))
 
 
 def _nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,24 @@ def test_timers_fire_in_order_at_their_deadline(plan: list[tuple[int, str]]) -> 
     assert sorted(fired) == sorted(wanted)
     assert [at for at, _ in fired] == sorted(at for at, _ in fired)
     assert clock.now() == 100 and clock.next_deadline() is None
+
+
+@pytest.mark.parametrize("step", [0, 1, -1], ids=["the-same", "later", "sooner"])
+def test_arming_again_and_again_takes_no_more_room(step: int) -> None:
+    """As a guest may, for a time that it never lets come."""
+    clock = VirtualClock(manual=True)
+    fired: list[str] = []
+    clock.timer(lambda: fired.append("before")).arm(10)
+    gone = clock.timer(lambda: fired.append("gone"))
+    timer = clock.timer(lambda: fired.append("it"))
+    for number in range(5000):
+        gone.arm(20_000)
+        gone.cancel()
+        timer.arm(10_000 + step * number)
+        assert len(clock._heap) < 200
+    clock.timer(lambda: fired.append("after")).arm(30_000)
+    clock.advance(40_000)
+    assert fired == ["before", "it", "after"]
 
 
 def test_a_periodic_timer_and_a_stopped_clock() -> None:
