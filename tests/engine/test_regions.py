@@ -165,6 +165,27 @@ def test_a_region_is_found_on_disk_though_a_page_of_it_was_never_run(library: Na
     over.pair.close()
 
 
+def test_memory_that_may_be_gone_is_not_read(
+    library: NativeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk is asked for a region, what it would be compared with may be unplugged."""
+    policy = Eager()
+    policy.persistent = True
+    manager = RegionManager(policy, ObjectCache("", str(tmp_path / "cache")))
+    over = OverTwoPages(library, manager)
+    found: list[tuple[int, bool]] = []
+
+    def find(store: object, kind: str, entry: int, code: bytes, fits: Callable[[list[tuple[int, int, bytes]]], bool]) -> None:
+        manager.forget_all()
+        found.append((len(code), fits([(1, 0, b"\0\0\0\0")])))
+
+    over.pair.write(0x1000, bytes(4))
+    monkeypatch.setattr(builder.RegionStore, "find", find)
+    over.run(0)
+    assert found and set(found) == {(4096, False), (0, False)}
+    over.pair.close()
+
+
 @pytest.mark.parametrize("big", [False, True])
 def test_accesses_behind_one_base_agree(library: NativeLibrary, manager: RegionManager, big: bool) -> None:
     """Loops over frames that lie in one page or two, of which each may be read-only, unmapped, clean or a device."""

@@ -260,16 +260,14 @@ class Builder:
         self, request: Request, store: RegionStore, seen: dict[int, Snapshot],
     ) -> tuple[dict[str, Any], bytes] | None:
         """The region from an earlier run, if the code is the same."""
-        size = request.cpu.native.shape.page
-        around: dict[int, list[Snapshot]] = {0: [(request.page, ctypes.string_at(request.page.host, size))]}
+        around: dict[int, list[Snapshot]] = {0: [(request.page, self._copy(request, request.page))]}
 
         def fits(pieces: list[PieceRow]) -> bool:
             seen.clear()
             seen[0] = around[0][0]
             for number in {row[0] for row in pieces}:
                 if number not in around:
-                    around[number] = [
-                        (frame, ctypes.string_at(frame.host, size)) for frame in self._maybe(request, number)]
+                    around[number] = [(frame, self._copy(request, frame)) for frame in self._maybe(request, number)]
                 rows = [(start, code) for at, start, code in pieces if at == number]
                 for frame, code in around[number]:
                     if all(code[start:start + len(part)] == part for start, part in rows):
@@ -280,6 +278,13 @@ class Builder:
             return True
 
         return store.find(request.kind, request.offset, around[0][0][1], fits)
+
+    def _copy(self, request: Request, frame: Frame) -> bytes:
+        """The bytes of ``frame``; none where memory means something else by now, and that one may be the host's again."""
+        with self._manager.lock:
+            if request.view != self._manager.views:
+                return b""
+            return ctypes.string_at(frame.host, request.cpu.native.shape.page)
 
     def _maybe(self, request: Request, number: int) -> Iterator[Frame]:
         """What may be the page ``number`` pages behind the request's: as its CPU has it mapped, or, if it doesn't know or knows
