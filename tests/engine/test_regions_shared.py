@@ -346,3 +346,19 @@ def test_a_folder_beyond_its_bound_is_trimmed_in_a_lull(library: NativeLibrary, 
         until(lambda: in_region(cpu, 0) and not cache.files())
         ram.write(8, native.isa.assemble("sleep"))
     manager.close()
+
+
+def test_what_gets_hot_later_is_looked_at_soon(library: NativeLibrary, ram: RamRegion) -> None:
+    """However long nothing was worth compiling: the pauses between looks begin anew."""
+    policy = Eager()
+    policy.synchronous = False
+    manager = RegionManager(policy)
+    manager.builder._pause = policy.choice_seconds = 1e6
+    native = library.get(ToyPort.ISA, LITTLE)
+    cpu = NativeVcpu(native, SharedPort(ram, False), BusError, CODE_LIMIT, manager)
+    looping(ram, native.isa)
+    start(cpu)
+    with running(cpu):
+        until(lambda: in_region(cpu, 0))
+        ram.write(8, native.isa.assemble("sleep"))
+    manager.close()

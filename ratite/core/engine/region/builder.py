@@ -151,7 +151,7 @@ class Builder:
                 with self._wake:
                     if not found and not request.cpu.leaving:
                         self._waiting.append(request)
-                        self._pause = max(self._pause / 2, self.policy.count_seconds)
+                        self._pause = self.policy.count_seconds  # something new is hot: how hot is soon known
                     self._end()
             pause = self._manager.look(pause)
 
