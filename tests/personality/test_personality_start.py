@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from personality_kit import Shims, alive, ended
 
+import ratite
 from ratite.clients.qmp import Client, CommandError
 from ratite.core.objects.registry import TypeRegistry
 
@@ -262,3 +267,24 @@ def test_first_reply_needs_no_heavy_module(shims: Shims, machine: str, tmp_path:
 def test_values_that_mean_no_good(shims: Shims, words: list[str | bytes], text: str) -> None:
     done = shims.run("riscv64", "-M", "none", *[os.fsdecode(word) for word in words])
     assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_executes_commands_though_ratite_is_not_his_to_read(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    shutil.copytree(Path(ratite.__file__).parent, hidden / "ratite", ignore=shutil.ignore_patterns("__pycache__"))
+    hidden.chmod(0o700)
+    monitor = f"unix:{tmp_path}/qmp,server=on,wait=off"
+    words = ["-target", "riscv64", "-M", "none", "-display", "none", "-qmp", monitor, "-run-with", "user=65534:65534"]
+    env = {**os.environ, "PYTHONPATH": str(hidden), "XDG_CACHE_HOME": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-m", "ratite.daemon", *words], env=env, cwd=tmp_path) as process:
+        try:
+            with Client.connect(f"unix:{tmp_path}/qmp", timeout=60) as qmp:
+                deadline = time.monotonic() + 60
+                while "Uid:\t65534" not in Path(f"/proc/{process.pid}/status").read_text():
+                    assert time.monotonic() < deadline
+                    qmp.execute("query-version")
+                assert qmp.execute("query-migrate-capabilities") == []
+                qmp.execute("quit")
+        finally:
+            process.terminate()

@@ -85,6 +85,9 @@ class Launch:
             daemon.fail(0)
             return
         if self._start.user:
+            from ratite.daemon import commands
+
+            commands.load_all()  # which that user may not be able to read
             _become(self._start.user)
         if self._background is not None:
             self._background.release()
