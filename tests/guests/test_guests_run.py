@@ -117,7 +117,8 @@ def test_what_was_compiled_is_told(board: str, tmp_path: Path) -> None:
             if cpu["compiled-instructions"]:
                 break
             time.sleep(0.05)
-        assert report["tiers"][0]["compiled"] > 0 and [row["tier"] for row in report["tiers"]] == [1, 2]
+        # Of tier 2 at once where an earlier run left it on disk.
+        assert sum(row["compiled"] for row in report["tiers"]) > 0 and [row["tier"] for row in report["tiers"]] == [1, 2]
         assert cpu["instructions"] >= cpu["compiled-instructions"] > 0
         text = guest.client.execute("x-query-jit")["human-readable-text"]
         assert cpu["qom-path"] in text and "tier 1" in text
