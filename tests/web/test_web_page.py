@@ -158,7 +158,7 @@ def test_an_instance_without_a_machine_and_one_that_is_gone(page: Page, control:
         show(page, "bare", tab)
         page.wait("document.querySelector('.panel')?.innerText.trim().length > 10")
     control.instance_end(instance="bare")
-    assert "is not there" in page.text(".panel h2")
+    page.wait("document.querySelector('.panel h2')?.innerText.includes('is not there')")
     page.eval("location.hash = '#/m/never-was/topology'")
     page.wait("document.querySelector('h1')?.innerText === 'never-was'")
     assert "is not there" in page.text(".panel h2")
