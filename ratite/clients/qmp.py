@@ -117,24 +117,24 @@ class Client:
         have been executed: for what stands or falls together, such as the assembling of a machine."""
         waiting: deque[tuple[str, int]] = deque()
         found: list[Any] = []
-        refused: CommandError | None = None
-        rest = iter(commands)
-        more = True
-        while more or waiting:
-            while more and len(waiting) < _WINDOW:
-                one = next(rest, None)
-                more = one is not None
-                if one is not None:
-                    self._count += 1
-                    self.send({"execute": one[0], "arguments": one[1], "id": self._count})
-                    waiting.append((one[0], self._count))
-            if waiting:
-                try:
-                    found.append(self._answer(*waiting.popleft()))
-                except CommandError as error:
-                    refused = refused or error
-        if refused is not None:
-            raise refused
+        refused: list[CommandError] = []
+
+        def take() -> None:
+            try:
+                found.append(self._answer(*waiting.popleft()))
+            except CommandError as error:
+                refused.append(error)
+
+        for command, arguments in commands:
+            if len(waiting) == _WINDOW:
+                take()
+            self._count += 1
+            self.send({"execute": command, "arguments": arguments, "id": self._count})
+            waiting.append((command, self._count))
+        while waiting:
+            take()
+        if refused:
+            raise refused[0]
         return found
 
     def _answer(self, command: str, number: int) -> Any:
